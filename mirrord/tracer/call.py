@@ -1,0 +1,61 @@
+"""A call that was trapped by a notification: the tracer's :class:`mirrord.syscall.Call`."""
+
+import os
+
+from mirrord_seccomp.notify import NotificationId
+
+from mirrord.syscall import Elsewhere, Fault, Tid
+from mirrord.tracer.threads import Threads
+
+
+class NotifiedCall:
+    """One notified call, which looks at the program through ``threads``."""
+
+    __slots__ = ("args", "id", "number", "threads", "tid")
+
+    def __init__(
+        self,
+        id: NotificationId,
+        tid: Tid,
+        number: int,
+        args: tuple[int, int, int, int, int, int],
+        threads: Threads,
+    ) -> None:
+        self.id = id
+        self.tid = tid
+        self.number = number
+        self.args = args
+        self.threads = threads
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes of the program's memory; raise Fault."""
+        data = self.threads.read(self.tid, self.id, address, size)
+        if len(data) != size:
+            raise Fault
+        return data
+
+    def string(self, address: int) -> bytes:
+        """Return the path at ``address`` without its NUL."""
+        return self.threads.string(self.tid, self.id, address)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put bytes into the program's memory as the kernel would; raise Fault."""
+        self.threads.write(self.tid, address, data)
+
+    def duplicate(self, fd: int) -> int:
+        """Return a duplicate of the program's descriptor; raise OSError EBADF."""
+        return self.threads.get(self.tid, self.id).duplicate(fd)
+
+    def descriptor_path(self, fd: int) -> bytes:
+        """Return what the program's descriptor points to; raise OSError."""
+        return os.readlink(b"/proc/%d/fd/%d" % (self.tid, fd))
+
+    def require_network(self) -> None:
+        """Raise Elsewhere where the thread is in another network namespace."""
+        if self.threads.get(self.tid, self.id).foreign_network():
+            raise Elsewhere("it is in a network namespace of its own")
+
+    def require_files(self) -> None:
+        """Raise Elsewhere where the thread has another root directory or mount namespace."""
+        if self.threads.get(self.tid, self.id).foreign_files():
+            raise Elsewhere("it has a root directory or mount namespace of its own")

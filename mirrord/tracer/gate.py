@@ -1,0 +1,122 @@
+"""The notify engine: receive one trapped call at a time, have it decided, carry the verdict out.
+
+The gate is a thread of its own that blocks in the kernel, since that is 4 to 30 µs faster a call than waiting in the event loop. It
+decides local cases at once; a call that has to wait for something remote goes to the loop (``held.py``), so that it never delays
+another thread's calls. A call always gets an answer: a handler that raises becomes ``Continue`` and a line of warning.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from mirrord_seccomp.notify import Listener, NotificationId, Responder
+
+from mirrord.syscall import (
+    CONTINUE,
+    Elsewhere,
+    Fail,
+    GiveFd,
+    Gone,
+    Handler,
+    Return,
+    Tid,
+    Verdict,
+    Wait,
+)
+from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.threads import Threads
+
+Hold = Callable[[NotifiedCall, Wait], None]
+Warn = Callable[[str], None]
+"""Print a line for the user; the same line is printed once."""
+
+
+class Gate:
+    """Serves one listener with a table of handlers."""
+
+    def __init__(self, listener: Listener, handlers: Mapping[int, Handler], *, hold: Hold, warn: Warn) -> None:
+        self._listener: Final = listener
+        self._handlers: Final = handlers
+        self._hold: Final = hold
+        self._warn: Final = warn
+        self.threads: Final = Threads(listener.valid)
+
+    def serve(self) -> None:
+        """Answer calls until the last process under the filter has ended."""
+        listener, threads, handlers = self._listener, self.threads, self._handlers
+        receive, send_continue, decide = listener.receive, listener.send_continue, self._decide
+        while True:
+            if not receive():
+                if listener.finished():
+                    return
+                continue
+            id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = listener.notification
+            call = NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
+            verdict = decide(handlers[number], call)
+            if verdict is CONTINUE:
+                send_continue(id)
+            elif type(verdict) is Wait:
+                self._hold(call, verdict)
+            else:
+                carry_out(listener, call, verdict)
+
+    def _decide(self, handler: Handler, call: NotifiedCall) -> Verdict:
+        try:
+            return handler(call)
+        except OSError as error:
+            return Fail(error.errno) if error.errno else CONTINUE
+        except Gone:
+            return CONTINUE
+        except Exception as error:  # a call always gets an answer
+            return excuse(call, error, self._warn)
+
+
+def excuse(call: NotifiedCall, error: Exception, warn: Warn) -> Verdict:
+    """Let a call run locally that could not be decided, and tell the user once."""
+    if isinstance(error, Elsewhere):
+        warn(f"warning: process {call.tid} ({_command(call.tid)}) runs locally: {error}")
+    else:
+        warn(f"warning: system call {call.number} was left to the kernel: {type(error).__name__}: {error}")
+    return CONTINUE
+
+
+def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> None:
+    """Answer a call; that its thread is gone meanwhile is normal."""
+    match verdict:
+        case Return(value, writes):
+            try:
+                for address, data in writes:
+                    call.write(address, data)
+            except OSError as error:
+                responder.send_errno(call.id, error.errno or errno.EFAULT)
+            except Gone:
+                return
+            else:
+                responder.send_value(call.id, value)
+        case Fail(number):
+            responder.send_errno(call.id, number)
+        case GiveFd(fd, cloexec):
+            _give(responder, call.id, fd, cloexec=cloexec)
+        case _:
+            responder.send_continue(call.id)
+
+
+def _give(responder: Responder, id: NotificationId, fd: int, *, cloexec: bool) -> None:
+    try:
+        responder.add_fd(id, fd, cloexec=cloexec, send=True)
+    except FileNotFoundError:
+        # the thread was killed while its file was fetched
+        return
+    except OSError as error:
+        responder.send_errno(id, error.errno or errno.EMFILE)
+    finally:
+        os.close(fd)
+
+
+def _command(tid: int) -> str:
+    try:
+        with open(f"/proc/{tid}/comm", encoding="utf-8", errors="replace") as comm:
+            return comm.read().strip()
+    except OSError:
+        return "ended"

@@ -1,0 +1,163 @@
+"""Bring a program under a session at its first instruction.
+
+The parked process is seized, told to execute, and stopped at the exit of its ``execve``: the new image is in place and has not
+run yet. There the filter is injected and its listener taken; from then on the process runs free of ptrace, so that a debugger can
+have the slot. Nothing is filtered in any process of ours.
+"""
+
+import errno
+import os
+import signal
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mirrord_seccomp import load
+from mirrord_seccomp.syscalls import Arch, current_arch, table
+
+from mirrord.errors import KernelError, LaunchError, ProgramNotExecutable, ProgramNotFound
+from mirrord.tracer.inject import Injector
+from mirrord.tracer.parked import Parked
+from mirrord.tracer.registers import LAYOUTS
+from mirrord.tracer.sys import (
+    PR_SET_NO_NEW_PRIVS,
+    PTRACE_CONT,
+    PTRACE_DETACH,
+    PTRACE_EVENT_EXEC,
+    PTRACE_GET_SYSCALL_INFO,
+    PTRACE_O_EXITKILL,
+    PTRACE_O_TRACEEXEC,
+    PTRACE_O_TRACESYSGOOD,
+    PTRACE_SEIZE,
+    PTRACE_SYSCALL,
+    SYSCALL_STOP,
+    WALL,
+    pidfd_getfd,
+    ptrace,
+)
+
+_CAP_SYS_ADMIN: Final = 21
+_SPEC_ALLOW: Final = 1 << 2
+_FILTER_FLAGS: Final = load.NEW_LISTENER | load.WAIT_KILLABLE_RECV | _SPEC_ALLOW
+_SYSCALL_INFO_ARCH: Final = struct.Struct("=4xI80x")
+"""The start of ``struct ptrace_syscall_info`` (include/uapi/linux/ptrace.h): operation, 3 bytes of padding, audit architecture."""
+
+
+def launch(
+    parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, bytes], filter_: bytes
+) -> int:
+    """Execute the program with the filter active from its first instruction; return the listener.
+
+    Raises :exc:`ProgramNotFound`, :exc:`ProgramNotExecutable`, :exc:`KernelError`, :exc:`LaunchError`.
+    """
+    pid = parked.pid
+    ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
+    parked.execute(argv, environment)
+    _run_to_exec(parked, argv[0])
+    try:
+        listener = _inject_filter(pid, filter_)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, WALL)
+        raise
+    ptrace(PTRACE_DETACH, pid)
+    return listener
+
+
+def _run_to_exec(parked: Parked, name: bytes) -> None:
+    """Let the process run to the exit stop of its ``execve``, handing on signals that come before."""
+    request, number = None, 0
+    while True:
+        if request is not None:
+            ptrace(request, parked.pid, 0, number)
+        _, status = os.waitpid(parked.pid, WALL)
+        if not os.WIFSTOPPED(status):
+            raise _failed_exec(parked, name)
+        if status >> 16 == PTRACE_EVENT_EXEC:
+            # at the event the call is still in progress: registers set now would be overwritten
+            request, number = PTRACE_SYSCALL, 0
+        elif os.WSTOPSIG(status) == SYSCALL_STOP:
+            return
+        else:
+            request = request or PTRACE_CONT
+            number = 0 if status >> 16 else os.WSTOPSIG(status)
+
+
+def _failed_exec(parked: Parked, name: bytes) -> LaunchError:
+    program = os.fsdecode(name)
+    number = parked.failure()
+    if number == 0:
+        return LaunchError(f"{program} was killed before its first instruction")
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        if b"/" in name and os.path.exists(name):
+            return ProgramNotExecutable(
+                f"{program} names an interpreter that does not exist", remedy=f"look at it with: file {program}"
+            )
+        return ProgramNotFound(f"there is no program {program}", remedy="give its path, or look at PATH")
+    if number == errno.E2BIG:
+        return ProgramNotExecutable(
+            f"{program} cannot be executed: its arguments and environment are too large",
+            remedy="leave variables out with --override-env-vars-exclude",
+        )
+    return ProgramNotExecutable(f"{program} cannot be executed: {os.strerror(number).lower()}")
+
+
+def _inject_filter(pid: int, filter_: bytes) -> int:
+    layout = LAYOUTS[current_arch()]
+    _require_arch(pid, layout.arch)
+    calls = table(layout.arch)
+    header = len(load.sock_fprog(0, 0))
+    with Injector(pid, layout) as injector:
+        if not _may_filter_without_no_new_privs(pid):
+            _must(injector.call(calls["prctl"].number, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        size = header + len(filter_)
+        address = injector.scratch_address(size)
+        injector.put(load.sock_fprog(len(filter_) // 8, address + header) + filter_)
+        in_program = _must(injector.call(calls["seccomp"].number, load.SET_MODE_FILTER, _FILTER_FLAGS, address))
+        listener = _take(pid, in_program)
+        _must(injector.call(calls["close"].number, in_program))
+    return listener
+
+
+def _take(pid: int, fd: int) -> int:
+    pidfd = os.pidfd_open(pid)
+    try:
+        return pidfd_getfd(pidfd, fd)
+    finally:
+        os.close(pidfd)
+
+
+def _must(result: int) -> int:
+    if result >= 0:
+        return result
+    if -result == errno.EBUSY:
+        raise LaunchError(
+            "this process is already supervised by a seccomp listener, perhaps of another mirrord session or of "
+            "the container that it runs in",
+            remedy="run mirrord outside of it",
+        )
+    if -result == errno.EINVAL:
+        raise KernelError(
+            "this kernel lacks seccomp user notifications that signals do not interrupt", remedy="use Linux 5.19 or later"
+        )
+    raise LaunchError(f"the kernel refused the system call filter: {os.strerror(-result).lower()}")
+
+
+def _require_arch(pid: int, arch: Arch) -> None:
+    """Refuse a program of another architecture: the injected numbers would be other calls there."""
+    import ctypes
+
+    info = ctypes.create_string_buffer(_SYSCALL_INFO_ARCH.size)
+    ptrace(PTRACE_GET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
+    if _SYSCALL_INFO_ARCH.unpack(info.raw)[0] != arch.audit:
+        raise ProgramNotExecutable(
+            "the program is of another architecture than this machine (32-bit?)",
+            remedy="build it for this machine; a 32-bit program may be started by a 64-bit one, and then runs locally",
+        )
+
+
+def _may_filter_without_no_new_privs(pid: int) -> bool:
+    """Tell whether the program has CAP_SYS_ADMIN: then setuid programs can go on working (seccomp(2))."""
+    with open(f"/proc/{pid}/status", "rb") as status:
+        capabilities = next(int(line[7:], 16) for line in status if line.startswith(b"CapEff:"))
+    return bool(capabilities >> _CAP_SYS_ADMIN & 1)

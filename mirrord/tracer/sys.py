@@ -1,0 +1,124 @@
+"""The system calls that python-ptrace and the standard library lack.
+
+python-ptrace 0.9.9 binds ``ptrace(2)`` and its structures; what came after Linux 3.4 (SEIZE and its events) is added here, on top of
+its ``ptrace()``. Wait statuses are decoded by the kernel's own rule, ``status >> 16`` being the event (ptrace(2)).
+"""
+
+import ctypes
+import errno
+import os
+from typing import Final
+
+from ptrace.binding.func import ptrace as _ptrace  # type: ignore[import-untyped]
+from ptrace.error import PtraceError  # type: ignore[import-untyped]
+
+PTRACE_CONT: Final = 7
+PTRACE_DETACH: Final = 17
+PTRACE_SYSCALL: Final = 24
+PTRACE_GETREGSET: Final = 0x4204
+PTRACE_SETREGSET: Final = 0x4205
+PTRACE_SEIZE: Final = 0x4206
+PTRACE_GET_SYSCALL_INFO: Final = 0x420E
+
+PTRACE_O_TRACESYSGOOD: Final = 0x1
+PTRACE_O_TRACEEXEC: Final = 0x10
+PTRACE_O_EXITKILL: Final = 0x100000
+
+PTRACE_EVENT_EXEC: Final = 4
+SYSCALL_STOP: Final = 0x85
+"""``WSTOPSIG`` of a system call stop under ``PTRACE_O_TRACESYSGOOD``: SIGTRAP | 0x80."""
+
+WALL: Final = 0x40000000
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+
+_NR_PIDFD_GETFD: Final = 438
+"""The same number on every architecture, as for all calls since Linux 5.0 (include/uapi/asm-generic/unistd.h)."""
+_NR_PIDFD_OPEN: Final = 434
+_PIDFD_THREAD: Final = os.O_EXCL
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+
+
+class IoVec(ctypes.Structure):
+    """``struct iovec`` (readv(2))."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+_libc.process_vm_writev.argtypes = (
+    ctypes.c_int,
+    ctypes.POINTER(IoVec),
+    ctypes.c_ulong,
+    ctypes.POINTER(IoVec),
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+)
+_libc.process_vm_writev.restype = ctypes.c_ssize_t
+
+
+def _failed() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+def ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> None:
+    """Make one ptrace request; raise OSError with the kernel's errno."""
+    try:
+        _ptrace(request, tid, address, data)
+    except PtraceError as error:
+        raise OSError(error.errno, os.strerror(error.errno)) from error
+
+
+def prctl(option: int, argument: int) -> None:
+    """Call prctl(2); raise OSError."""
+    if _libc.prctl(option, argument, 0, 0, 0) < 0:
+        raise _failed()
+
+
+def pidfd_open(tid: int) -> int:
+    """Return a pidfd of the thread, so that a descriptor table of its own is found too.
+
+    ``PIDFD_THREAD`` is Linux 6.9; before that a pidfd names a whole process, and thus the leader's descriptor table (pidfd_open(2)).
+    """
+    fd: int = _libc.syscall(_NR_PIDFD_OPEN, tid, _PIDFD_THREAD)
+    if fd >= 0:
+        return fd
+    if ctypes.get_errno() != errno.EINVAL:
+        raise _failed()
+    return os.pidfd_open(thread_group(tid))
+
+
+def thread_group(tid: int) -> int:
+    """Return the process that a thread belongs to; raise OSError when it is gone."""
+    with open(f"/proc/{tid}/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Tgid:"):
+                return int(line[5:])
+    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """Return a close-on-exec duplicate of another process's descriptor; raise OSError (pidfd_getfd(2))."""
+    duplicate: int = _libc.syscall(_NR_PIDFD_GETFD, pidfd, ctypes.c_int(fd), 0)
+    if duplicate < 0:
+        raise _failed()
+    return duplicate
+
+
+def process_vm_write(tid: int, address: int, data: bytes) -> int:
+    """Copy bytes into another process; return how many fitted, -1 with EFAULT as OSError where none did.
+
+    Unlike a write to ``/proc/TID/mem`` this respects the page's protection, so that a constant of the program is not overwritten
+    where the kernel would have given EFAULT.
+    """
+    local = IoVec(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data))
+    remote = IoVec(address, len(data))
+    written: int = _libc.process_vm_writev(tid, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
+    if written < 0:
+        raise _failed()
+    return written

@@ -1,0 +1,179 @@
+"""What is known of the program's threads: their memory, their descriptors, where they live.
+
+Facts about ``/proc/TID/mem``: an open descriptor is bound to the address space, not to the thread. After ``execve``, or when the
+last user of that address space is gone, it reads 0 bytes. If the thread ended and its number was given to a thread of another
+process, it still reads the old one. So an entry is kept for a quarter of a second only, far less than the kernel needs to come
+round to the same number, and opened anew at a read of 0 bytes.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from mirrord.syscall import Elsewhere, Fault, Gone
+from mirrord.tracer.sys import pidfd_getfd, pidfd_open, process_vm_write
+
+_LIFETIME: Final = 0.25
+_MOST: Final = 256
+_PATH_MAX: Final = 4096
+_FIRST_READ: Final = 256
+_HIGHEST_ADDRESS: Final = 2**63 - 1
+
+
+class Thread:
+    """One thread of the program, looked at through descriptors that are opened once."""
+
+    __slots__ = ("_foreign_files", "_foreign_network", "_pidfd", "deadline", "memory", "tid")
+
+    def __init__(self, tid: int, deadline: float) -> None:
+        try:
+            self.memory = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise Gone from error
+        except PermissionError as error:
+            raise Elsewhere("its memory may not be read (setuid, or not dumpable)") from error
+        self.tid = tid
+        self.deadline = deadline
+        self._pidfd = -1
+        self._foreign_network: bool | None = None
+        self._foreign_files: bool | None = None
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        os.close(self.memory)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    def duplicate(self, fd: int) -> int:
+        """Return a duplicate of the thread's descriptor; raise OSError EBADF."""
+        if self._pidfd < 0:
+            self._pidfd = _opened(pidfd_open, self.tid)
+        try:
+            return pidfd_getfd(self._pidfd, fd)
+        except ProcessLookupError as error:
+            raise Gone from error
+        except PermissionError as error:
+            raise Elsewhere("its descriptors may not be looked at") from error
+
+    def foreign_network(self) -> bool:
+        """Tell whether the thread is in a network namespace that is not ours."""
+        if self._foreign_network is None:
+            self._foreign_network = not _same(f"/proc/{self.tid}/ns/net", "/proc/self/ns/net")
+        return self._foreign_network
+
+    def foreign_files(self) -> bool:
+        """Tell whether the thread's root directory or mount namespace is not ours."""
+        if self._foreign_files is None:
+            self._foreign_files = not (
+                _same(f"/proc/{self.tid}/root", "/proc/self/root")
+                and _same(f"/proc/{self.tid}/ns/mnt", "/proc/self/ns/mnt")
+            )
+        return self._foreign_files
+
+
+class Threads:
+    """The threads that made calls lately."""
+
+    def __init__(self, is_valid: Callable[[int], bool]) -> None:
+        """``is_valid`` tells whether the call with that notification id still waits."""
+        self._is_valid: Final = is_valid
+        self._threads: Final[dict[int, Thread]] = {}
+
+    def get(self, tid: int, call: int) -> Thread:
+        """Return the thread that made ``call``; raise :exc:`Gone` or :exc:`Elsewhere`."""
+        thread = self._threads.get(tid)
+        if thread is not None and time.monotonic() < thread.deadline:
+            return thread
+        return self.reopen(tid, call)
+
+    def reopen(self, tid: int, call: int) -> Thread:
+        """Look at the thread afresh."""
+        self.forget(tid)
+        if len(self._threads) >= _MOST:
+            for old in list(self._threads):
+                self.forget(old)
+        thread = Thread(tid, time.monotonic() + _LIFETIME)
+        if not self._is_valid(call):
+            # the thread died and its number may already be another's: what was opened cannot be trusted
+            thread.close()
+            raise Gone
+        self._threads[tid] = thread
+        return thread
+
+    def forget(self, tid: int) -> None:
+        """Drop what is known of the thread."""
+        thread = self._threads.pop(tid, None)
+        if thread is not None:
+            thread.close()
+
+    def forget_all(self) -> None:
+        """Drop what is known: a thread is about to change its namespaces or its root."""
+        for tid in list(self._threads):
+            self.forget(tid)
+
+    def read(self, tid: int, call: int, address: int, size: int) -> bytes:
+        """Return up to ``size`` bytes at ``address``, fewer where the mapping ends; raise :exc:`Fault`."""
+        if address > _HIGHEST_ADDRESS or address == 0:
+            raise Fault
+        try:
+            data = os.pread(self.get(tid, call).memory, size, address)
+            if not data and size:
+                data = os.pread(self.reopen(tid, call).memory, size, address)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise Fault from error
+            raise
+        if not data and size:
+            raise Fault
+        return data
+
+    def string(self, tid: int, call: int, address: int) -> bytes:
+        """Return the bytes up to a NUL; raise :exc:`Fault`, or OSError ENAMETOOLONG as the kernel's getname() would."""
+        data = self.read(tid, call, address, _FIRST_READ)
+        end = data.find(b"\0")
+        if end >= 0:
+            return data[:end]
+        data = self.read(tid, call, address, _PATH_MAX)
+        end = data.find(b"\0")
+        if end >= 0:
+            return data[:end]
+        if len(data) < _PATH_MAX:
+            raise Fault
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    def write(self, tid: int, address: int, data: bytes) -> None:
+        """Put bytes into the program's memory; raise :exc:`Fault` where it could not have written itself."""
+        if not data:
+            return
+        if address > _HIGHEST_ADDRESS:
+            raise Fault
+        try:
+            written = process_vm_write(tid, address, data)
+        except ProcessLookupError as error:
+            raise Gone from error
+        except OSError as error:
+            if error.errno == errno.EFAULT:
+                raise Fault from error
+            raise
+        if written != len(data):
+            raise Fault
+
+
+def _opened(open_: Callable[[int], int], tid: int) -> int:
+    try:
+        return open_(tid)
+    except ProcessLookupError as error:
+        raise Gone from error
+
+
+def _same(theirs: str, ours: str) -> bool:
+    """Compare two namespace or root links; one that may not be looked at is not ours."""
+    try:
+        there, here = os.stat(theirs), os.stat(ours)
+    except FileNotFoundError as error:
+        raise Gone from error
+    except PermissionError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
