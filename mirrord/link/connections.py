@@ -1,0 +1,239 @@
+"""The program's outgoing streams: connects that are held, and the relays of those that were made.
+
+The gate's thread starts a connect and asks for it here (:meth:`Connections.begin`); the rest is done on the event loop: ask the agent,
+complete or refuse, relay. A connection is known by its socket's ``SO_COOKIE``, which no dup, fork, exec or SCM_RIGHTS changes.
+
+No duplicate of the program's socket is kept while its connect is pending: it would hide the program's ``close``. It is looked for again
+only to refuse it, and a connect that nobody waits for any more is noticed by its inode being gone from ``/proc/net/tcp``.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final, NewType
+
+from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
+from mirrord_agent.wire.messages import Opened, OpenTcp, OpenUnix
+from mirrord_agent.wire.pump import Pump
+
+from mirrord.link.addresses import Peer
+from mirrord.link.inodes import tcp_inodes
+from mirrord.link.loopback import Loopback, abort, complete
+
+Cookie = NewType("Cookie", int)
+_ABANDONED_TICK: Final = 0.5
+LINK_LOST: Final = errno.ENETDOWN
+"""What every call gets that needs an agent which is gone."""
+
+
+class State(Enum):
+    """Where a connection is."""
+
+    PENDING = auto()
+    ESTABLISHED = auto()
+    FAILED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One outgoing TCP connection of the program."""
+
+    cookie: Cookie
+    inode: int
+    family: int
+    """Of the program's socket: an IPv6 one may be connected to an IPv4 address."""
+    remote: Peer
+    token: Peer
+    program: Peer
+    """The local address of the program's socket, on this machine."""
+    tid: int
+    fd: int
+    local: Peer | None = None
+    """The address that the connection has in the pod, once it is known."""
+    state: State = State.PENDING
+    error: int = 0
+    """An errno that the program has not been told yet."""
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+FindSocket = Callable[[Connection], socket.socket | None]
+"""Return a duplicate of the program's socket, None when no process has it any more."""
+
+
+class Connections:
+    """The program's connections by cookie; read by the gate's thread, changed on the loop only."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, channel: Channel, loopback: Loopback, find_socket: FindSocket
+    ) -> None:
+        self.loopback: Final = loopback
+        self._loop: Final = loop
+        self._channel: Final = channel
+        self._find: Final = find_socket
+        self._by_cookie: Final[dict[Cookie, Connection]] = {}
+        self._tasks: Final[dict[Connection, asyncio.Task[None]]] = {}
+        self._watch: asyncio.TimerHandle | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._by_cookie)
+
+    def get(self, cookie: Cookie) -> Connection | None:
+        """Return what is known of a socket; from any thread."""
+        return self._by_cookie.get(cookie)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a failed connection whose error the program has taken; from any thread."""
+        self._by_cookie.pop(connection.cookie, None)
+
+    def begin(self, connection: Connection) -> None:
+        """Have the pod make a connection whose connect is already held here; from any thread."""
+        self._by_cookie[connection.cookie] = connection
+        self._loop.call_soon_threadsafe(self._start, connection)
+
+    async def settled(self, connection: Connection) -> None:
+        """Wait until the connect has succeeded or failed."""
+        if connection.state is State.PENDING:
+            waiter = self._loop.create_future()
+            connection.waiters.append(waiter)
+            await waiter
+
+    def _start(self, connection: Connection) -> None:
+        task = self._loop.create_task(self._connect(connection))
+        self._tasks[connection] = task
+        task.add_done_callback(lambda _: self._tasks.pop(connection, None))
+        if self._watch is None:
+            self._watch = self._loop.call_later(_ABANDONED_TICK, self._cancel_abandoned)
+
+    async def _connect(self, connection: Connection) -> None:
+        try:
+            stream, opened = await self._open(connection.remote)
+        except RequestFailed as failure:
+            self._refuse(connection, failure.errno)
+        except ChannelClosed:
+            self._refuse(connection, LINK_LOST)
+        except asyncio.CancelledError:
+            self._by_cookie.pop(connection.cookie, None)
+            raise
+        else:
+            self._complete(connection, stream, Peer(opened.local.host, opened.local.port))
+        finally:
+            self._settle(connection)
+
+    async def _open(self, remote: Peer) -> tuple[Stream, Opened]:
+        stream = self._channel.open_stream()
+        try:
+            opened = await self._channel.request(
+                OpenTcp(stream=stream.id, host=remote.host, port=remote.port), Opened
+            )
+        except BaseException:
+            stream.reset()
+            raise
+        return stream, opened
+
+    def _complete(self, connection: Connection, stream: Stream, local: Peer) -> None:
+        connection.local = local
+        connection.state = State.ESTABLISHED
+        ours = complete(connection.token, connection.program)
+        if ours is None:
+            stream.reset()
+            self._by_cookie.pop(connection.cookie, None)
+            return
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        cookie = connection.cookie
+        Pump(self._loop, ours, stream, on_closed=lambda: self._by_cookie.pop(cookie, None))
+
+    def _refuse(self, connection: Connection, number: int) -> None:
+        connection.state = State.FAILED
+        program_socket = self._find(connection)
+        if program_socket is None:
+            self._by_cookie.pop(connection.cookie, None)
+            return
+        with program_socket:
+            self.loopback.refuse(program_socket)
+        if number == errno.ECONNREFUSED:
+            # the socket itself now says so
+            self._by_cookie.pop(connection.cookie, None)
+        else:
+            connection.error = number
+
+    def _settle(self, connection: Connection) -> None:
+        for waiter in connection.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        connection.waiters.clear()
+
+    def take_error(self, connection: Connection, program_socket: socket.socket) -> int:
+        """Return the errno that the program has not been told, and clear it here and on its socket; from any thread."""
+        program_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self.forget(connection)
+        return connection.error
+
+    def reset_failed(self, connection: Connection) -> int:
+        """Return the error of a blocking connect, whose socket can be connected again after."""
+        program_socket = self._find(connection)
+        if program_socket is not None:
+            with program_socket:
+                abort(program_socket)
+        self.forget(connection)
+        return connection.error
+
+    def _cancel_abandoned(self) -> None:
+        """Cancel, here and so at the agent, connects whose socket the program has closed or whose time has run out."""
+        self._watch = None
+        if not self._tasks:
+            return
+        pending = tcp_inodes(in_syn_sent=True)
+        for connection, task in list(self._tasks.items()):
+            if connection.state is State.PENDING and connection.inode not in pending:
+                task.cancel()
+        self._watch = self._loop.call_later(_ABANDONED_TICK, self._cancel_abandoned)
+
+
+class UnixConnections:
+    """Remote unix sockets: the program's is connected to a relay of ours once the pod's is connected."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+        self._loop: Final = loop
+        self._channel: Final = channel
+        self._paths: Final[dict[Cookie, bytes]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._paths)
+
+    def path(self, cookie: Cookie) -> bytes | None:
+        """Return the remote path that a socket is connected to."""
+        return self._paths.get(cookie)
+
+    async def connect(self, program_socket: socket.socket, cookie: Cookie, path: bytes) -> None:
+        """Connect the program's socket to ``path`` in the target; raise OSError with the target's errno."""
+        kind = program_socket.type
+        stream = self._channel.open_stream()
+        try:
+            await self._channel.request(
+                OpenUnix(stream=stream.id, path=path, kind="seqpacket" if kind == socket.SOCK_SEQPACKET else "stream"),
+                Opened,
+            )
+            ours = _join(program_socket, kind)
+        except RequestFailed as failure:
+            stream.reset()
+            raise OSError(failure.errno, "remote unix socket") from failure
+        except BaseException:
+            stream.reset()
+            raise
+        self._paths[cookie] = path
+        Pump(self._loop, ours, stream, on_closed=lambda: self._paths.pop(cookie, None))
+
+
+def _join(program_socket: socket.socket, kind: int) -> socket.socket:
+    """Connect the program's unix socket to a new one of ours, over a listener that lives for this one connect."""
+    with socket.socket(socket.AF_UNIX, kind) as listener:
+        # autobind gives an abstract name that no one else knows yet (unix(7)); only one connect is taken
+        listener.bind(b"")
+        listener.listen(1)
+        program_socket.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setblocking(False)
+    return ours

@@ -1,0 +1,43 @@
+"""Which of this network namespace's sockets still exist, from ``/proc/net`` (proc_pid_net(5))."""
+
+from typing import Final
+
+_STATE: Final = 3
+_INODE: Final = 9
+_SYN_SENT: Final = b"02"
+_LISTEN: Final = b"0A"
+
+
+def _rows(table: str) -> list[list[bytes]]:
+    try:
+        with open(f"/proc/self/net/{table}", "rb") as lines:
+            next(lines)
+            return [line.split(maxsplit=_INODE + 1) for line in lines]
+    except FileNotFoundError:
+        # a kernel without IPv6 has no such table
+        return []
+
+
+def tcp_inodes(*, in_syn_sent: bool = False) -> set[int]:
+    """Return the inodes of all TCP sockets, or of those whose connect is pending."""
+    return {
+        int(row[_INODE])
+        for table in ("tcp", "tcp6")
+        for row in _rows(table)
+        if not in_syn_sent or row[_STATE] == _SYN_SENT
+    }
+
+
+def listening() -> dict[int, int]:
+    """Return the port of each listening TCP socket by inode."""
+    return {
+        int(row[_INODE]): int(row[1].rpartition(b":")[2], 16)
+        for table in ("tcp", "tcp6")
+        for row in _rows(table)
+        if row[_STATE] == _LISTEN
+    }
+
+
+def udp_inodes() -> set[int]:
+    """Return the inodes of all UDP sockets that are bound."""
+    return {int(row[_INODE]) for table in ("udp", "udp6") for row in _rows(table)}
