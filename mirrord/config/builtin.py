@@ -1,0 +1,95 @@
+"""The built-in path lists: what is absent, remote or local where the user has no rule for it.
+
+They are the existing mirrord's (3.250), with two corrections, both so that the code which the program runs is local as its executable is:
+``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``, so on many distributions the C library came from the pod.
+Names ignore case as there; the directories of this machine (home, current directory …) do not, since they name one file.
+"""
+
+import re
+from typing import Final
+
+_ABSENT_IN_HOME: Final = (b"/.config/gcloud", b"/.kube", b"/.azure")
+_REMOTE_FILES: Final = frozenset((b"/etc/resolv.conf", b"/etc/hosts", b"/etc/hostname"))
+_REMOTE_TREE: Final = b"/etc/ssl/certs"
+
+_LOCAL_TREES: Final = frozenset(
+    b"proc sys lib lib32 lib64 libx32 etc usr home bin sbin dev opt tmp snap run selinux nix".split()
+) | {b"program files"}
+"""First components of local paths."""
+_DEEPER_LOCAL_TREES: Final = (b"/var/tmp", b"/var/db/timezone/zoneinfo")
+_LOCAL_SUFFIXES: Final = frozenset(b"so sh rb d pyc py jar class js pth plist pdb dll".split())
+_LOCAL_NAMES: Final = (
+    b"venv.cfg",
+    b"jvm.cfg",
+    b"/package.json",
+    b"/.yarnrc",
+    b"/.yarnrc.yml",
+    b"/.yarnrc.json",
+    b"/.tool-versions",
+)
+_LOCAL_PARTS: Final = re.compile(rb"/node_modules|\.asdf/|clr-.*-pipe-|\.so(?:\.\d+)+$", re.DOTALL)
+
+
+class BuiltIn:
+    """The lists for one session. Each question takes a normalised path and gives the rule that says yes, or None."""
+
+    def __init__(self, *, cwd: bytes, home: bytes | None, tmpdir: bytes, executable: bytes | None) -> None:
+        self._home: Final = None if not home else home.rstrip(b"/") + b"/."
+        self._absent: Final = tuple(home.rstrip(b"/") + name for name in _ABSENT_IN_HOME) if home else ()
+        self._executable: Final = executable
+        self._trees: Final = tuple(
+            (tree.rstrip(b"/"), rule)
+            for tree, rule in (
+                (cwd, "it is in the current directory"),
+                (tmpdir, "it is in the directory for temporary files"),
+            )
+            if tree.rstrip(b"/")
+        )
+
+    def absent(self, path: bytes) -> str | None:
+        """Tell whether a path is one of the developer's own credentials, which the pod does not have."""
+        if self._absent and path.startswith(self._absent):
+            return "built in: the credentials of this machine are not the pod's"
+        return None
+
+    def remote(self, path: bytes) -> str | None:
+        """Tell whether a path decides about names or trust, and so is the pod's for reading."""
+        if not path.startswith((b"/etc/", b"/ETC/", b"/Etc/")):
+            return None
+        path = path.lower()
+        if path in _REMOTE_FILES or _within(path, _REMOTE_TREE):
+            return "built in: names and certificates are the pod's"
+        return None
+
+    def local(self, path: bytes) -> str | None:
+        """Tell whether a path is this machine's: its system, the program's code, the developer's own files."""
+        if path == b"/":
+            return "built in: `/`"
+        return self._by_name(path.lower()) or self._by_place(path)
+
+    def _by_name(self, path: bytes) -> str | None:
+        tree = path[1 : path.find(b"/", 1)] if path.find(b"/", 1) > 0 else path[1:]
+        if tree in _LOCAL_TREES:
+            return f"built in: `/{tree.decode()}` is local"
+        suffix = path[path.rfind(b".") + 1 :]
+        if suffix in _LOCAL_SUFFIXES:
+            return f"built in: files that end in `.{suffix.decode()}` are local"
+        if path.endswith(_LOCAL_NAMES) or _LOCAL_PARTS.search(path):
+            return "built in: it belongs to a language's tools"
+        if path.startswith(_DEEPER_LOCAL_TREES) and any(_within(path, tree) for tree in _DEEPER_LOCAL_TREES):
+            return "built in: the system's own files are local"
+        return None
+
+    def _by_place(self, path: bytes) -> str | None:
+        for tree, rule in self._trees:
+            if _within(path, tree):
+                return f"built in: {rule}"
+        if path == self._executable:
+            return "built in: it is the program"
+        if self._home and path.startswith(self._home):
+            return "built in: it is a hidden file of the home directory"
+        return None
+
+
+def _within(path: bytes, tree: bytes) -> bool:
+    return path.startswith(tree) and path[len(tree) : len(tree) + 1] in (b"", b"/")

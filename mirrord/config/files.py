@@ -1,0 +1,77 @@
+"""Reads and parses configuration files: JSON, TOML and YAML, told apart by their extension."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from mirrord.errors import UsageError
+
+STDIN: Final = "-"
+_KEY: Final = re.compile(r"""^\s*["']?key["']?\s*[:=]\s*["']?([^"'\s,{}]+)""", re.MULTILINE)
+
+
+def read(path: str, *, cwd: Path) -> str:
+    """Return a file's text; raise UsageError."""
+    try:
+        return (cwd / os.path.expanduser(path)).read_text("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"the configuration file {path} is not UTF-8", remedy="save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(
+            f"the configuration file {path} cannot be read ({error.strerror})",
+            remedy="check its path and its mode",
+        ) from None
+
+
+def parse(text: str, *, path: str) -> dict[str, Any]:
+    """Return what a file holds; an empty one holds nothing. Raises UsageError naming the file and the place."""
+    if not text.strip():
+        return {}
+    tree = _decode(text, path)
+    if not isinstance(tree, dict):
+        raise UsageError(
+            f"the configuration file {path} does not hold an object",
+            remedy='start from {"target": "sandbox"}',
+        )
+    return tree
+
+
+def peek_key(text: str) -> str | None:
+    """Return the ``key`` of a template that is not rendered, since templates may use it; None when it is computed itself."""
+    found = _KEY.search(text)
+    return found[1] if found else None
+
+
+def _decode(text: str, path: str) -> Any:
+    extension = Path(path).suffix.lower()
+    try:
+        if extension in (".yaml", ".yml"):
+            return _yaml(text)
+        if extension == ".toml":
+            return _toml(text)
+        if extension in (".json", "") or path == STDIN:
+            return json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            f"the configuration file {path} is malformed ({error})", remedy="correct it"
+        ) from None
+    raise UsageError(
+        f"the configuration file {path} is of no known kind", remedy="name it .json, .toml or .yaml"
+    )
+
+
+def _toml(text: str) -> Any:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None

@@ -1,0 +1,90 @@
+"""Takes flags, environment variables, the configuration file and the defaults together, in this order of precedence."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mirrord.config import files, template, variables
+from mirrord.config.explain import Sources, explain, refuse_pending
+from mirrord.config.features import Network
+from mirrord.config.model import Configuration, Settings
+from mirrord.config.options import ExecOptions
+from mirrord.config.selectors import parse_selector
+from mirrord.config.target import check_target
+from mirrord.errors import UsageError
+
+
+def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | None = None) -> Settings:
+    """Return the settings of a session; raise UsageError for the first thing that is wrong.
+
+    ``environ`` is the environment that mirrord itself was started with, ``cwd`` the directory that relative paths start from.
+    """
+    cwd = cwd or Path.cwd()
+    if "MIRRORD_DONT_LOAD" in environ:
+        raise UsageError(
+            "MIRRORD_DONT_LOAD forbids to run this under mirrord", remedy="unset it where that is safe"
+        )
+    overlays = {
+        overlay.path: overlay
+        for overlay in (*variables.from_environment(environ), *variables.from_options(options))
+    }
+    key = overlays["key"].value if "key" in overlays else None
+    path = options.config_file or environ.get("MIRRORD_CONFIG_FILE") or None
+    base = _from_file(options, path, key, environ, cwd) if path is not None else {}
+    variables.apply(overlays, base)
+    sources = {overlay.path: overlay.source for overlay in overlays.values()}
+    configuration = validate(base, sources=sources)
+    return Settings(
+        target=check_target(configuration.target.path),
+        configuration=configuration,
+        key=configuration.key or random_key(),
+        engine=options.engine,
+        quiet=options.quiet,
+        verbosity=options.verbosity,
+        config_file=path,
+        warnings=tuple(_warnings(configuration)),
+    )
+
+
+def validate(tree: dict[str, Any], *, where: str = "", sources: Sources | None = None) -> Configuration:
+    """Return the checked tree of a configuration file; raise UsageError.
+
+    ``where`` names the file for messages, ``sources`` the flags and variables that set keys.
+    """
+    try:
+        configuration = Configuration.model_validate(tree)
+    except ValidationError as error:
+        raise explain(error, where, sources or {}) from None
+    refuse_pending(configuration, where, sources or {})
+    return configuration
+
+
+def random_key() -> str:
+    """Return a session key for people to tell sessions apart by; it guards nothing."""
+    return secrets.token_hex(3)[:5]
+
+
+def _from_file(
+    options: ExecOptions, path: str, key: str | None, environ: Mapping[str, str], cwd: Path
+) -> dict[str, Any]:
+    """Return the file's checked tree with every short form in its long form, so that overlays find their places."""
+    where = "standard input" if path == files.STDIN else path
+    text = options.stdin_config or "" if path == files.STDIN else files.read(path, cwd=cwd)
+    if template.is_template(text):
+        key = key or files.peek_key(text) or random_key()
+        text = template.render(text, where=where, key=key, environ=environ, cwd=cwd)
+    tree = validate(files.parse(text, path=path), where=where).model_dump(exclude_unset=True)
+    return tree | ({"key": key} if key else {})
+
+
+def _warnings(configuration: Configuration) -> list[str]:
+    network: Network = configuration.feature.network
+    entries = [*(network.dns.filter.remote or ()), *(network.dns.filter.local or ())]
+    return [
+        f"`feature.network.dns.filter` has `{entry}`, which is not a host name and has no effect"
+        for entry in entries
+        if parse_selector(entry).name is None
+    ]
