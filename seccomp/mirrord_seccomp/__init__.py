@@ -1,4 +1,6 @@
-"""Seccomp for supervisors: system call tables, a BPF compiler, and the user notification interface. No dependencies.
+"""Seccomp for supervisors: system call tables, a BPF compiler, the user notification interface.
+
+No dependencies.
 
 * :mod:`mirrord_seccomp.syscalls`: numbers, names and prototypes of x86-64 and AArch64.
 * :mod:`mirrord_seccomp.bpf`: rules to a classic BPF program, and back to text.

@@ -4,6 +4,7 @@ Source: seccomp(2), prctl(2), ``include/uapi/linux/seccomp.h``.
 """
 
 import ctypes
+import errno
 import os
 from functools import cache
 from struct import Struct
@@ -21,7 +22,10 @@ SPEC_ALLOW: Final = 4
 NEW_LISTENER: Final = 8
 """Return a listener; EBUSY when the chain of filters has one."""
 TSYNC_ESRCH: Final = 16
-"""Linux 5.7: fail with ESRCH, not with a thread's id, when a thread could not follow; NEW_LISTENER with TSYNC needs it."""
+"""Linux 5.7: fail with ESRCH, not with a thread's id, when a thread could not follow.
+
+TSYNC beside NEW_LISTENER needs it.
+"""
 WAIT_KILLABLE_RECV: Final = 32
 """Linux 5.19: only a fatal signal interrupts a call whose notification has been received."""
 
@@ -35,7 +39,10 @@ _SOCK_FPROG: Final = Struct("<HxxxxxxQ")
 
 
 def sock_fprog(length: int, address: int) -> bytes:
-    """Return the ``struct sock_fprog`` of ``length`` instructions at ``address``; raise ValueError when too long."""
+    """Return the ``struct sock_fprog`` of ``length`` instructions at ``address``.
+
+    Raise ValueError for more than :data:`MAX_INSTRUCTIONS`.
+    """
     if length > MAX_INSTRUCTIONS:
         raise ValueError(f"a filter has at most {MAX_INSTRUCTIONS} instructions, not {length}")
     return _SOCK_FPROG.pack(length, address)
@@ -50,8 +57,9 @@ def set_no_new_privs() -> None:
 def load(program: bytes, flags: int = 0) -> int:
     """Put a compiled filter onto the calling thread, for good; return the listener with NEW_LISTENER, else 0.
 
-    Raise OSError: EACCES without CAP_SYS_ADMIN and :func:`set_no_new_privs`, EBUSY when a filter has a listener already, EINVAL for a
-    malformed program or an unknown flag. EAGAIN when TSYNC without TSYNC_ESRCH met a thread that could not follow.
+    Raise OSError: EACCES without CAP_SYS_ADMIN and :func:`set_no_new_privs`, EBUSY when the chain of filters
+    has a listener already, EINVAL for a malformed program or an unknown flag, ESRCH (with TSYNC_ESRCH) or EAGAIN
+    when TSYNC met a thread with filters of its own.
     """
     instructions = ctypes.create_string_buffer(program, len(program))
     fprog = sock_fprog(len(program) // INSTRUCTION_SIZE, ctypes.addressof(instructions))
@@ -60,7 +68,7 @@ def load(program: bytes, flags: int = 0) -> int:
     if result < 0:
         raise _error()
     if result > 0 and not flags & NEW_LISTENER:
-        raise BlockingIOError(f"thread {result} could not be given the filter")
+        raise BlockingIOError(errno.EAGAIN, f"thread {result} could not be given the filter")
     return result
 
 

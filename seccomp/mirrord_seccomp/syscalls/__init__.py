@@ -1,6 +1,7 @@
 """System call numbers, names and prototypes of x86-64 and AArch64, up to Linux 7.0.
 
-Source: the kernel's UAPI headers (numbers) and manual pages section 2 (arguments). A table is built when it is first asked for.
+Source: the kernel's UAPI headers (numbers), manual pages section 2 (arguments). A table is built when it is
+first asked for.
 """
 
 import os
@@ -38,7 +39,7 @@ def table(arch: Arch) -> Mapping[str, Syscall]:
     """Return every call of the architecture by name, in the order of the numbers."""
     from mirrord_seccomp.syscalls.prototypes import arguments
 
-    calls = (Syscall(name, number, arguments(name)) for name, number in _numbers(arch).items())
+    calls = (Syscall(name, number, arguments(name, arch)) for name, number in _numbers(arch).items())
     return MappingProxyType({call.name: call for call in calls})
 
 

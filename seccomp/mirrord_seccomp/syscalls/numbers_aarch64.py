@@ -1,6 +1,7 @@
-"""The numbers of AArch64 below the shared ones: the generic table, as all architectures since 2009 have it.
+"""The numbers of AArch64 below the shared ones.
 
-Source: ``include/uapi/asm-generic/unistd.h`` with the choices of ``arch/arm64/include/uapi/asm/unistd.h``. A row names the calls from its number on, without a gap.
+Source: ``include/uapi/asm-generic/unistd.h`` with the choices of ``arch/arm64``.
+A row names the calls from its number on.
 """
 
 from typing import Final

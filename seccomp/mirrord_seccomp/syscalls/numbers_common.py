@@ -1,6 +1,6 @@
 """Numbers that all architectures share: every call since Linux 5.1.
 
-Source: ``scripts/syscall.tbl``, up to Linux 7.0. A row names the calls from its number on, without a gap.
+Source: ``scripts/syscall.tbl``, up to Linux 7.0. A row names the calls from its number on.
 """
 
 from typing import Final

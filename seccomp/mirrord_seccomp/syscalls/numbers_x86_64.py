@@ -1,6 +1,6 @@
-"""The numbers of x86-64 below the shared ones.
+"""The numbers of x86-64 below the shared ones, without the x32 calls.
 
-Source: ``arch/x86/entry/syscalls/syscall_64.tbl``, the x32 calls left out. A row names the calls from its number on, without a gap.
+Source: ``arch/x86/entry/syscalls/syscall_64.tbl``. A row names the calls from its number on.
 """
 
 from typing import Final

@@ -1,5 +1,0 @@
-from mirrord_seccomp.syscalls.model import Arg
-
-
-def arguments(name: str) -> tuple[Arg, ...]:
-    return ()
