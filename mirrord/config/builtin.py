@@ -1,8 +1,9 @@
 """The built-in path lists: what is absent, remote or local where the user has no rule for it.
 
-They are the existing mirrord's (3.250), with two corrections, both so that the code which the program runs is local as its executable is:
-``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``, so on many distributions the C library came from the pod.
-Names ignore case as there; the directories of this machine (home, current directory …) do not, since they name one file.
+They are the existing mirrord's (3.250), with two corrections, both so that the code which the program runs is
+local as its executable is: ``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``,
+so on many distributions the C library came from the pod. Names ignore case as there; the directories of this
+machine (home, current directory …) do not, since they name one file.
 """
 
 import re
@@ -31,7 +32,10 @@ _LOCAL_PARTS: Final = re.compile(rb"/node_modules|\.asdf/|clr-.*-pipe-|\.so(?:\.
 
 
 class BuiltIn:
-    """The lists for one session. Each question takes a normalised path and gives the rule that says yes, or None."""
+    """The lists for one session.
+
+    Each question takes a normalised path and gives the rule that says yes, for people, or None.
+    """
 
     def __init__(self, *, cwd: bytes, home: bytes | None, tmpdir: bytes, executable: bytes | None) -> None:
         self._home: Final = None if not home else home.rstrip(b"/") + b"/."
@@ -62,7 +66,7 @@ class BuiltIn:
         return None
 
     def local(self, path: bytes) -> str | None:
-        """Tell whether a path is this machine's: its system, the program's code, the developer's own files."""
+        """Tell whether a path is this machine's: its system, the program's code, the user's own files."""
         if path == b"/":
             return "built in: `/`"
         return self._by_name(path.lower()) or self._by_place(path)

@@ -1,7 +1,8 @@
 """Files of ``NAME=VALUE`` lines, as ``env_file`` names them.
 
-A line may start with ``export``; ``#`` starts a comment at the beginning of a line and after white space; values in double quotes know
-``\\n``, ``\\t``, ``\\r``, ``\\"``, ``\\\\`` and ``\\$``, and may span lines; those in single quotes are literal. Variables are not expanded.
+A line may start with ``export``; ``#`` starts a comment at the beginning of a line and after white space;
+values in double quotes know ``\\n``, ``\\t``, ``\\r``, ``\\"``, ``\\\\`` and ``\\$``, and may span lines;
+those in single quotes are literal. Variables are not expanded.
 """
 
 import os
@@ -21,7 +22,10 @@ _ESCAPED: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 
 
 def read_dotenv(path: str, *, cwd: bytes | None = None) -> dict[bytes, bytes]:
-    """Return the variables of a file, which is relative to ``cwd``; raise UsageError naming the file, and the line that is wrong."""
+    """Return the variables of a file; raise UsageError naming it, and the line that is wrong.
+
+    A relative ``path`` starts from ``cwd``.
+    """
     try:
         with open(os.path.join(cwd or b"", os.fsencode(path)), "rb") as file:
             content = file.read()
@@ -37,7 +41,10 @@ def read_dotenv(path: str, *, cwd: bytes | None = None) -> dict[bytes, bytes]:
 
 
 def parse_dotenv(content: bytes) -> dict[bytes, bytes]:
-    """Return the variables; raise ValueError naming the first wrong line, but not what it holds: it may be a secret."""
+    """Return the variables of a text; raise ValueError naming the first wrong line.
+
+    It does not say what the line holds: it may be a secret.
+    """
     variables: dict[bytes, bytes] = {}
     content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     position = 0

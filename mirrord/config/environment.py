@@ -1,7 +1,8 @@
 """Which variables the program gets: the rules of ``feature.env``.
 
-The order is the existing mirrord's: the target's variables, less the excluded ones, then ``env_file``, ``mapping`` and ``override``; all of this
-over the local ones; ``unset`` last, which takes local ones away too.
+The order is the existing mirrord's: the target's variables, less the excluded ones, then ``env_file``,
+``mapping`` and ``override``; all of this over the local ones; ``unset`` last, which takes local ones away
+too.
 """
 
 import os
@@ -14,17 +15,17 @@ from mirrord.config.model import Settings
 from mirrord.config.patterns import compile_pattern, compile_wildcards
 
 NEVER_REMOTE: Final = frozenset(
-    name.encode()
-    for name in """
-    BUNDLER_ORIG_BUNDLER_ORIG_MANPATH BUNDLER_ORIG_BUNDLER_VERSION BUNDLER_ORIG_BUNDLE_BIN_PATH BUNDLER_ORIG_BUNDLE_GEMFILE
-    BUNDLER_ORIG_GEM_HOME BUNDLER_ORIG_MANPATH BUNDLER_ORIG_PATH BUNDLER_ORIG_RB_USER_INSTALL BUNDLER_ORIG_RUBYLIB
-    BUNDLER_ORIG_RUBYOPT BUNDLER_VERSION BUNDLE_APP_CONFIG BUNDLE_BIN_PATH BUNDLE_FORCE_RUBY_PLATFORM BUNDLE_GEMFILE
-    BUNDLE_GEM_PATH BUNDLE_PATH BUNDLE_WITHOUT CATALINA_HOME CLASSPATH DOTNET_EnableDiagnostics DOTNET_STARTUP_HOOKS GEM_HOME
-    GEM_PATH GOPATH GOMODCACHE HOME HOMEPATH JAVA_EXE JAVA_HOME JAVA_TOOL_OPTIONS PATH PWD PYTHONPATH RUBYLIB RUBYOPT
+    b"""
+    BUNDLER_ORIG_BUNDLER_ORIG_MANPATH BUNDLER_ORIG_BUNDLER_VERSION BUNDLER_ORIG_BUNDLE_BIN_PATH
+    BUNDLER_ORIG_BUNDLE_GEMFILE BUNDLER_ORIG_GEM_HOME BUNDLER_ORIG_MANPATH BUNDLER_ORIG_PATH
+    BUNDLER_ORIG_RB_USER_INSTALL BUNDLER_ORIG_RUBYLIB BUNDLER_ORIG_RUBYOPT BUNDLER_VERSION BUNDLE_APP_CONFIG
+    BUNDLE_BIN_PATH BUNDLE_FORCE_RUBY_PLATFORM BUNDLE_GEMFILE BUNDLE_GEM_PATH BUNDLE_PATH BUNDLE_WITHOUT
+    CATALINA_HOME CLASSPATH DOTNET_EnableDiagnostics DOTNET_STARTUP_HOOKS GEM_HOME GEM_PATH GOPATH
+    GOMODCACHE HOME HOMEPATH JAVA_EXE JAVA_HOME JAVA_TOOL_OPTIONS PATH PWD PYTHONPATH RUBYLIB RUBYOPT
     MIRRORD_LOG RUST_LOG _JAVA_OPTIONS
     """.split()
 )
-"""Variables that say where things are on a machine; the target's are never taken, whatever ``include`` says."""
+"""Variables that say where things are on a machine; never the target's, whatever ``include`` says."""
 
 
 class EnvironmentRules:
@@ -49,7 +50,10 @@ class EnvironmentRules:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, cwd: bytes | None = None) -> Self:
-        """Compile the rules of a session and read its ``env_file``, which is relative to ``cwd``; raise UsageError."""
+        """Compile the rules of a session and read its ``env_file``; raise UsageError.
+
+        A relative ``env_file`` starts from ``cwd``.
+        """
         feature = settings.feature
         return cls(feature.env, aws=feature.magic.aws, cwd=cwd)
 

@@ -24,9 +24,10 @@ _EXPECTED: Final = {
     "dict_type": "an object",
     "model_type": "an object",
     "tuple_type": "a list",
-    "missing": "one more entry",
-    "too_long": "fewer entries",
 }
+_COUNTS: Final = {"missing": "has too few entries", "too_long": "has too many entries"}
+_VERBS: Final = ("has ", "must ")
+"""How the sentences of our own validators start that need no introduction."""
 _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (bool, "true or false"),
     (int, "a number"),
@@ -85,26 +86,18 @@ def _default(value: object) -> str:
 def _complaint(detail: Any) -> str:
     kind: str = detail["type"]
     if kind == "value_error":
-        return (
-            f"is wrong: {_sentence(detail)}"
-            if not str(detail["ctx"]["error"]).startswith(_VERBS)
-            else str(detail["ctx"]["error"])
-        )
+        sentence = str(detail["ctx"]["error"])
+        return sentence if sentence.startswith(_VERBS) else f"is wrong: {sentence}"
     if kind == "literal_error":
         given = detail["input"]
         found = f"not `{given}`" if isinstance(given, str) and len(given) < 30 else f"not {_kind(given)}"
         return f"must be {detail['ctx']['expected'].replace(chr(39), '`')}, {found}"
+    if kind in _COUNTS:
+        return _COUNTS[kind]
     if kind in _EXPECTED:
         return f"must be {_EXPECTED[kind]}, not {_kind(detail['input'])}"
     message = detail["msg"]
     return f"is wrong: {message[0].lower()}{message[1:]}"
-
-
-_VERBS: Final = ("has ", "must ")
-
-
-def _sentence(detail: Any) -> str:
-    return str(detail["ctx"]["error"])
 
 
 def _kind(value: object) -> str:
@@ -128,7 +121,8 @@ def _unknown(location: Location, where: str) -> UsageError:
 
 def _elsewhere(name: str, keys: list[str]) -> str:
     """Look for a key by its last part in the whole tree: keys are more often misplaced than invented."""
-    paths = {path.rpartition(".")[2]: path for path in reversed(list(_all_keys(Configuration, ())))}
+    ordered = sorted(_all_keys(Configuration, ()), key=lambda path: path.startswith("feature"))
+    paths = {path.rpartition(".")[2]: path for path in ordered}
     near = difflib.get_close_matches(name, paths, n=1, cutoff=0.75)
     if near:
         return f"did you mean `{paths[near[0]]}`?"

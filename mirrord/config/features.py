@@ -52,7 +52,7 @@ class Fs(Section):
     read_only: Strings = ()
     local: Strings = ()
     not_found: Strings = ()
-    mapping: dict[str, str] = {}
+    mapping: dict[str, str] = Field(default={})
     # Harmless: a remote file is here in full before the program gets it, so there is nothing to read ahead.
     readonly_file_buffer: Annotated[int, Field(strict=True, ge=0, le=15 << 20)] = 128_000
 

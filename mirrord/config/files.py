@@ -9,7 +9,7 @@ from typing import Any, Final
 from mirrord.errors import UsageError
 
 STDIN: Final = "-"
-_KEY: Final = re.compile(r"""^\s*["']?key["']?\s*[:=]\s*["']?([^"'\s,{}]+)""", re.MULTILINE)
+_KEY: Final = re.compile(r"""^[\s{]*["']?key["']?\s*[:=]\s*["']?([^"'\s,{}]+)""", re.MULTILINE)
 
 
 def read(path: str, *, cwd: Path) -> str:
@@ -26,7 +26,7 @@ def read(path: str, *, cwd: Path) -> str:
 
 
 def parse(text: str, *, path: str) -> dict[str, Any]:
-    """Return what a file holds; an empty one holds nothing. Raises UsageError naming the file and the place."""
+    """Return what a file holds, nothing for an empty one; raise UsageError naming the file and the place."""
     if not text.strip():
         return {}
     tree = _decode(text, path)
@@ -38,10 +38,15 @@ def parse(text: str, *, path: str) -> dict[str, Any]:
     return tree
 
 
-def peek_key(text: str) -> str | None:
-    """Return the ``key`` of a template that is not rendered, since templates may use it; None when it is computed itself."""
-    found = _KEY.search(text)
-    return found[1] if found else None
+def peek_key(text: str, *, path: str) -> str | None:
+    """Return the ``key`` of a template that is not rendered yet, since it may use it; None without one."""
+    try:
+        key = parse(text, path=path).get("key")
+    except UsageError:
+        # Statements of a template, unlike expressions within texts, are no JSON.
+        found = _KEY.search(text)
+        return found[1] if found else None
+    return key if isinstance(key, str) and "{{" not in key else None
 
 
 def _decode(text: str, path: str) -> Any:

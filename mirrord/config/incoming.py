@@ -1,11 +1,11 @@
-"""``feature.network.incoming``: modelled in full, so that files are checked; what it asks for is not built yet, except to be off."""
+"""``feature.network.incoming``: modelled in full, so that files are checked; only ``off`` is built so far."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
 from mirrord.config.patterns import compile_pattern
-from mirrord.config.section import NOTHING, Anything, Bool, Later, Pending, Port, Ports, Section
+from mirrord.config.section import Anything, Bool, Later, Pending, Port, Ports, Section
 
 # YAML 1.1 reads a bare `off` as false.
 Mode = Annotated[
@@ -38,13 +38,16 @@ class HttpFilter(Section):
         given = sorted(self.model_fields_set - {"ports"})
         if len(given) > 1:
             raise ValueError(
-                f"has {' and '.join(f'`{name}`' for name in given)}, of which only one may be given; use `all_of`"
+                f"has {' and '.join(f'`{name}`' for name in given)}, of which only one may be given"
             )
         return self
 
 
 class Incoming(Section):
-    """What happens with connections that reach the target; ``mirror`` by default, which the session passes over in silence."""
+    """What happens with connections that reach the target.
+
+    ``mirror`` is the default, and not done yet: a session says nothing of it.
+    """
 
     mode: Annotated[Mode, Pending(("steal",))] = "mirror"
     http_filter: HttpFilter
@@ -69,7 +72,7 @@ class Incoming(Section):
 
     @model_validator(mode="after")
     def _exclusive(self) -> "Incoming":
-        if self.ports != NOTHING and self.ignore_ports != NOTHING:
+        if self.ports and self.ignore_ports:
             raise ValueError("has both `ports` and `ignore_ports`, of which only one may be given")
         for column in zip(*self.port_mapping, strict=True):
             if len(set(column)) < len(column):

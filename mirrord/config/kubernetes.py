@@ -1,4 +1,4 @@
-"""The parts of the tree that concern Kubernetes and the agent's pod; known and checked, and not supported yet."""
+"""The parts of the tree that concern Kubernetes and the agent's pod: known, checked, not supported yet."""
 
 from typing import Annotated, Any, Literal
 
@@ -48,9 +48,9 @@ class Agent(Section):
     tolerations: Later[Anything] = None
     resources: Later[Anything] = None
     check_out_of_pods: Later[Bool] = True
-    labels: Later[dict[str, str]] = {}
-    annotations: Later[dict[str, str]] = {}
-    node_selector: Later[dict[str, str]] = {}
+    labels: Later[dict[str, str]] = Field(default={})
+    annotations: Later[dict[str, str]] = Field(default={})
+    node_selector: Later[dict[str, str]] = Field(default={})
     service_account: Later[str | None] = None
     priority_class: Later[str | None] = None
     security_context: Later[Anything] = None
@@ -84,7 +84,7 @@ class Ci(Section):
 
 
 class InternalProxy(Section):
-    """``internal_proxy``. Harmless: there is no such process here; the supervisor lives and ends with the session."""
+    """``internal_proxy``. Harmless: the supervisor, in its place, lives and ends with the session."""
 
     start_idle_timeout: Seconds = 60
     idle_timeout: Seconds = 5
@@ -132,7 +132,7 @@ class Latency(Section):
 
 
 class Experimental(Section):
-    """``experimental``: mostly switches of the existing mirrord's own workings, harmless here, and of macOS."""
+    """``experimental``: mostly the existing mirrord's own workings, harmless here, and macOS's."""
 
     tcp_ping4_mock: Bool = True
     enable_exec_hooks_linux: Bool = True

@@ -1,4 +1,7 @@
-"""Takes flags, environment variables, the configuration file and the defaults together, in this order of precedence."""
+"""Takes flags, environment variables, the configuration file and the defaults together.
+
+This is also their order of precedence.
+"""
 
 import secrets
 from collections.abc import Mapping
@@ -20,7 +23,8 @@ from mirrord.errors import UsageError
 def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | None = None) -> Settings:
     """Return the settings of a session; raise UsageError for the first thing that is wrong.
 
-    ``environ`` is the environment that mirrord itself was started with, ``cwd`` the directory that relative paths start from.
+    ``environ`` is the environment that mirrord itself was started with, ``cwd`` the directory that relative
+    paths start from.
     """
     cwd = cwd or Path.cwd()
     if "MIRRORD_DONT_LOAD" in environ:
@@ -33,10 +37,11 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     }
     key = overlays["key"].value if "key" in overlays else None
     path = options.config_file or environ.get("MIRRORD_CONFIG_FILE") or None
-    base = _from_file(options, path, key, environ, cwd) if path is not None else {}
-    variables.apply(overlays, base)
+    tree = _from_file(options, path, key, environ, cwd) if path is not None else {}
+    variables.apply(overlays, tree)
     sources = {overlay.path: overlay.source for overlay in overlays.values()}
-    configuration = validate(base, sources=sources)
+    configuration = validate(tree, sources=sources)
+    refuse_pending(configuration, path or "", sources)
     return Settings(
         target=check_target(configuration.target.path),
         configuration=configuration,
@@ -55,11 +60,9 @@ def validate(tree: dict[str, Any], *, where: str = "", sources: Sources | None =
     ``where`` names the file for messages, ``sources`` the flags and variables that set keys.
     """
     try:
-        configuration = Configuration.model_validate(tree)
+        return Configuration.model_validate(tree)
     except ValidationError as error:
         raise explain(error, where, sources or {}) from None
-    refuse_pending(configuration, where, sources or {})
-    return configuration
 
 
 def random_key() -> str:
@@ -70,14 +73,13 @@ def random_key() -> str:
 def _from_file(
     options: ExecOptions, path: str, key: str | None, environ: Mapping[str, str], cwd: Path
 ) -> dict[str, Any]:
-    """Return the file's checked tree with every short form in its long form, so that overlays find their places."""
-    where = "standard input" if path == files.STDIN else path
-    text = options.stdin_config or "" if path == files.STDIN else files.read(path, cwd=cwd)
+    """Return the file's checked tree in its long form, in which overlays find their places."""
+    text = (options.stdin_config or "") if path == files.STDIN else files.read(path, cwd=cwd)
     if template.is_template(text):
-        key = key or files.peek_key(text) or random_key()
-        text = template.render(text, where=where, key=key, environ=environ, cwd=cwd)
-    tree = validate(files.parse(text, path=path), where=where).model_dump(exclude_unset=True)
-    return tree | ({"key": key} if key else {})
+        key = key or files.peek_key(text, path=path) or random_key()
+        text = template.render(text, where=path, key=key, environ=environ, cwd=cwd)
+    tree = validate(files.parse(text, path=path), where=path).model_dump(exclude_unset=True)
+    return ({"key": key} if key else {}) | tree
 
 
 def _warnings(configuration: Configuration) -> list[str]:

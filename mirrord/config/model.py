@@ -16,10 +16,13 @@ from mirrord.config.kubernetes import (
 from mirrord.config.section import Bool, Later, Section, Strings
 from mirrord.config.target import Target
 
-BUILD_TOOLS: Final = frozenset(
-    "as cc ld go air asm cc1 cgo dlv gcc git link math cargo hpack rustc compile collect2 cargo-watch "
-    "debugserver jspawnhelper bazel-real clang".split()
-)
+# fmt: off
+BUILD_TOOLS: Final = frozenset((
+    "as", "cc", "ld", "go", "air", "asm", "cc1", "cgo", "dlv", "gcc", "git", "link", "math", "cargo",
+    "hpack", "rustc", "compile", "collect2", "cargo-watch", "debugserver", "jspawnhelper", "bazel-real",
+    "clang",
+))
+# fmt: on
 """The names of processes that ``skip_build_tools`` leaves alone."""
 
 
@@ -80,9 +83,5 @@ class Settings:
     def skipped_processes(self) -> frozenset[str]:
         """The names of processes whose calls are left to the kernel."""
         configuration = self.configuration
-        tools = (
-            BUILD_TOOLS.union(configuration.skip_extra_build_tools)
-            if configuration.skip_build_tools
-            else frozenset()
-        )
-        return tools.union(configuration.skip_processes)
+        tools = BUILD_TOOLS if configuration.skip_build_tools else frozenset[str]()
+        return tools.union(configuration.skip_extra_build_tools, configuration.skip_processes)

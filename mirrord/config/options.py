@@ -1,6 +1,7 @@
 """What the command line of ``mirrord exec`` said, before files and variables are looked at.
 
-It is made in the front process, before anything heavy is imported, and read by :func:`mirrord.config.load.resolve` in the supervisor.
+It is made in the front process, before anything heavy is imported, and read by
+:func:`mirrord.config.load.resolve` in the supervisor.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,10 @@
-"""Where connections are made and names resolved: the rules of ``feature.network.outgoing`` and ``feature.network.dns``.
+"""Where connections are made and names resolved.
 
-Names in a filter are compared with the names that an address is known by from the DNS answers that passed through. A short name
-(``web``) also means what the target's search list makes of it (``web.default.svc.cluster.local``).
+These are the rules of ``feature.network.outgoing`` and ``feature.network.dns``, compiled.
+
+Names in a filter are compared with the names that an address is known by from the DNS answers that passed
+through. A short name (``web``) also means what the target's search list makes of it
+(``web.default.svc.cluster.local``).
 """
 
 from collections.abc import Collection, Iterable
@@ -56,9 +59,9 @@ class OutgoingRules:
     def decide(
         self, protocol: Protocol, address: str | IPAddress, port: int, names: Iterable[str] = ()
     ) -> bool:
-        """Tell whether a destination is reached from the target; ``names`` are those that the address is known by.
+        """Tell whether a destination is reached from the target.
 
-        Raises ValueError when ``address`` is a text that is not an address.
+        ``names`` are those that the address is known by. Raises ValueError for a text that is no address.
         """
         if not self._protocols[protocol]:
             return False
@@ -72,7 +75,10 @@ class OutgoingRules:
         return matched == self._on_match
 
     def decide_unix(self, path: bytes) -> bool:
-        """Tell whether the unix socket at ``path`` is the target's; an abstract one has its NUL in front, and matches with ``@`` or without."""
+        """Tell whether the unix socket at ``path`` is the target's.
+
+        An abstract one has its NUL in front, and matches with ``@`` in its place or nothing.
+        """
         text = path.decode("utf-8", "surrogateescape")
         forms = (f"@{text[1:]}", text[1:]) if text.startswith("\0") else (text,)
         return any(pattern.search(form) for pattern in self._unix for form in forms)
@@ -85,7 +91,8 @@ class DnsRules:
         self.enabled: Final = network.dns.enabled
         own, outgoing = network.dns.filter, network.outgoing.filter
         self._remote: Final = _names(own.remote) | _names(outgoing.remote) if own.remote is not None else None
-        # A name whose connections are made locally is resolved locally too: the cluster's address would lead nowhere here.
+        # A name whose connections are made locally is resolved locally too: the cluster's address would lead
+        # nowhere here.
         self._local: Final = _names(own.local) | _names(outgoing.local)
         self._search: Final = _normalised(search)
 
@@ -111,7 +118,7 @@ class DnsRules:
 
 @lru_cache(maxsize=4096)
 def parse_address(text: str) -> IPAddress:
-    """Return the address that a text stands for, without its zone; a v4-mapped one as IPv4. Raises ValueError."""
+    """Return the address in a text, without its zone, a v4-mapped one as IPv4; raise ValueError."""
     return _unmapped(ip_address(text.partition("%")[0]))
 
 

@@ -1,8 +1,9 @@
 """Whose file a path names: the rules of ``feature.fs``, compiled.
 
-The order is the existing mirrord's, first hit wins: the user's ``not_found``, ``read_write``, ``read_only``, ``local``; then what is built
-in: absent, remote for reading, local; then the mode. ``mapping`` comes before all of it. The user's patterns are case-insensitive searches.
-What is built in lives in :mod:`mirrord.config.builtin`.
+The order is the existing mirrord's, first hit wins: the user's ``not_found``, ``read_write``, ``read_only``,
+``local``; then what is built in: absent, remote for reading, local; then the mode. ``mapping`` comes before
+all of it. The user's patterns are case-insensitive searches. What is built in lives in
+:mod:`mirrord.config.builtin`.
 """
 
 import enum
@@ -54,7 +55,8 @@ class PathRules:
     ) -> None:
         mapping = dict(fs.mapping)
         if aws and home:
-            # The pod's own identity is to be used; the files of the developer's would come before it in every AWS library.
+            # The pod's own identity is to be used; the files of the developer's would come before it in every
+            # AWS library.
             mapping.setdefault(
                 f"^{re.escape(_text(home))}/\\.aws", f"{_text(tmpdir)}/.aws".replace("$", "$$")
             )
@@ -79,8 +81,8 @@ class PathRules:
     ) -> Self:
         """Compile the rules of a session.
 
-        ``cwd`` is the directory that the session started in, ``home`` and ``tmpdir`` are the local ``$HOME`` and ``$TMPDIR``, and
-        ``executable`` is the absolute path of the program.
+        ``cwd`` is the directory that the session started in, ``home`` and ``tmpdir`` are the local ``$HOME``
+        and ``$TMPDIR``, and ``executable`` is the absolute path of the program.
         """
         feature = settings.feature
         return cls(
@@ -93,7 +95,10 @@ class PathRules:
         return self._mode != "local"
 
     def decide(self, path: bytes, *, write: bool) -> Decision:
-        """Decide for an absolute path; ``write`` when the call would change the file, its directory or its attributes."""
+        """Decide for an absolute path.
+
+        ``write`` is whether the call would change the file, its directory or its attributes.
+        """
         memo = self._writes if write else self._reads
         try:
             return memo[path]
@@ -107,7 +112,8 @@ class PathRules:
         return f"{_text(path)}{moved} is {decision.side.value}: {decision.rule}"
 
     def _learn(self, memo: dict[bytes, Decision], path: bytes, write: bool) -> Decision:
-        # Starting over is cheaper than keeping an order: a program that walks a large tree asks about each path once.
+        # Starting over is cheaper than keeping an order: a program that walks a large tree asks about each
+        # path once.
         if len(memo) >= MEMO_LIMIT:
             memo.clear()
         decision = memo[path] = self._judge(normalise(path), write)

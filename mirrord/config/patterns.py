@@ -1,7 +1,7 @@
 """The pattern languages of configuration files: regular expressions as Rust writes them, and wildcards.
 
-Files written for the existing mirrord use the syntax of Rust's ``regex`` and ``fancy-regex`` crates. Most of it means the same in
-Python; :func:`compile_pattern` translates what does not.
+Files written for the existing mirrord use the syntax of Rust's ``regex`` and ``fancy-regex`` crates. Most of
+it means the same in Python; :func:`compile_pattern` translates what does not.
 """
 
 import re
@@ -10,9 +10,16 @@ from typing import Final
 
 _TOKEN: Final = re.compile(r"\\.|\[\^?\]?|\]|\(\?<(?![=!])|\$|.", re.DOTALL)
 _POSIX: Final = {
-    "[:alpha:]": "A-Za-z", "[:digit:]": "0-9", "[:alnum:]": "0-9A-Za-z", "[:upper:]": "A-Z", "[:lower:]": "a-z",
-    "[:space:]": r"\s", "[:xdigit:]": "0-9A-Fa-f", "[:word:]": r"\w", "[:punct:]": r"!-/:-@\[-`{-~",
-}  # fmt: skip
+    "[:alpha:]": "A-Za-z",
+    "[:digit:]": "0-9",
+    "[:alnum:]": "0-9A-Za-z",
+    "[:upper:]": "A-Z",
+    "[:lower:]": "a-z",
+    "[:space:]": r"\s",
+    "[:xdigit:]": "0-9A-Fa-f",
+    "[:word:]": r"\w",
+    "[:punct:]": r"!-/:-@\[-`{-~",
+}
 _MULTILINE: Final = re.compile(r"\(\?[a-z]*m[a-z]*[:)-]")
 _REFERENCE: Final = re.compile(r"\$(?:(\$)|\{([^{}]*)\}|(\w+))")
 
@@ -45,7 +52,8 @@ def _translate(text: str) -> str:
 def compile_replacement(text: str, pattern: re.Pattern[str]) -> Callable[[re.Match[str]], str]:
     """Return the function for ``Pattern.sub`` that fills a replacement's ``$1``, ``${name}`` and ``$$``.
 
-    Raises ValueError where it names a group that the pattern does not have: Rust would put in nothing, which helps nobody.
+    Raises ValueError where it names a group that the pattern does not have: Rust would put in nothing, which
+    helps nobody.
     """
     parts: list[str | int] = []
     position = 0
@@ -67,7 +75,7 @@ def _group(reference: re.Match[str], pattern: re.Pattern[str]) -> str | int:
 
 
 def compile_wildcards(texts: tuple[str, ...]) -> re.Pattern[bytes] | None:
-    """Return the pattern, for ``fullmatch``, of names that one of the wildcards (``*``, ``?``) describes; None for none."""
+    """Return the pattern, for ``fullmatch``, that any of the wildcards is (``*``, ``?``); None for none."""
     if not texts:
         return None
     any_of = "|".join(re.escape(text).replace(r"\*", ".*").replace(r"\?", ".") for text in texts)

@@ -1,11 +1,12 @@
 """What every section of the configuration has in common.
 
-A section is a frozen pydantic model that refuses unknown keys. Short forms (``true``, ``"steal"``, one string in place of a list) are
-turned into the long form before validation, so that each key has one type and an error's location is the key's dotted path.
+A section is a frozen pydantic model that refuses unknown keys. Short forms (``true``, ``"steal"``, one string
+in place of a list) are turned into the long form before validation, so that each key has one type and an
+error's location is the key's dotted path.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic.fields import FieldInfo
@@ -24,7 +25,7 @@ class Pending:
         """Tell whether the key may not have this value yet."""
         if self.values:
             return value in self.values
-        return value != field.get_default(call_default_factory=True, validated_data={})
+        return bool(value != field.get_default(call_default_factory=True, validated_data={}))
 
 
 T = TypeVar("T")
@@ -51,8 +52,8 @@ class Section(BaseModel):
         present = {
             key: item for key, item in value.items() if item is not None or key not in cls.model_fields
         }
-        # Given as empty sections here, and not as default instances: those would make pydantic build every section's validator
-        # twice, once for itself and once within the root's.
+        # Given as empty sections here, and not as default instances: those would make pydantic build every
+        # section's validator twice, once for itself and once within the root's.
         return {name: {} for name in cls.sections()} | present
 
     @classmethod
@@ -83,5 +84,3 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_or_many)]
 Ports = Annotated[tuple[Port, ...], BeforeValidator(_one_or_many)]
 Anything = Any
 """A part of the tree that is refused as a whole, so that nothing below it needs a model."""
-
-NOTHING: Final[tuple[str, ...]] = ()

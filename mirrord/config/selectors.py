@@ -1,7 +1,8 @@
 """The syntax of outgoing and DNS filters: ``[PROTOCOL://]HOST[:PORT]``.
 
-PROTOCOL is ``tcp``, ``udp`` or ``any``; HOST a name, an IPv4 address, an IPv6 address in brackets, or a subnet of these
-(``10.0.0.0/8``, ``[fd00::]/64``); PORT 0 or nothing is any port, HOST nothing or ``0.0.0.0`` any host. There are no wildcards in names.
+PROTOCOL is ``tcp``, ``udp`` or ``any``; HOST a name, an IPv4 address, an IPv6 address in brackets, or a
+subnet of these (``10.0.0.0/8``, ``[fd00::]/64``); PORT 0 or nothing is any port, HOST nothing or ``0.0.0.0``
+any host. There are no wildcards in names.
 """
 
 import re
@@ -35,7 +36,7 @@ class Selector:
     port: int
 
     def matches(self, protocol: str, address: IPAddress, port: int, names: Collection[str]) -> bool:
-        """Tell whether a destination is meant; ``names`` are the normalised names that the address is known by."""
+        """Tell whether a destination is meant; ``names`` are its normalised names."""
         if self.protocol not in (None, protocol) or self.port not in (0, port):
             return False
         if self.network is not None:
@@ -70,7 +71,8 @@ def _host(host: str, text: str) -> tuple[str | None, IPNetwork | None]:
     if host in ("", "0.0.0.0"):
         return None, None
     try:
-        # A name never starts with a bracket and has no mask, so what is not an address is told apart by these two.
+        # A name never starts with a bracket and has no mask, so what is not an address is told apart by these
+        # two.
         return None, ip_network(host.replace("[", "").replace("]", ""), strict=False)
     except ValueError:
         if not _NAME.fullmatch(host):

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pydantic import field_validator
 
-from mirrord.config.section import Later, Section
+from mirrord.config.section import Section
 from mirrord.errors import UsageError
 
 KINDS: Final = (
@@ -25,7 +25,8 @@ class Target(Section):
     """The target as text; the object forms of a path are turned into the text form."""
 
     path: str | None = None
-    namespace: Later[str | None] = None
+    # Harmless: a sandbox has no namespace, and every other target is refused.
+    namespace: str | None = None
 
     @classmethod
     def expand(cls, value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Renders configuration files that are templates.
 
-The existing mirrord uses Tera, whose syntax Jinja shares; the differences that matter (named arguments of filters, ``get_env``, tests)
-are bridged here. ``key`` is the session key; ``git_branch`` is absent outside a checkout and on a detached head.
+The existing mirrord uses Tera, whose syntax Jinja shares; the differences that matter (named arguments of
+filters, ``get_env``, tests) are bridged here. ``key`` is the session key; ``git_branch`` is absent outside a
+checkout and on a detached head.
 """
 
 import json

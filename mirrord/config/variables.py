@@ -1,7 +1,7 @@
 """The environment variables and flags that set configuration keys, as values laid over the file's.
 
-Names are the existing mirrord's. Variables of things that are not built yet are read too, so that they are refused like their keys and not
-passed over in silence.
+Names are the existing mirrord's. Variables of things that are not built yet are read too, so that they are
+refused like their keys and not passed over in silence.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +33,7 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Overlay]:
 def from_options(options: ExecOptions) -> Iterator[Overlay]:
     """Return what flags set; those that take effect elsewhere are not here."""
     texts = (
-        ("target", options.target, "--target"),
+        ("target.path", options.target, "--target"),
         ("key", options.key, "--key"),
         ("feature.env.include", options.env_include, "--override-env-vars-include"),
         ("feature.env.exclude", options.env_exclude, "--override-env-vars-exclude"),
@@ -108,7 +108,7 @@ _FILE_SWITCHES: Final = {"MIRRORD_FILE_OPS": "write", "MIRRORD_FILE_RO_OPS": "re
 
 _HTTP: Final = "feature.network.incoming.http_filter"
 _VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
-    "MIRRORD_IMPERSONATED_TARGET": ("target", _text),
+    "MIRRORD_IMPERSONATED_TARGET": ("target.path", _text),
     "MIRRORD_TARGET_NAMESPACE": ("target.namespace", _text),
     "MIRRORD_KEY": ("key", _text),
     "MIRRORD_OVERRIDE_ENV_VARS_INCLUDE": ("feature.env.include", _text),
@@ -139,4 +139,5 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
     "MIRRORD_HTTP_FILTER_PORTS": (f"{_HTTP}.ports", _ports),
     "MIRRORD_EPHEMERAL_CONTAINER": ("agent.ephemeral", read_bool),
 }
-"""Variables of the cluster connection (image, context, certificates …) mean nothing to a sandbox, and may well be set for good."""
+# Variables of the cluster connection (image, context, certificates …) are not read: they mean nothing to a
+# sandbox, and users may well have them set for good.

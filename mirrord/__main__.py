@@ -1,0 +1,20 @@
+"""The entry point of the command ``mirrord`` and of ``python -m mirrord``."""
+
+import sys
+
+from mirrord.errors import MirrordError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line, this process's by default, and return its exit status; tell errors on stderr."""
+    from mirrord.cli import command
+
+    try:
+        return command.run(sys.argv[1:] if arguments is None else arguments)
+    except MirrordError as error:
+        print(f"mirrord: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The command ``mirrord``: finds the sub-command and runs it. Only what the sub-command needs is imported."""
+
+import difflib
+from collections.abc import Callable
+from typing import Final
+
+from mirrord.errors import UsageError
+
+VERSION: Final = "0.1.0"
+"""Kept here as well as in pyproject.toml, because asking the installed metadata takes 40 ms."""
+
+_HELP: Final = """\
+usage: mirrord COMMAND ...
+
+Run a local program as if it were inside a Kubernetes pod.
+
+  exec       run a program with the target's environment, names, network and files
+  sandbox    the target that needs no cluster: keep one up, run commands in it
+
+  --help     show this; `mirrord COMMAND --help` for a command
+  --version  show the version
+
+Try:  mirrord exec -t sandbox -- sh -c 'hostname; echo $GREETING'
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return the exit status; raise MirrordError."""
+    if not arguments:
+        raise UsageError("no command was given", remedy="see mirrord --help")
+    name, rest = arguments[0], arguments[1:]
+    if name in _COMMANDS:
+        return _COMMANDS[name](rest)
+    if name in _FUTURE:
+        raise UsageError(f"mirrord {name} is not supported yet", remedy="see mirrord --help for what is")
+    near = difflib.get_close_matches(name, [*_COMMANDS, *_FUTURE], n=1, cutoff=0.5)
+    remedy = f"did you mean mirrord {near[0]}?" if near else "see mirrord --help"
+    raise UsageError(f"unknown {'flag' if name.startswith('-') else 'command'} {name}", remedy=remedy)
+
+
+def _exec(arguments: list[str]) -> int:
+    from mirrord.cli import options
+
+    parsed = options.parse(arguments)
+
+    from mirrord.session import front
+
+    return front.run(parsed)
+
+
+def _sandbox(arguments: list[str]) -> int:
+    from mirrord.cli import sandbox
+
+    return sandbox.main(arguments)
+
+
+def _help(_: list[str]) -> int:
+    print(_HELP, end="")
+    return 0
+
+
+def _version(_: list[str]) -> int:
+    print(f"mirrord {VERSION}")
+    return 0
+
+
+_COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
+    "exec": _exec,
+    "sandbox": _sandbox,
+    "help": _help,
+    "--help": _help,
+    "-h": _help,
+    "--version": _version,
+    "-V": _version,
+}
+_FUTURE: Final = (
+    *(
+        "attach",
+        "chaos",
+        "ci",
+        "completions",
+        "container",
+        "dashboard",
+        "db-branches",
+        "diagnose",
+        "doctor",
+        "dump",
+    ),
+    *(
+        "explain",
+        "ext",
+        "container-ext",
+        "extract",
+        "fix",
+        "kill",
+        "ls",
+        "newsletter",
+        "operator",
+        "port-forward",
+    ),
+    *(
+        "preview",
+        "queues",
+        "qs",
+        "session",
+        "sessions",
+        "subscribe",
+        "teams",
+        "trace",
+        "ui",
+        "up",
+        "verify-config",
+    ),
+    *("vpn", "wizard", "extproxy", "intproxy"),
+)
+"""Commands of the existing mirrord, and those that are planned."""

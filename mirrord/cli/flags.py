@@ -1,0 +1,134 @@
+"""The flags of ``mirrord exec``, as a table.
+
+argparse gets its arguments from it, and it tells where the program begins.
+
+argparse alone cannot: it reads every argument before it decides, so a program's own ``-classpath`` would be
+taken for ours. Here the first argument that is no flag and no flag's value is the program, and nothing after
+it is looked at.
+"""
+
+import difflib
+from typing import Final, NamedTuple
+
+from mirrord.config.options import DEFAULT_CONFIG_FILE
+from mirrord.errors import UsageError
+
+
+class Flag(NamedTuple):
+    """One flag; ``metavar`` is None for a switch."""
+
+    names: tuple[str, ...]
+    help: str = ""
+    metavar: str | None = None
+    default_value: str | None = None
+    """What the flag stands for without its value, where it may be without."""
+    choices: tuple[str, ...] | None = None
+    supported: bool = True
+
+    @property
+    def destination(self) -> str:
+        """The field of :class:`mirrord.config.options.ExecOptions` that the flag sets."""
+        return _DESTINATIONS.get(self.names[-1], self.names[-1].removeprefix("--").replace("-", "_"))
+
+
+FLAGS: Final = (
+    Flag(("-t", "--target"), "what to run in: `sandbox`, or `sandbox/NAME` for one that is up", "TARGET"),
+    Flag(
+        ("-f", "--config-file"),
+        f"a configuration file; `-` is standard input, none {DEFAULT_CONFIG_FILE}",
+        "FILE",
+        DEFAULT_CONFIG_FILE,
+    ),
+    Flag(("-q", "--quiet"), "say nothing unless something is wrong"),
+    Flag(("-v", "--verbose"), "say more; twice for every decision"),
+    Flag(
+        ("--fs-mode",),
+        "whose files are read where no rule says otherwise",
+        "MODE",
+        choices=("read", "write", "local", "local-with-overrides"),
+    ),
+    Flag(("--no-outgoing",), "make all connections from this machine"),
+    Flag(("--no-tcp-outgoing",), "make TCP connections from this machine"),
+    Flag(("--no-udp-outgoing",), "send datagrams from this machine"),
+    Flag(("--no-remote-dns",), "resolve names on this machine"),
+    Flag(("-s", "--override-env-vars-include"), "take only these variables of the target: `A;B*`", "LIST"),
+    Flag(("-x", "--override-env-vars-exclude"), "take all variables of the target but these: `A;B*`", "LIST"),
+    Flag(("--env-file",), "lines of NAME=VALUE that go over the target's variables", "FILE"),
+    Flag(("-k", "--key"), "the session's key; random by default", "KEY"),
+    Flag(("--skip-processes",), "names of programs to leave alone: `a;b`", "LIST"),
+    Flag(("--engine",), "how system calls are intercepted", "ENGINE", choices=("notify", "ptrace")),
+    Flag(("--no-telemetry",), "accepted for compatibility; there is no telemetry"),
+    Flag(("--disable-version-check",), "accepted for compatibility; there is no version check"),
+    Flag(("-h", "--help"), "show this"),
+    Flag(("-n", "--target-namespace"), metavar="NAMESPACE", supported=False),
+    Flag(("-a", "--agent-namespace"), metavar="NAMESPACE", supported=False),
+    Flag(("-l", "--agent-log-level"), metavar="LEVEL", supported=False),
+    Flag(("-i", "--agent-image"), metavar="IMAGE", supported=False),
+    Flag(("--agent-ttl",), metavar="SECONDS", supported=False),
+    Flag(("--agent-startup-timeout",), metavar="SECONDS", supported=False),
+    Flag(("-e", "--ephemeral-container"), supported=False),
+    Flag(("--steal",), supported=False),
+    Flag(("-c", "--accept-invalid-certificates"), supported=False),
+    Flag(("--context",), metavar="CONTEXT", supported=False),
+)
+"""The existing mirrord's, and ``--engine``, ``-q``, ``-v``; in the order of ``--help``."""
+
+_DESTINATIONS: Final = {
+    "--verbose": "verbosity",
+    "--override-env-vars-include": "env_include",
+    "--override-env-vars-exclude": "env_exclude",
+}
+_BY_NAME: Final = {name: flag for flag in FLAGS for name in flag.names}
+
+
+def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Divide the arguments of ``exec`` into our flags and the program with its own.
+
+    Raises UsageError for a flag that is unknown, naming the nearest, or not supported yet.
+    """
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        if argument == "--":
+            return arguments[:position], arguments[position + 1 :]
+        if argument == "-" or not argument.startswith("-"):
+            break
+        position += 1 + _value_follows(argument, arguments[position + 1 : position + 2])
+    return arguments[:position], arguments[position:]
+
+
+def _value_follows(argument: str, following: list[str]) -> bool:
+    flag, attached = _long(argument) if argument.startswith("--") else _short(argument)
+    if flag.metavar is None or attached or not following:
+        return False
+    return flag.default_value is None or following == ["-"] or not following[0].startswith("-")
+
+
+def _long(argument: str) -> tuple[Flag, bool]:
+    name, equals, _ = argument.partition("=")
+    return _known(name), bool(equals)
+
+
+def _short(argument: str) -> tuple[Flag, bool]:
+    """Look into ``-qv`` and ``-tsandbox``: letters up to the first that takes a value."""
+    flag = _known(argument[:2], argument)
+    for position in range(2, len(argument) + 1):
+        if flag.metavar is not None or position == len(argument):
+            return flag, position < len(argument)
+        flag = _known(f"-{argument[position]}", argument)
+    return flag, False
+
+
+def _known(name: str, argument: str | None = None) -> Flag:
+    flag = _BY_NAME.get(name)
+    if flag is None:
+        raise UsageError(f"unknown flag {argument or name}", remedy=_nearest(argument or name))
+    if not flag.supported:
+        raise UsageError(f"{'/'.join(flag.names)} is not supported yet", remedy="leave it out")
+    return flag
+
+
+def _nearest(name: str) -> str:
+    supported = [known for known, flag in _BY_NAME.items() if flag.supported and known.startswith("--")]
+    near = difflib.get_close_matches(f"--{name.lstrip('-')}", supported, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else "see mirrord exec --help"
