@@ -33,8 +33,8 @@ def compile(rules: Iterable[Rule], arch: Arch) -> bytes:
     """Return the ``struct sock_filter`` array that applies the rules.
 
     The first rule of a call whose tests all hold decides; when none does, and for calls without a rule,
-    unknown numbers, x32 calls and other architectures, the call is allowed. Calls that this architecture lacks
-    are skipped.
+    unknown numbers, x32 calls and other architectures, the call is allowed. Calls that this architecture
+    lacks are skipped.
 
     Raise ValueError for a call that no architecture has.
     """
@@ -110,7 +110,7 @@ class _Program:
             case Op.GE | Op.LT:
                 entry = self._half(low, Code.IF_GE, value, mask, yes=hold, no=fail)
                 if wide:
-                    entry = self._half(high, Code.IF_EQ, value >> 32, mask >> 32, yes=entry, no=fail)
+                    entry = self.branch(Code.IF_EQ, value >> 32 & _WORD, yes=entry, no=fail)
                     entry = self._half(high, Code.IF_GT, value >> 32, mask >> 32, yes=hold, no=entry)
         return entry
 

@@ -50,7 +50,7 @@ def sock_fprog(length: int, address: int) -> bytes:
 
 def set_no_new_privs() -> None:
     """Give up, for good, gaining privileges by execve(2): the price of a filter without CAP_SYS_ADMIN."""
-    if _libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+    if _libc().prctl(PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))) != 0:
         raise _error()
 
 
@@ -58,8 +58,8 @@ def load(program: bytes, flags: int = 0) -> int:
     """Put a compiled filter onto the calling thread, for good; return the listener with NEW_LISTENER, else 0.
 
     Raise OSError: EACCES without CAP_SYS_ADMIN and :func:`set_no_new_privs`, EBUSY when the chain of filters
-    has a listener already, EINVAL for a malformed program or an unknown flag, ESRCH (with TSYNC_ESRCH) or EAGAIN
-    when TSYNC met a thread with filters of its own.
+    has a listener already, EINVAL for a malformed program or an unknown flag, ESRCH (with TSYNC_ESRCH) or
+    EAGAIN when TSYNC met a thread with filters of its own.
     """
     instructions = ctypes.create_string_buffer(program, len(program))
     fprog = sock_fprog(len(program) // INSTRUCTION_SIZE, ctypes.addressof(instructions))

@@ -94,10 +94,10 @@ class Responder:
         (as dup2(2) does). With ``send`` the number becomes the result of the call at the same instant. The
         program's thread does the work, so this waits for it.
 
-        Raise OSError: ENOENT when the call no longer waits, EINPROGRESS when it has been answered, EMFILE when
-        the program has no number left, EBADF when ``fd`` is not open or ``at`` is beyond the program's limit,
-        EINTR when a signal ended the wait with ``send`` (block signals in the calling thread: the kernel may
-        then have answered the call with 0 and no descriptor).
+        Raise OSError: ENOENT when the call no longer waits, EINPROGRESS when it has been answered, EMFILE
+        when the program has no number left, EBADF when ``fd`` is not open or ``at`` is beyond the program's
+        limit, EINTR when a signal ended the wait with ``send`` (block signals in the calling thread: the
+        kernel may then have answered the call with 0 and no descriptor).
         """
         flags = (ADDFD_SEND if send else 0) | (0 if at is None else ADDFD_SETFD)
         request = bytearray(_ADDFD.pack(id, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0))
@@ -124,7 +124,7 @@ class Responder:
             try:
                 ioctl(self._fd, request, argument)
             except (FileNotFoundError, BlockingIOError):
-                # ENOENT: the thread died or was interrupted. EINPROGRESS: it has an answer, and is on its way.
+                # ENOENT: the thread died or was interrupted. EINPROGRESS: it has an answer already.
                 return False
             except InterruptedError:
                 # Only the listener's lock was waited for (mutex_lock_interruptible); nothing was done.
@@ -185,4 +185,3 @@ class Listener(Responder):
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-

@@ -33,12 +33,8 @@ PROTOTYPES: Final = {
     "migrate_pages": "pid:PID maxnode:INT old_nodes:POINTER new_nodes:POINTER",
     "move_pages": "pid:PID count:INT pages:POINTER nodes:POINTER status:POINTER flags:FLAGS",
     # Of another process
-    "process_vm_readv": (
-        "pid:PID local_iov:POINTER liovcnt:INT remote_iov:POINTER riovcnt:INT flags:FLAGS"
-    ),
-    "process_vm_writev": (
-        "pid:PID local_iov:POINTER liovcnt:INT remote_iov:POINTER riovcnt:INT flags:FLAGS"
-    ),
+    "process_vm_readv": ("pid:PID local_iov:POINTER liovcnt:INT remote_iov:POINTER riovcnt:INT flags:FLAGS"),
+    "process_vm_writev": ("pid:PID local_iov:POINTER liovcnt:INT remote_iov:POINTER riovcnt:INT flags:FLAGS"),
     "process_mrelease": "pidfd:FD flags:FLAGS",
     # Shared
     "shmget": "key:INT size:SIZE shmflg:FLAGS",
