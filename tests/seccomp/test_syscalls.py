@@ -1,36 +1,35 @@
 """The tables, against the system's own headers."""
 
 import os
+import platform
 import re
 from pathlib import Path
 
 import pytest
-from mirrord_seccomp.syscalls import (
-    Arch,
-    Kind,
-    UnsupportedArch,
-    current_arch,
-    name,
-    number,
-    table,
-)
+from mirrord_seccomp.syscalls import Arch, Kind, UnsupportedArch, current_arch, name, number, table
 
 X86_64_HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 GENERIC_HEADER = Path("/usr/include/asm-generic/unistd.h")
 
+NEWEST = 471
+"""The last call of the tables; a newer header has more."""
 RENAMED = {"fstatat": "newfstatat"}
 NOT_OF_64_BITS = re.compile(r"(sync_file_range2|arch_specific_syscall|syscalls)$")
 
 
-def shared_names(header: Path) -> dict[str, int]:
+def numbers_in(header: Path) -> dict[str, int]:
     if not header.exists():
-        pytest.skip(f"no {header} (package linux-libc-dev)")
+        missing = f"no {header} (package linux-libc-dev)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
     found = re.findall(r"^#define __NR(?:3264)?_(\w+)\s+(\d+)$", header.read_text(), re.MULTILINE)
-    return {RENAMED.get(name, name): int(number) for name, number in found}
+    return {RENAMED.get(name, name): int(number) for name, number in found if int(number) <= NEWEST}
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other machines have no such header")
 def test_x86_64_numbers_are_the_kernels() -> None:
-    expected = shared_names(X86_64_HEADER)
+    expected = numbers_in(X86_64_HEADER)
     assert expected.items() <= {call.name: call.number for call in table(Arch.X86_64).values()}.items()
     newest = max(expected.values())
     assert {n for n, call in table(Arch.X86_64).items() if call.number <= newest} - set(expected) <= {
@@ -40,7 +39,7 @@ def test_x86_64_numbers_are_the_kernels() -> None:
 
 
 def test_aarch64_numbers_are_the_generic_ones() -> None:
-    found = shared_names(GENERIC_HEADER)
+    found = numbers_in(GENERIC_HEADER)
     # 403 to 423 are the calls with 64-bit times that only 32-bit machines need.
     expected = {
         name: number

@@ -5,6 +5,7 @@ which answer ENOSYS, have no arguments.
 """
 
 from collections import ChainMap
+from functools import cache
 from typing import Final
 
 from mirrord_seccomp.syscalls.model import Arch, Arg, Kind
@@ -29,5 +30,10 @@ _AARCH64: Final = {
 def arguments(name: str, arch: Arch) -> tuple[Arg, ...]:
     """Return the arguments of a call; raise KeyError for one that no table has."""
     line = _AARCH64.get(name) if arch is Arch.AARCH64 else None
-    pairs = (word.split(":") for word in (line or _PROTOTYPES[name]).split())
-    return tuple(Arg(name, Kind[kind]) for name, kind in pairs)
+    return tuple(map(_arg, (line or _PROTOTYPES[name]).split()))
+
+
+@cache
+def _arg(word: str) -> Arg:
+    name, kind = word.split(":")
+    return Arg(name, Kind[kind])
