@@ -46,17 +46,19 @@ def explain(error: ValidationError, where: str, sources: Sources) -> UsageError:
     location: Location = detail["loc"]
     if detail["type"] == "extra_forbidden":
         return _unknown(location, where)
-    subject = sources.get(dotted(location)) or f"`{dotted(location)}`"
-    return UsageError(f"{subject}{_in(where)} {_complaint(detail)}", remedy=f"correct {where or 'it'}")
+    subject = sources.get(dotted(location)) or f"`{dotted(location)}`{_in(where)}"
+    return UsageError(f"{subject} {_complaint(detail)}", remedy="correct it")
 
 
 def refuse_pending(configuration: Configuration, where: str, sources: Sources) -> None:
     """Raise UsageError for the first key that is set and not supported yet."""
-    for path, key in _pending(configuration, ()):
-        subject = sources.get(path) or f"`{path}`"
-        raise UsageError(
-            f"{subject}{_in(where)} is not supported yet", remedy=f"remove it, or set it to {key}"
-        )
+    for path, default in _pending(configuration, ()):
+        if path in sources:
+            raise UsageError(
+                f"{sources[path]} is not supported yet", remedy=f"leave it out (it sets `{path}`)"
+            )
+        problem = f"`{path}`{_in(where)} is not supported yet"
+        raise UsageError(problem, remedy=f"remove it, or set it to {default}")
 
 
 def dotted(location: Location) -> str:

@@ -12,6 +12,11 @@ STDIN: Final = "-"
 _KEY: Final = re.compile(r"""^[\s{]*["']?key["']?\s*[:=]\s*["']?([^"'\s,{}]+)""", re.MULTILINE)
 
 
+def label(path: str) -> str:
+    """Return how messages call a file."""
+    return "standard input" if path == STDIN else path
+
+
 def read(path: str, *, cwd: Path) -> str:
     """Return a file's text; raise UsageError."""
     try:
@@ -32,7 +37,7 @@ def parse(text: str, *, path: str) -> dict[str, Any]:
     tree = _decode(text, path)
     if not isinstance(tree, dict):
         raise UsageError(
-            f"the configuration file {path} does not hold an object",
+            f"the configuration in {label(path)} does not hold an object",
             remedy='start from {"target": "sandbox"}',
         )
     return tree
@@ -60,7 +65,7 @@ def _decode(text: str, path: str) -> Any:
             return json.loads(text)
     except ValueError as error:
         raise UsageError(
-            f"the configuration file {path} is malformed ({error})", remedy="correct it"
+            f"the configuration in {label(path)} is malformed ({error})", remedy="correct it"
         ) from None
     raise UsageError(
         f"the configuration file {path} is of no known kind", remedy="name it .json, .toml or .yaml"

@@ -41,7 +41,7 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     variables.apply(overlays, tree)
     sources = {overlay.path: overlay.source for overlay in overlays.values()}
     configuration = validate(tree, sources=sources)
-    refuse_pending(configuration, path or "", sources)
+    refuse_pending(configuration, files.label(path) if path else "", sources)
     return Settings(
         target=check_target(configuration.target.path),
         configuration=configuration,
@@ -77,8 +77,8 @@ def _from_file(
     text = (options.stdin_config or "") if path == files.STDIN else files.read(path, cwd=cwd)
     if template.is_template(text):
         key = key or files.peek_key(text, path=path) or random_key()
-        text = template.render(text, where=path, key=key, environ=environ, cwd=cwd)
-    tree = validate(files.parse(text, path=path), where=path).model_dump(exclude_unset=True)
+        text = template.render(text, where=files.label(path), key=key, environ=environ, cwd=cwd)
+    tree = validate(files.parse(text, path=path), where=files.label(path)).model_dump(exclude_unset=True)
     return ({"key": key} if key else {}) | tree
 
 

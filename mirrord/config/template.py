@@ -66,10 +66,10 @@ def _get_env(environ: Mapping[str, str]) -> Callable[..., str]:
     return get_env
 
 
-def _default(value: Any, value_: Any = "", boolean: bool = False, **named: Any) -> Any:
+def _default(given: Any, /, value: Any = "", boolean: bool = False) -> Any:
     from jinja2 import Undefined
 
-    return named.get("value", value_) if isinstance(value, Undefined) or (boolean and not value) else value
+    return value if isinstance(given, Undefined) or (boolean and not given) else given
 
 
 def _replace(text: str, *pair: str, **named: str) -> str:
