@@ -35,7 +35,7 @@ FLAGS: Final = (
     Flag(("-t", "--target"), "what to run in: `sandbox`, or `sandbox/NAME` for one that is up", "TARGET"),
     Flag(
         ("-f", "--config-file"),
-        f"a configuration file; `-` is standard input, none {DEFAULT_CONFIG_FILE}",
+        f"a configuration file, `-` for standard input; without FILE {DEFAULT_CONFIG_FILE}",
         "FILE",
         DEFAULT_CONFIG_FILE,
     ),

@@ -24,6 +24,7 @@ _EXPECTED: Final = {
     "dict_type": "an object",
     "model_type": "an object",
     "tuple_type": "a list",
+    "invalid_key": "named by a text",
 }
 _COUNTS: Final = {"missing": "has too few entries", "too_long": "has too many entries"}
 _VERBS: Final = ("has ", "must ")
@@ -35,6 +36,7 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (str, "a text"),
     (list, "a list"),
     (dict, "an object"),
+    (type(None), "null"),
 )
 
 
@@ -103,7 +105,7 @@ def _complaint(detail: Any) -> str:
 
 
 def _kind(value: object) -> str:
-    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "something else")
 
 
 def _in(where: str) -> str:

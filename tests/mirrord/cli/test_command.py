@@ -23,7 +23,12 @@ def test_help(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_exec_passes_the_options_to_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[ExecOptions] = []
     front = types.ModuleType("front")
-    vars(front)["run"] = lambda options: passed.append(options) or 3
+
+    def note(options: ExecOptions) -> int:
+        passed.append(options)
+        return 3
+
+    vars(front)["run"] = note
     monkeypatch.setitem(sys.modules, "mirrord.session.front", front)
     monkeypatch.setattr("mirrord.session.front", front, raising=False)
     assert command.run(["exec", "-t", "sandbox", "ls", "-l"]) == 3

@@ -14,7 +14,8 @@ def test_errors_are_one_sentence_with_a_remedy_and_no_traceback(capsys: pytest.C
 
 def imported(*arguments: str) -> set[str]:
     """Return the modules that are there when a command line has ended."""
-    code = f"import sys; from mirrord.__main__ import main\ntry: main({list(arguments)!r})\nexcept SystemExit: pass\n"
+    code = "import sys; from mirrord.__main__ import main\n"
+    code += f"try: main({list(arguments)!r})\nexcept SystemExit: pass\n"
     code += "print(*sys.modules, sep='\\n', file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stderr.split())

@@ -18,15 +18,27 @@ def test_only_what_was_given_is_set() -> None:
 
 def test_every_flag() -> None:
     found = options(
-        "-t sandbox -f m.json -q -vv --fs-mode local-with-overrides --no-outgoing --no-tcp-outgoing --no-udp-outgoing "
-        "--no-remote-dns -s A;B --env-file e --engine notify -k key --skip-processes p --no-telemetry "
-        "--disable-version-check ls"
+        "-t sandbox -f m.json -q -vv --fs-mode local-with-overrides --no-outgoing --no-tcp-outgoing "
+        "--no-udp-outgoing --no-remote-dns -s A;B --env-file e --engine notify -k key --skip-processes p "
+        "--no-telemetry --disable-version-check ls"
     )
     assert found == ExecOptions(
-        program=("ls",), target="sandbox", config_file="m.json", quiet=True, verbosity=2, fs_mode="local-with-overrides",
-        no_outgoing=True, no_tcp_outgoing=True, no_udp_outgoing=True, no_remote_dns=True, env_include="A;B",
-        env_file="e", key="key", skip_processes="p", no_telemetry=True,
-    )  # fmt: skip
+        program=("ls",),
+        target="sandbox",
+        config_file="m.json",
+        quiet=True,
+        verbosity=2,
+        fs_mode="local-with-overrides",
+        no_outgoing=True,
+        no_tcp_outgoing=True,
+        no_udp_outgoing=True,
+        no_remote_dns=True,
+        env_include="A;B",
+        env_file="e",
+        key="key",
+        skip_processes="p",
+        no_telemetry=True,
+    )
 
 
 def test_every_flag_has_a_field() -> None:

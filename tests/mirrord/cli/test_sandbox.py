@@ -26,8 +26,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_up(calls: list[Any]) -> None:
-    line = "up --name n --hostname h --env A=1=2 --env B= --file /a=b=c".split()
-    assert sandbox.main(line) == 7
+    flags = ["--name", "n", "--hostname", "h", "--env", "A=1=2", "--env", "B=", "--file", "/a=b=c"]
+    assert sandbox.main(["up", *flags]) == 7
     assert calls == [{"name": "n", "hostname": "h", "env": {"A": "1=2", "B": ""}, "files": {"/a": "b=c"}}]
 
 

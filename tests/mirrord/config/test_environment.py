@@ -62,7 +62,7 @@ def test_the_file_is_relative_to_the_given_directory(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="missing.env cannot be read"):
+    with pytest.raises(UsageError, match=r"missing\.env cannot be read"):
         apply(env_file="/nowhere/missing.env")
 
 

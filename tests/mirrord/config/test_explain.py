@@ -1,3 +1,4 @@
+import datetime
 import difflib
 import re
 from typing import Any
@@ -66,6 +67,9 @@ def test_an_unknown_key_near_nothing_names_those_that_are_known() -> None:
         ("feature.network.incoming.port_mapping", [[1, 2, 3]], "has too many entries"),
         ("feature.network.incoming.ports", [70000], "is wrong: input should be less than or equal to 65535"),
         ("target.path", {"pod": 3}, "must have names that are texts"),
+        ("feature.network", {True: 1}, "must be named by a text, not"),
+        ("key", datetime.date(2026, 1, 1), "must be a text, not something else"),
+        ("skip_processes", [None], "must be a text, not null"),
     ],
 )
 def test_a_wrong_value_is_a_clear_sentence(path: str, value: Any, sentence: str) -> None:

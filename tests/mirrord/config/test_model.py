@@ -27,13 +27,11 @@ def test_the_decision_objects_are_made_from_settings() -> None:
 
 
 def test_all_root_keys_of_the_existing_mirrord_are_known() -> None:
-    known = (
-        "target agent feature accept_invalid_certificates kubeconfig kube_context use_proxy skip_processes "
-    )
-    known += "skip_build_tools skip_extra_build_tools operator multi_cluster profile api telemetry key startup_retry "
-    known += (
-        "ci traceparent baggage sip_binaries skip_sip internal_proxy external_proxy container experimental"
-    )
+    known = """
+    target agent feature accept_invalid_certificates kubeconfig kube_context use_proxy skip_processes
+    skip_build_tools skip_extra_build_tools operator multi_cluster profile api telemetry key startup_retry ci
+    traceparent baggage sip_binaries skip_sip internal_proxy external_proxy container experimental
+    """
     assert set(Configuration.model_fields) == set(known.split())
 
 

@@ -41,7 +41,7 @@ SIDES = [Side.NOT_FOUND, Side.REMOTE_READ_WRITE, Side.REMOTE, Side.LOCAL]
 
 @pytest.mark.parametrize("first", range(4))
 def test_the_lists_are_asked_in_order(first: int) -> None:
-    given_lists = {name: ["^/app"] for name in LISTS[first:]}
+    given_lists: dict[str, Any] = {name: ["^/app"] for name in LISTS[first:]}
     decision = rules(**given_lists, mode="localwithoverrides").decide(b"/app/x", write=False)
     assert decision.side is SIDES[first]
     assert decision.rule == f"`feature.fs.{LISTS[first]}` has `^/app`"

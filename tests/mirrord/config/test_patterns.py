@@ -1,4 +1,5 @@
 import re
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -35,10 +36,8 @@ def test_a_wrong_pattern_is_a_sentence(pattern: str) -> None:
 
 @given(st.text())
 def test_every_pattern_compiles_or_is_refused(pattern: str) -> None:
-    try:
-        compile_pattern(pattern)
-    except ValueError as error:
-        assert "is not a regular expression" in str(error)
+    with suppress(ValueError):
+        assert compile_pattern(pattern).flags & re.IGNORECASE
 
 
 @given(st.text())

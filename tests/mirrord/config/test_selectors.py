@@ -1,3 +1,4 @@
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
@@ -37,16 +38,14 @@ def test_the_syntax(
     ["", " ", "http://x", "a b", "*.example.com", "name/8", "x:y", "x:99999", "10.0.0.0/40", "[x]", "a:1:2"],
 )
 def test_what_is_no_selector_is_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(ValueError, match="filter entry|protocol|port"):
+    with pytest.raises(ValueError, match=r"filter entry|protocol|port"):
         parse_selector(text)
 
 
 @given(st.text())
 def test_every_text_is_parsed_or_refused(text: str) -> None:
-    try:
-        parse_selector(text)
-    except ValueError as error:
-        assert "entry" in str(error) or "protocol" in str(error) or "port" in str(error)
+    with suppress(ValueError):
+        assert 0 <= parse_selector(text).port <= 65535
 
 
 @given(st.ip_addresses(), st.integers(1, 65535), st.sampled_from(["tcp", "udp"]))
