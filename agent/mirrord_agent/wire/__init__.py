@@ -1,0 +1,1 @@
+"""The wire protocol between the supervisor and the agent; both sides import it, and it imports neither."""

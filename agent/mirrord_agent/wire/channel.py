@@ -1,0 +1,351 @@
+"""The channel: requests, streams and events over one websocket; both sides use this class.
+
+The supervisor allocates odd stream ids, the agent even ones. Nothing here waits per frame: a frame that arrives is one call of its stream, a
+frame that is sent joins what leaves at the end of this turn of the event loop.
+"""
+
+import asyncio
+import errno
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar, cast, overload
+
+from mirrord_agent.wire import messages
+from mirrord_agent.wire.errors import ChannelClosed, HandshakeError, RequestFailed, StreamReset, WireError
+from mirrord_agent.wire.frames import (
+    Frame,
+    FrameError,
+    Kind,
+    RequestId,
+    StreamId,
+    decode,
+    decode_number,
+    encode,
+    encode_number,
+)
+from mirrord_agent.wire.messages import Event, Failed, Message, MessageError, Reply, Request
+from mirrord_agent.wire.stream import WINDOW, Data, Reader, Stream
+from mirrord_agent.wire.websocket import WebSocket
+
+__all__ = [
+    "WINDOW",
+    "Channel",
+    "ChannelClosed",
+    "Data",
+    "Handler",
+    "HandshakeError",
+    "Reader",
+    "RequestFailed",
+    "Stream",
+    "StreamReset",
+    "WireError",
+]
+MOST_REQUESTS: Final = 32_768
+"""Requests of one side that may be without a reply; more is a fault of the peer."""
+_LAST_ID: Final = 2**32 - 1
+_R = TypeVar("_R", bound=Message)
+
+
+class Handler(Protocol):
+    """Answers the other side's requests."""
+
+    async def __call__(self, request: Request, channel: "Channel") -> Reply:
+        """Return the reply; raise RequestFailed or OSError for an errno. It is cancelled when nobody waits any more."""
+
+
+class Channel:
+    """One established link; used on its event loop only.
+
+    ``closed`` is done, with the reason as its result, when the link is gone.
+    """
+
+    def __init__(self, socket: WebSocket, *, client: bool, handler: Handler | None = None) -> None:
+        self.loop: Final = socket.loop
+        self.closed: Final[asyncio.Future[str]] = socket.loop.create_future()
+        self.on_event: Callable[[Event], None] | None = None
+        """Called for each event of the other side."""
+        self.blocked: Final[dict[Stream, None]] = {}
+        """Streams that were told to wait because the link is busy, in the order to go on."""
+        self.streams_opened: int = 0
+        self._socket: Final = socket
+        self._client: Final = client
+        self._handler: Final = handler
+        self._streams: Final[dict[int, Stream]] = {}
+        self._next_stream: int = 1 if client else 2
+        self._highest: int = 0
+        """Of the other side's streams, the highest id so far."""
+        self._next_request: int = 1
+        self._pending: Final[dict[int, asyncio.Future[Reply]]] = {}
+        self._serving: Final[dict[int, asyncio.Task[None]]] = {}
+        self._resumed: asyncio.Future[None] | None = None
+        socket.on_lost = self._lost
+        socket.on_resumed = self._go_on
+
+    def start(self) -> None:
+        """Begin to take frames; set ``on_event`` before."""
+        if self._socket.reason is not None:
+            self._lost(self._socket.reason)
+        else:
+            self._socket.start(self._receive)
+
+    @property
+    def busy(self) -> bool:
+        """More waits to be sent than should: streams have no credit until it has left."""
+        return self._socket.busy
+
+    @property
+    def reason(self) -> str | None:
+        """Why the channel closed, None while it has not."""
+        return self._socket.reason
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are open now."""
+        return len(self._streams)
+
+    @property
+    def requests_served(self) -> int:
+        """Requests of the other side that have no reply yet."""
+        return len(self._serving)
+
+    # Requests.
+
+    @overload
+    async def request(self, request: Request) -> Reply: ...
+
+    @overload
+    async def request(self, request: Request, expect: type[_R]) -> _R: ...
+
+    async def request(self, request: Request, expect: type[Message] = Message) -> Message:
+        """Send a request and return its reply, which is an ``expect``.
+
+        Cancelling this cancels the work on the other side. Raise RequestFailed with the target's errno, or ChannelClosed.
+        """
+        if self.reason is not None:
+            raise ChannelClosed(self.reason)
+        id = self._request_id()
+        future: asyncio.Future[Reply] = self.loop.create_future()
+        self._pending[id] = future
+        self.send(Kind.REQUEST, id, messages.encode(request))
+        if isinstance(request, messages.StreamRequest):
+            self._announce(request.stream)
+        try:
+            reply = await future
+        except asyncio.CancelledError:
+            if self._pending.pop(id, None) is not None:
+                self.send(Kind.CANCEL, id)
+            raise
+        if isinstance(reply, Failed):
+            raise RequestFailed(reply.errno)
+        if not isinstance(reply, expect):
+            self.close(f"the reply to {request.type} was {reply.type}")
+            raise ChannelClosed(self.reason or "")
+        return reply
+
+    def _request_id(self) -> RequestId:
+        while self._next_request in self._pending:
+            self._next_request = self._next_request % _LAST_ID + 1
+        id = RequestId(self._next_request)
+        self._next_request = self._next_request % _LAST_ID + 1
+        return id
+
+    def _announce(self, id: int) -> None:
+        stream = self._streams.get(id)
+        if stream is not None:
+            stream.announce()
+
+    def emit(self, event: Event) -> None:
+        """Send an event."""
+        self.send(Kind.EVENT, 0, messages.encode(event))
+
+    # Streams.
+
+    def open_stream(self) -> Stream:
+        """Allocate a stream; a request that names it then opens it. On a closed channel it is a stream that was reset."""
+        return self._open(datagrams=False)
+
+    def open_datagram_stream(self) -> Stream:
+        """Allocate a stream for OpenUdp: each write is a datagram."""
+        return self._open(datagrams=True)
+
+    def _open(self, *, datagrams: bool) -> Stream:
+        id = StreamId(self._next_stream)
+        self._next_stream += 2
+        if self._next_stream > _LAST_ID:
+            self.close("out of stream ids")
+        stream = Stream(self, id, announced=False, datagrams=datagrams)
+        self._add(stream)
+        return stream
+
+    def stream(self, id: int) -> Stream:
+        """Return the stream that the request being served has opened; KeyError if it was reset since."""
+        return self._streams[id]
+
+    def _add(self, stream: Stream) -> None:
+        if self.reason is not None:
+            stream.closed = True
+            return
+        self._streams[stream.id] = stream
+        self.streams_opened += 1
+
+    def forget(self, stream: Stream) -> None:
+        """Drop a stream that is closed; for Stream."""
+        self._streams.pop(stream.id, None)
+        self.blocked.pop(stream, None)
+
+    # Sending.
+
+    def send(self, kind: Kind, id: int, payload: Data = b"") -> None:
+        """Send a frame."""
+        self._socket.send(encode(kind, id, payload))
+
+    def send_number(self, kind: Kind, id: int, value: int) -> None:
+        """Send a CREDIT or RESET frame."""
+        self._socket.send(encode_number(kind, id, value))
+
+    async def drained(self) -> None:
+        """Wait while the link is busy; raise ChannelClosed."""
+        while self.busy and self.reason is None:
+            if self._resumed is None:
+                self._resumed = self.loop.create_future()
+            await asyncio.shield(self._resumed)
+        if self.reason is not None:
+            raise ChannelClosed(self.reason)
+
+    def _go_on(self) -> None:
+        if self._resumed is not None:
+            self._resumed.set_result(None)
+            self._resumed = None
+        blocked = list(self.blocked)
+        self.blocked.clear()
+        for stream in blocked:
+            stream.writable()
+
+    def close(self, reason: str) -> None:
+        """Close the link; everything that waits fails with ``reason``."""
+        self._socket.close(reason)
+
+    async def wait_closed(self) -> None:
+        """Wait until what was sent has left and the connection is closed."""
+        await self._socket.wait_closed()
+
+    def _lost(self, reason: str) -> None:
+        if self.closed.done():
+            return
+        self.closed.set_result(reason)
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(ChannelClosed(reason))
+        self._pending.clear()
+        for task in self._serving.values():
+            task.cancel()
+        for stream in list(self._streams.values()):
+            stream.receive_reset(0)
+        if self._resumed is not None:
+            self._resumed.set_result(None)
+            self._resumed = None
+
+    # Receiving.
+
+    def _receive(self, message: Data) -> None:
+        if self.reason is not None:
+            return
+        try:
+            self._take(decode(message))
+        except (FrameError, MessageError, WireError) as error:
+            self.close(f"the other side broke the protocol: {error}")
+
+    def _take(self, frame: Frame) -> None:
+        kind = frame.kind
+        if kind is Kind.DATA or kind >= Kind.FIN:
+            stream = self._streams.get(frame.id)
+            if stream is None:
+                self._check_was_open(frame)
+            elif kind is Kind.DATA:
+                stream.receive_data(frame.payload)
+            elif kind is Kind.CREDIT:
+                stream.receive_credit(decode_number(frame))
+            elif kind is Kind.FIN:
+                stream.receive_fin()
+            else:
+                stream.receive_reset(_errno(decode_number(frame)))
+        elif kind is Kind.REPLY:
+            self._take_reply(frame)
+        elif kind is Kind.REQUEST:
+            self._take_request(frame)
+        elif kind is Kind.CANCEL:
+            if (task := self._serving.get(frame.id)) is not None:
+                task.cancel()
+        elif self.on_event is not None:
+            self.on_event(messages.decode_event(frame.payload))
+
+    def _check_was_open(self, frame: Frame) -> None:
+        """Ignore what was under way to a stream that we have closed; raise WireError if there never was one."""
+        ours = frame.id % 2 == self._client
+        if frame.id == 0 or frame.id >= self._next_stream if ours else frame.id > self._highest:
+            raise WireError(f"a {frame.kind.name} frame for stream {frame.id}, which was never opened")
+
+    def _take_reply(self, frame: Frame) -> None:
+        future = self._pending.pop(frame.id, None)
+        if future is not None and not future.done():
+            try:
+                future.set_result(messages.decode_reply(frame.payload))
+            except MessageError:
+                self._pending[frame.id] = future
+                raise
+        elif future is None and frame.id >= self._next_request:
+            raise WireError(f"a reply to request {frame.id}, which was never made")
+
+    def _take_request(self, frame: Frame) -> None:
+        request = messages.decode_request(frame.payload)
+        if self._handler is None:
+            raise WireError(f"a request ({request.type}) to the side that answers none")
+        if frame.id in self._serving or frame.id == 0:
+            raise WireError(f"request {frame.id} made twice")
+        if len(self._serving) >= MOST_REQUESTS:
+            raise WireError(f"more than {MOST_REQUESTS} requests at once")
+        if isinstance(request, messages.StreamRequest):
+            self._accept(request.stream, datagrams=isinstance(request, messages.OpenUdp))
+        task = self.loop.create_task(self._serve(RequestId(frame.id), request, self._handler))
+        self._serving[frame.id] = task
+
+    def _accept(self, id: int, *, datagrams: bool) -> None:
+        if id % 2 == self._client:
+            raise WireError(f"stream {id} opened by the side that it does not belong to")
+        if id in self._streams:
+            raise WireError(f"stream {id} opened twice")
+        self._highest = max(self._highest, id)
+        self._add(Stream(self, StreamId(id), announced=True, datagrams=datagrams))
+
+    async def _serve(self, id: RequestId, request: Request, handler: Handler) -> None:
+        reply: Reply | None = None
+        try:
+            await self.drained()
+            reply = await handler(request, self)
+        except RequestFailed as failure:
+            reply = Failed(errno=failure.errno)
+        except OSError as error:
+            reply = Failed(errno=error.errno or errno.EIO)
+        except (asyncio.CancelledError, ChannelClosed):
+            # nobody waits for the reply
+            reply = None
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            reply = Failed(errno=errno.EIO)
+        finally:
+            del self._serving[id]
+        self._finish(id, request, reply)
+
+    def _finish(self, id: RequestId, request: Request, reply: Reply | None) -> None:
+        failed = reply is None or isinstance(reply, Failed)
+        if failed and isinstance(request, messages.StreamRequest) and request.stream in self._streams:
+            self._streams[request.stream].reset()
+        if reply is not None:
+            self.send(Kind.REPLY, id, messages.encode(cast(Message, reply)))
+
+
+def _errno(number: int) -> int:
+    if number > 4095:
+        raise WireError(f"a reset with errno {number}")
+    return number

@@ -1,0 +1,298 @@
+"""Streams: bytes both ways on a channel, each way with its own credit, so that a stalled one holds no other.
+
+The sender of a direction may have WINDOW bytes under way that the receiver has not :meth:`Stream.consumed`. A datagram stream has no
+credit: what finds the link busy is lost, as on any network.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mirrord_agent.wire.errors import ChannelClosed, StreamReset, WireError
+from mirrord_agent.wire.frames import MAX_PAYLOAD, Kind, StreamId
+
+if TYPE_CHECKING:
+    from mirrord_agent.wire.channel import Channel
+
+Data = bytes | bytearray | memoryview
+WINDOW: Final = 256 * 1024
+"""Bytes of one direction that may be under way."""
+_RETURN: Final = WINDOW // 4
+"""Credit is given back in pieces of at least this size."""
+_DATAGRAMS: Final = 64
+"""Datagrams kept for a stream that nobody has bound yet, or that has not been asked for yet."""
+
+
+def _nothing() -> None:
+    """Do nothing: what an unbound stream calls."""
+
+
+class Stream:
+    """One stream; only used on the event loop of its channel.
+
+    Before :meth:`bind` what arrives is kept (at most WINDOW bytes). Before the request that opens the stream has been sent, what
+    is written is kept too.
+    """
+
+    __slots__ = (
+        "_announced",
+        "_channel",
+        "_credit",
+        "_fin_received",
+        "_fin_sent",
+        "_kept",
+        "_on_data",
+        "_on_fin",
+        "_on_reset",
+        "_on_writable",
+        "_unreturned",
+        "_unsent",
+        "_window",
+        "closed",
+        "datagrams",
+        "errno",
+        "id",
+        "immediate",
+    )
+
+    def __init__(self, channel: "Channel", id: StreamId, *, announced: bool, datagrams: bool = False) -> None:
+        self.id: Final = id
+        self.datagrams: bool = datagrams
+        self.immediate: bool = False
+        """Give credit back at once: packets need room for a whole one."""
+        self.closed: bool = False
+        """No frame of this stream is sent or heeded any more."""
+        self.errno: int = 0
+        """The errno that the other side's reset carried."""
+        self._channel: Final = channel
+        self._announced: bool = announced
+        self._credit: int = WINDOW
+        self._window: int = WINDOW
+        self._unreturned: int = 0
+        self._fin_sent: bool = False
+        self._fin_received: bool = False
+        self._kept: deque[Data] | None = None
+        self._unsent: deque[Data] | None = None
+        self._on_data: Callable[[Data], None] | None = None
+        self._on_fin: Callable[[], None] = _nothing
+        self._on_reset: Callable[[], None] = _nothing
+        self._on_writable: Callable[[], None] = _nothing
+
+    def bind(
+        self,
+        *,
+        on_data: Callable[[Data], None],
+        on_fin: Callable[[], None],
+        on_reset: Callable[[], None],
+        on_writable: Callable[[], None],
+    ) -> None:
+        """Say what is called when something happens; what was kept is given at once.
+
+        ``on_data`` may keep the data, it does not change; once it is dealt with, say so by :meth:`consumed`. ``on_writable`` is called when
+        there may be credit again. ``on_reset`` is also called when the channel closes. After ``on_reset`` nothing is called.
+        """
+        self._on_data, self._on_fin, self._on_reset, self._on_writable = on_data, on_fin, on_reset, on_writable
+        kept, self._kept = self._kept, None
+        for data in kept or ():
+            if self._on_data is not on_data:
+                return
+            on_data(data)
+        if self._fin_received and self._on_fin is on_fin:
+            on_fin()
+        elif self.closed and self._on_reset is on_reset:
+            self._channel.loop.call_soon(on_reset)
+
+    @property
+    def credit(self) -> int:
+        """Bytes that may be written now; ``on_writable`` is called later if it is 0."""
+        if self._channel.busy:
+            self._channel.blocked[self] = None
+            return 0
+        return 0 if self._fin_sent or self.closed else self._credit
+
+    def write(self, data: Data) -> None:
+        """Send bytes, at most ``credit``, else ValueError; a datagram is dropped where it finds no room.
+
+        ``data`` may be reused as soon as this returns.
+        """
+        if self.closed or self._fin_sent:
+            return
+        if self.datagrams:
+            if len(data) > MAX_PAYLOAD or self._channel.busy:
+                return
+        elif len(data) > self._credit:
+            raise ValueError(f"{len(data)} bytes written, there is credit for {self._credit}")
+        if not data:
+            return
+        self._credit -= len(data)
+        if self._announced:
+            self._channel.send(Kind.DATA, self.id, data)
+            return
+        if self._unsent is None:
+            self._unsent = deque(maxlen=_DATAGRAMS if self.datagrams else None)
+        self._unsent.append(bytes(data))
+
+    def fin(self) -> None:
+        """Write no more; the other direction goes on."""
+        if self.closed or self._fin_sent:
+            return
+        self._fin_sent = True
+        if self._announced:
+            self._channel.send(Kind.FIN, self.id)
+            self._close_if_done()
+
+    def reset(self, errno: int = 0) -> None:
+        """End both directions at once; nothing is called any more."""
+        if self.closed:
+            return
+        if self._announced:
+            self._channel.send_number(Kind.RESET, self.id, errno)
+        self._forget()
+
+    def consumed(self, count: int) -> None:
+        """Give credit back for ``count`` bytes that came by ``on_data``."""
+        if self.datagrams or self._fin_received or self.closed:
+            return
+        self._unreturned += count
+        if self._unreturned >= _RETURN or self.immediate:
+            self._window += self._unreturned
+            self._channel.send_number(Kind.CREDIT, self.id, self._unreturned)
+            self._unreturned = 0
+
+    # What the channel calls.
+
+    def announce(self) -> None:
+        """Send what was written before the other side had been told of this stream."""
+        if self._announced:
+            return
+        self._announced = True
+        unsent, self._unsent = self._unsent, None
+        for data in unsent or ():
+            self._channel.send(Kind.DATA, self.id, data)
+        if self._fin_sent:
+            self._channel.send(Kind.FIN, self.id)
+
+    def receive_data(self, data: memoryview) -> None:
+        """Take a DATA frame; raise WireError on one that there was no credit for."""
+        if self._fin_received:
+            raise WireError(f"data on stream {self.id} after its FIN")
+        if not self.datagrams:
+            self._window -= len(data)
+            if self._window < 0:
+                raise WireError(f"{-self._window} bytes more on stream {self.id} than it had credit for")
+        if self._on_data is not None:
+            self._on_data(data)
+            return
+        if self._kept is None:
+            self._kept = deque(maxlen=_DATAGRAMS if self.datagrams else None)
+        self._kept.append(data)
+
+    def receive_fin(self) -> None:
+        """Take a FIN frame; raise WireError on a second one."""
+        if self._fin_received:
+            raise WireError(f"a second FIN on stream {self.id}")
+        self._fin_received = True
+        if self._on_data is not None:
+            self._on_fin()
+        self._close_if_done()
+
+    def receive_credit(self, count: int) -> None:
+        """Take a CREDIT frame; raise WireError on more than was used."""
+        self._credit += count
+        if self._credit > WINDOW:
+            raise WireError(f"credit of {self._credit} on stream {self.id}, at most {WINDOW} is possible")
+        self.writable()
+
+    def receive_reset(self, errno: int) -> None:
+        """Take a RESET frame, or the end of the channel."""
+        if not self.closed:
+            self.errno = errno
+            on_reset = self._on_reset
+            self._forget()
+            on_reset()
+
+    def writable(self) -> None:
+        """Tell the owner that there may be credit."""
+        if not self.closed and not self._fin_sent:
+            self._on_writable()
+
+    def _close_if_done(self) -> None:
+        if self._fin_sent and self._fin_received and not self.closed:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.closed = True
+        self._channel.forget(self)
+        if not self._fin_received:
+            self._kept = None
+        self._unsent = None
+        if self._on_data is not None:
+            # the callbacks refer to the owner, which refers to this: let both go at once
+            self._on_fin = self._on_reset = self._on_writable = _nothing
+
+    def reader(self) -> "Reader":
+        """Return an awaitable reader, for one who only reads; its own direction is ended when the other is."""
+        return Reader(self)
+
+
+class Reader:
+    """Reads a stream piece by piece."""
+
+    __slots__ = ("_ended", "_pieces", "_reset", "_stream", "_waiter")
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream: Final = stream
+        self._pieces: Final[deque[Data]] = deque()
+        self._ended: bool = False
+        self._reset: bool = False
+        self._waiter: asyncio.Future[None] | None = None
+        stream.bind(on_data=self._data, on_fin=self._fin, on_reset=self._lost, on_writable=_nothing)
+
+    async def read(self) -> Data:
+        """Return the next piece, empty at the end; raise StreamReset, or ChannelClosed."""
+        while not self._pieces:
+            if self._ended:
+                return b""
+            if self._reset:
+                self._raise()
+            self._waiter = self._stream._channel.loop.create_future()
+            await self._waiter
+        piece = self._pieces.popleft()
+        self._stream.consumed(len(piece))
+        return piece
+
+    async def read_all(self, *, at_most: int) -> bytes:
+        """Return everything up to the end; raise ValueError on more than ``at_most`` bytes, StreamReset, or ChannelClosed."""
+        pieces: list[Data] = []
+        size = 0
+        while piece := await self.read():
+            size += len(piece)
+            if size > at_most:
+                self._stream.reset()
+                raise ValueError(f"more than {at_most} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _raise(self) -> None:
+        reason = self._stream._channel.reason
+        if reason is not None:
+            raise ChannelClosed(reason)
+        raise StreamReset(self._stream.errno)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _data(self, data: Data) -> None:
+        self._pieces.append(data)
+        self._wake()
+
+    def _fin(self) -> None:
+        self._ended = True
+        self._stream.fin()
+        self._wake()
+
+    def _lost(self) -> None:
+        self._reset = True
+        self._wake()

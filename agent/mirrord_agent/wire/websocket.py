@@ -1,0 +1,282 @@
+"""A websocket as an asyncio protocol: the rules are of the ``websockets`` package (RFC 6455), the reading and writing is ours.
+
+``websockets``' own asyncio connection awaits once or more per message; here a message is one call, and what is written in one turn of the
+event loop leaves in one system call.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final, cast
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, ProtocolError
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from mirrord_agent.wire.errors import ChannelClosed
+from mirrord_agent.wire.frames import MAX_FRAME
+
+Message = bytes | bytearray | memoryview
+PING_INTERVAL: Final = 10.0
+"""Seconds between two pings; the link is given up after SILENCE without a sign of life."""
+SILENCE: Final = 30.0
+BUSY: Final = 1024 * 1024
+"""Bytes that may wait to be written before everybody is told to pause; resumed at a quarter."""
+MOST: Final = 64 * 1024 * 1024
+"""Bytes that may wait to be written, what does not pause included; then the link is given up."""
+FIRST_MESSAGES: Final = 4096
+"""Bytes of the longest message before the peer has proved itself."""
+_FLUSH: Final = 128 * 1024
+_READ: Final = 256 * 1024
+_URI: Final = "ws://mirrord-agent/"
+
+
+class WebSocket(asyncio.BufferedProtocol):
+    """One websocket connection, on either side; used on its event loop only.
+
+    Until ``on_message`` is set messages are for :meth:`receive`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, client: bool) -> None:
+        self.loop: Final = loop
+        self.busy: bool = False
+        """More waits to be written than should."""
+        self.reason: str | None = None
+        """Why the connection ended, None while it has not."""
+        self.on_message: Callable[[Message], None] | None = None
+        self.on_lost: Callable[[str], None] | None = None
+        self.on_resumed: Callable[[], None] | None = None
+        self._protocol: Final[ClientProtocol | ServerProtocol] = (
+            ClientProtocol(parse_uri(_URI), max_size=FIRST_MESSAGES)
+            if client
+            else ServerProtocol(max_size=FIRST_MESSAGES)
+        )
+        self._transport: asyncio.Transport | None = None
+        self._buffer: memoryview = memoryview(bytearray(_READ))
+        self._fragments: list[Message] = []
+        self._messages: Final[deque[Message]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._unflushed: int = 0
+        self._flush_due: bool = False
+        self._heard: float = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended: Final = loop.create_future()
+
+    # What the owner calls.
+
+    async def opened(self) -> None:
+        """Wait for the end of the opening handshake; raise ChannelClosed if the connection ends instead."""
+        while self._protocol.state is State.CONNECTING:
+            await self._wait()
+
+    async def receive(self) -> Message:
+        """Return the next message, before anything is bound to ``on_message``; raise ChannelClosed at the end."""
+        while not self._messages:
+            await self._wait()
+        message = self._messages.popleft()
+        if not self._messages and self._transport is not None:
+            self._transport.resume_reading()
+        return message
+
+    def prove(self) -> None:
+        """Let messages be as long as a frame may be: the peer has proved itself."""
+        self._protocol.max_message_size = MAX_FRAME
+
+    def start(self, on_message: Callable[[Message], None]) -> None:
+        """Give every message to ``on_message`` from now on, those that wait first."""
+        self.on_message = on_message
+        while self._messages:
+            on_message(self._messages.popleft())
+        if self._transport is not None and self.reason is None:
+            self._transport.resume_reading()
+
+    def send(self, message: Message) -> None:
+        """Send one message, in this turn of the event loop or at its end; nothing happens once the connection has ended."""
+        if self.reason is not None or self._protocol.state is not State.OPEN:
+            return
+        self._protocol.send_binary(message)
+        self._unflushed += len(message)
+        if self._unflushed >= _FLUSH:
+            self._flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self._flush)
+
+    def close(self, reason: str, *, code: int = 1000) -> None:
+        """Say goodbye and end the connection; ``reason`` is what our side is told."""
+        if self.reason is not None:
+            return
+        if self._protocol.state is State.OPEN:
+            # a close frame carries at most 123 bytes of text (RFC 6455, 5.5)
+            self._protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
+        self._flush()
+        self._end(reason)
+
+    def abort(self, reason: str) -> None:
+        """End the connection without a goodbye."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._end(reason)
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport is closed and what was written has left."""
+        await asyncio.shield(self._ended)
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; a client asks for the upgrade."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=BUSY, low=BUSY // 4)
+        self._heard = self.loop.time()
+        self._timer = self.loop.call_later(PING_INTERVAL, self._ping)
+        if isinstance(self._protocol, ClientProtocol):
+            self._protocol.send_request(self._protocol.connect())
+            self._flush()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self._heard = self.loop.time()
+        self._protocol.receive_data(cast(bytes, self._buffer[:nbytes]))
+        for event in self._protocol.events_received():
+            if self.reason is not None:
+                return
+            if isinstance(event, Frame):
+                self._frame(event)
+            else:
+                self._upgrade(event)
+        if self._protocol.writes and not self._flush_due:
+            self._flush()
+        if self._protocol.close_expected() or self._protocol.state is State.CLOSED:
+            self._peer_closed()
+
+    def eof_received(self) -> bool:
+        """Take the end of the peer's bytes: it died or has closed."""
+        self._end(self._explain("the other side closed the connection"))
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the transport."""
+        self._end(self._explain(f"the connection broke: {exc}" if exc else "the connection was closed"))
+        self._transport = None
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Tell everybody to pause."""
+        self.busy = True
+
+    def resume_writing(self) -> None:
+        """Let everybody go on."""
+        self.busy = False
+        if self.on_resumed is not None:
+            self.on_resumed()
+
+    # The rest.
+
+    async def _wait(self) -> None:
+        if self.reason is not None:
+            raise ChannelClosed(self.reason)
+        self._waiter = self.loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _upgrade(self, event: Request | Response) -> None:
+        if isinstance(self._protocol, ServerProtocol) and isinstance(event, Request):
+            self._protocol.send_response(self._protocol.accept(event))
+            self._flush()
+        if self._protocol.handshake_exc is not None:
+            self._fail(f"the websocket was refused: {self._protocol.handshake_exc}")
+        self._wake()
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT:
+            if frame.fin and not self._fragments:
+                self._message(frame.data)
+                return
+            self._fragments.append(frame.data)
+            if frame.fin:
+                message, self._fragments = b"".join(self._fragments), []
+                self._message(message)
+        elif frame.opcode is Opcode.TEXT:
+            self.close("the other side sent a text message", code=1003)
+
+    def _message(self, message: Message) -> None:
+        if self.on_message is not None:
+            self.on_message(message)
+            return
+        self._messages.append(message)
+        if self._transport is not None:
+            # nobody floods us before the handshake is done: what was read is at most one buffer
+            self._transport.pause_reading()
+        self._wake()
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._unflushed = 0
+        writes = self._protocol.data_to_send()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if writes and not writes[-1]:
+            # the empty piece means "end of stream"; the transport is closed by who asked for that
+            writes.pop()
+        if len(writes) == 1:
+            transport.write(writes[0])
+        elif writes:
+            transport.writelines(writes)
+        if transport.get_write_buffer_size() > MOST:
+            self._fail("the other side does not read what is sent to it")
+
+    def _ping(self) -> None:
+        silence = self.loop.time() - self._heard
+        if silence >= SILENCE:
+            self.abort(f"no sign of life from the other side for {silence:.0f} s")
+            return
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._flush()
+        self._timer = self.loop.call_later(PING_INTERVAL, self._ping)
+
+    def _peer_closed(self) -> None:
+        self._flush()
+        self._end(self._explain("the other side closed the connection"))
+
+    def _explain(self, otherwise: str) -> str:
+        """Return the most telling reason that is known."""
+        protocol = self._protocol
+        if isinstance(protocol.parser_exc, ProtocolError | InvalidHandshake):
+            return f"the other side broke the websocket protocol: {protocol.parser_exc}"
+        if protocol.parser_exc is not None and not isinstance(protocol.parser_exc, EOFError):
+            return str(protocol.parser_exc)
+        if protocol.close_rcvd is not None and protocol.close_rcvd.reason:
+            return protocol.close_rcvd.reason
+        return otherwise
+
+    def _fail(self, reason: str) -> None:
+        self._end(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, reason: str) -> None:
+        if self.reason is not None:
+            return
+        self.reason = reason
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.close()
+        self._wake()
+        if self.on_lost is not None:
+            self.on_lost(reason)
