@@ -68,6 +68,8 @@ class Channel:
         self.blocked: Final[dict[Stream, None]] = {}
         """Streams that were told to wait because the link is busy, in the order to go on."""
         self.streams_opened: int = 0
+        self.scratch: Final = memoryview(bytearray(WINDOW))
+        """Where sockets are received into, just before it is sent."""
         self._socket: Final = socket
         self._client: Final = client
         self._handler: Final = handler

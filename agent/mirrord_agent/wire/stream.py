@@ -25,7 +25,11 @@ _DATAGRAMS: Final = 64
 
 
 def _nothing() -> None:
-    """Do nothing: what an unbound stream calls."""
+    """Do nothing: what an unbound or closed stream calls."""
+
+
+def _ignore(data: Data) -> None:
+    """Ignore data: what a closed stream calls."""
 
 
 class Stream:
@@ -110,6 +114,11 @@ class Stream:
             self._channel.blocked[self] = None
             return 0
         return 0 if self._fin_sent or self.closed else self._credit
+
+    @property
+    def scratch(self) -> memoryview:
+        """A buffer of WINDOW bytes to receive into just before :meth:`write`; all streams of the channel share it."""
+        return self._channel.scratch
 
     def write(self, data: Data) -> None:
         """Send bytes, at most ``credit``, else ValueError; a datagram is dropped where it finds no room.
@@ -229,6 +238,7 @@ class Stream:
         self._unsent = None
         if self._on_data is not None:
             # the callbacks refer to the owner, which refers to this: let both go at once
+            self._on_data = _ignore
             self._on_fin = self._on_reset = self._on_writable = _nothing
 
     def reader(self) -> "Reader":
