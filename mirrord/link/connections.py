@@ -9,6 +9,7 @@ only to refuse it, and a connect that nobody waits for any more is noticed by it
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +20,9 @@ from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, St
 from mirrord_agent.wire.messages import Opened, OpenTcp, OpenUnix
 from mirrord_agent.wire.pump import Pump
 
-from mirrord.link.addresses import Peer
+from mirrord.link.addresses import Peer, from_name
 from mirrord.link.inodes import tcp_inodes
-from mirrord.link.loopback import Loopback, abort, complete
+from mirrord.link.loopback import Loopback, abort, begin, complete, is_ipv6_only, self_test
 
 Cookie = NewType("Cookie", int)
 _ABANDONED_TICK: Final = 0.5
@@ -76,6 +77,12 @@ class Connections:
         self._by_cookie: Final[dict[Cookie, Connection]] = {}
         self._tasks: Final[dict[Connection, asyncio.Task[None]]] = {}
         self._watch: asyncio.TimerHandle | None = None
+        self._can_hold: Final = self_test(loopback)
+
+    @property
+    def can_hold(self) -> bool:
+        """Whether this kernel can hold a connect pending; otherwise connects are made plainly."""
+        return self._can_hold
 
     def __bool__(self) -> bool:
         return bool(self._by_cookie)
@@ -164,6 +171,53 @@ class Connections:
             if not waiter.done():
                 waiter.set_result(None)
         connection.waiters.clear()
+
+    async def connect_plainly(self, program_socket: socket.socket, cookie: Cookie, remote: Peer) -> None:
+        """Connect the pod first, then the program's socket to a listener of ours; raise OSError.
+
+        For a kernel or a socket with which a connect cannot be held. The listener takes the program's connection only: the peer's
+        address is compared.
+        """
+        try:
+            stream, opened = await self._open(remote)
+        except RequestFailed as failure:
+            raise OSError(failure.errno, os.strerror(failure.errno)) from failure
+        except ChannelClosed as closed:
+            raise OSError(LINK_LOST, os.strerror(LINK_LOST)) from closed
+        connection = Connection(
+            cookie=cookie,
+            inode=os.fstat(program_socket.fileno()).st_ino,
+            family=program_socket.family,
+            remote=remote,
+            token=remote,
+            program=remote,
+            tid=0,
+            fd=-1,
+            local=Peer(opened.local.host, opened.local.port),
+            state=State.ESTABLISHED,
+        )
+        try:
+            ours = await self._accept(program_socket)
+        except BaseException:
+            stream.reset()
+            raise
+        self._by_cookie[cookie] = connection
+        Pump(self._loop, ours, stream, on_closed=lambda: self._by_cookie.pop(cookie, None))
+
+    async def _accept(self, program_socket: socket.socket) -> socket.socket:
+        ipv6 = is_ipv6_only(program_socket)
+        with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET) as listener:
+            listener.bind(("::1" if ipv6 else "127.0.0.1", 0))
+            listener.listen()
+            listener.setblocking(False)
+            number = begin(program_socket, from_name(listener.getsockname()))
+            if number not in (0, errno.EINPROGRESS):
+                raise OSError(number, os.strerror(number))
+            while True:
+                ours, peer = await self._loop.sock_accept(listener)
+                if from_name(peer) == from_name(program_socket.getsockname()):
+                    return ours
+                ours.close()
 
     def take_error(self, connection: Connection, program_socket: socket.socket) -> int:
         """Return the errno that the program has not been told, and clear it here and on its socket; from any thread."""

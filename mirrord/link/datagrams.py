@@ -10,17 +10,20 @@ import itertools
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
-from mirrord_agent.wire.messages import Address, Opened, OpenUdp
+from mirrord_agent.wire.messages import Opened, OpenUdp
 
-from mirrord.link.addresses import Peer, from_name, to_name
+from mirrord.link.addresses import Peer, from_name
 from mirrord.link.connections import Cookie
 from mirrord.link.inodes import udp_inodes
+from mirrord.link.loopback import is_ipv6_only
 
 _TICK: Final = 2.0
 _MOST: Final = 65_535
+_DNS_PORT: Final = 53
 _BATCH: Final = 64
 _PORT: Final = struct.Struct("!H")
 _tokens: Final = itertools.count(os.getpid())
@@ -29,7 +32,7 @@ _tokens: Final = itertools.count(os.getpid())
 class Association:
     """One socket of the program and its relays."""
 
-    __slots__ = ("by_relay", "connected", "cookie", "family", "inode", "local", "program", "relays", "stream")
+    __slots__ = ("by_relay", "connected", "cookie", "family", "inode", "ports", "program", "relays", "streams")
 
     def __init__(self, *, cookie: Cookie, inode: int, family: int, program: Peer) -> None:
         self.cookie: Final = cookie
@@ -41,9 +44,11 @@ class Association:
         self.by_relay: Final[dict[Peer, Peer]] = {}
         """The remote peer by the address of its relay."""
         self.connected: Peer | None = None
-        self.local: Peer | None = None
-        """The address that the socket has in the pod, once it is known."""
-        self.stream: Stream | None = None
+        """The peer that the program has connected the socket to."""
+        self.streams: Final[dict[int, Stream]] = {}
+        """The agent's socket of each address family: a socket of the program may speak both."""
+        self.ports: Final[dict[int, int]] = {}
+        """The port of the agent's socket of each family, once it is known."""
 
     def close(self) -> None:
         """Close the relays."""
@@ -54,7 +59,11 @@ class Association:
 class Datagrams:
     """The program's datagram sockets that have a remote peer, by cookie; read by the gate's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, channel: Channel, *, learn: Callable[[bytes], None] | None
+    ) -> None:
+        """``learn`` is shown every DNS answer, where the session has rules about names."""
+        self._learn: Final = learn
         self._loop: Final = loop
         self._channel: Final = channel
         self._by_cookie: Final[dict[Cookie, Association]] = {}
@@ -68,12 +77,17 @@ class Datagrams:
         """Return what is known of a socket; from any thread."""
         return self._by_cookie.get(cookie)
 
-    def relay(self, program_socket: socket.socket, cookie: Cookie, peer: Peer) -> Peer:
-        """Return the address that stands for ``peer`` on this machine; from the gate's thread only."""
+    def relay(self, program_socket: socket.socket, cookie: Cookie, peer: Peer, *, connected: bool) -> Peer:
+        """Return the address that stands for ``peer`` on this machine; from the gate's thread only.
+
+        ``connected`` says that the program connects its socket to the peer.
+        """
         association = self._by_cookie.get(cookie)
         if association is None:
             association = _associate(program_socket, cookie)
             self._by_cookie[cookie] = association
+        if connected:
+            association.connected = peer
         relay = association.relays.get(peer)
         if relay is None:
             relay = _relay_socket(program_socket, association.program)
@@ -83,40 +97,38 @@ class Datagrams:
         return from_name(relay.getsockname())
 
     def _serve(self, association: Association, peer: Peer, relay: socket.socket) -> None:
-        if association.stream is None:
-            association.stream = self._channel.open_datagram_stream()
-            association.stream.bind(
-                on_data=lambda data: self._to_program(association, data),
-                on_fin=lambda: None,
-                on_reset=lambda: self._drop(association),
-                on_writable=lambda: None,
-            )
-            task = self._loop.create_task(self._open(association, association.stream))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
-        header = _header(peer)
-        self._loop.add_reader(relay, self._to_agent, association, association.stream, header, relay)
+        self._loop.add_reader(relay, self._to_agent, association, peer, relay)
         if self._watch is None:
             self._watch = self._loop.call_later(_TICK, self._collect)
 
-    async def _open(self, association: Association, stream: Stream) -> None:
-        peer = association.connected
-        family = (peer or next(iter(association.relays))).family
+    def _stream(self, association: Association, family: int) -> Stream:
+        stream = self._channel.open_datagram_stream()
+        association.streams[family] = stream
+        stream.bind(
+            on_data=lambda data: self._to_program(association, data),
+            on_fin=lambda: None,
+            on_reset=lambda: self._drop(association),
+            on_writable=lambda: None,
+        )
+        task = self._loop.create_task(self._open(association, stream, family))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        return stream
+
+    async def _open(self, association: Association, stream: Stream, family: int) -> None:
+        # not connected there either: the program may connect its socket to another peer at any time
+        request = OpenUdp(stream=stream.id, family=6 if family == socket.AF_INET6 else 4, peer=None)
         try:
-            opened = await self._channel.request(
-                OpenUdp(
-                    stream=stream.id,
-                    family=6 if family == socket.AF_INET6 else 4,
-                    peer=Address(host=peer.host, port=peer.port) if peer else None,
-                ),
-                Opened,
-            )
+            opened = await self._channel.request(request, Opened)
         except (RequestFailed, ChannelClosed):
             self._drop(association)
         else:
-            association.local = Peer(opened.local.host, opened.local.port)
+            association.ports[family] = opened.local.port
 
-    def _to_agent(self, association: Association, stream: Stream, header: bytes, relay: socket.socket) -> None:
+    def _to_agent(self, association: Association, peer: Peer, relay: socket.socket) -> None:
+        # opened by the first datagram only: getaddrinfo(3) connects a socket to each address and sends nothing
+        stream = association.streams.get(peer.family) or self._stream(association, peer.family)
+        header = _header(peer)
         for _ in range(_BATCH):
             try:
                 data = relay.recv(_MOST)
@@ -130,6 +142,8 @@ class Datagrams:
 
     def _to_program(self, association: Association, data: bytes | memoryview) -> None:
         peer, payload = _split(bytes(data))
+        if peer.port == _DNS_PORT and self._learn is not None:
+            self._learn(payload)
         relay = association.relays.get(peer)
         if relay is None:
             # a datagram from someone whom the program has not written to: it has no relay to come from yet
@@ -147,8 +161,8 @@ class Datagrams:
             if relay.fileno() >= 0:
                 self._loop.remove_reader(relay)
         association.close()
-        if association.stream is not None:
-            association.stream.reset()
+        for stream in association.streams.values():
+            stream.reset()
 
     def _collect(self) -> None:
         """Drop what belongs to sockets that the program has closed."""
@@ -175,8 +189,6 @@ def _associate(program_socket: socket.socket, cookie: Cookie) -> Association:
 
 
 def _relay_socket(program_socket: socket.socket, program: Peer) -> socket.socket:
-    from mirrord.link.loopback import is_ipv6_only
-
     ipv6 = is_ipv6_only(program_socket)
     relay = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     relay.setblocking(False)
@@ -201,7 +213,3 @@ def _split(frame: bytes) -> tuple[Peer, bytes]:
     (port,) = _PORT.unpack_from(frame, 1 + length)
     return Peer(host, port), frame[3 + length :]
 
-
-def relay_name(relay: Peer, family: int) -> tuple[str, int]:
-    """Return the relay's address as a socket of that family wants it."""
-    return to_name(relay, family)

@@ -31,13 +31,22 @@ def tcp_inodes(*, in_syn_sent: bool = False) -> set[int]:
 def listening() -> dict[int, int]:
     """Return the port of each listening TCP socket by inode."""
     return {
-        int(row[_INODE]): int(row[1].rpartition(b":")[2], 16)
+        int(row[_INODE]): _port(row)
         for table in ("tcp", "tcp6")
         for row in _rows(table)
         if row[_STATE] == _LISTEN
     }
 
 
-def udp_inodes() -> set[int]:
-    """Return the inodes of all UDP sockets that are bound."""
-    return {int(row[_INODE]) for table in ("udp", "udp6") for row in _rows(table)}
+def udp_inodes(*, port: int | None = None) -> set[int]:
+    """Return the inodes of the UDP sockets that are bound, to any port or to this one."""
+    return {
+        int(row[_INODE])
+        for table in ("udp", "udp6")
+        for row in _rows(table)
+        if port is None or _port(row) == port
+    }
+
+
+def _port(row: list[bytes]) -> int:
+    return int(row[1].rpartition(b":")[2], 16)

@@ -5,6 +5,7 @@ run yet. There the filter is injected and its listener taken; from then on the p
 have the slot. Nothing is filtered in any process of ours.
 """
 
+import ctypes
 import errno
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mirrord_seccomp import load
-from mirrord_seccomp.syscalls import Arch, current_arch, table
+from mirrord_seccomp.syscalls import Arch, current_arch, number
 
 from mirrord.errors import KernelError, LaunchError, ProgramNotExecutable, ProgramNotFound
 from mirrord.tracer.inject import Injector
@@ -37,15 +38,12 @@ from mirrord.tracer.sys import (
 )
 
 _CAP_SYS_ADMIN: Final = 21
-_SPEC_ALLOW: Final = 1 << 2
-_FILTER_FLAGS: Final = load.NEW_LISTENER | load.WAIT_KILLABLE_RECV | _SPEC_ALLOW
+_FILTER_FLAGS: Final = load.NEW_LISTENER | load.WAIT_KILLABLE_RECV | load.SPEC_ALLOW
 _SYSCALL_INFO_ARCH: Final = struct.Struct("=4xI80x")
 """The start of ``struct ptrace_syscall_info`` (include/uapi/linux/ptrace.h): operation, 3 bytes of padding, audit architecture."""
 
 
-def launch(
-    parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, bytes], filter_: bytes
-) -> int:
+def launch(parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, bytes], filter_: bytes) -> int:
     """Execute the program with the filter active from its first instruction; return the listener.
 
     Raises :exc:`ProgramNotFound`, :exc:`ProgramNotExecutable`, :exc:`KernelError`, :exc:`LaunchError`.
@@ -66,57 +64,63 @@ def launch(
 
 def _run_to_exec(parked: Parked, name: bytes) -> None:
     """Let the process run to the exit stop of its ``execve``, handing on signals that come before."""
-    request, number = None, 0
+    request: int | None = None
+    signal_ = 0
     while True:
         if request is not None:
-            ptrace(request, parked.pid, 0, number)
+            ptrace(request, parked.pid, 0, signal_)
         _, status = os.waitpid(parked.pid, WALL)
         if not os.WIFSTOPPED(status):
             raise _failed_exec(parked, name)
         if status >> 16 == PTRACE_EVENT_EXEC:
             # at the event the call is still in progress: registers set now would be overwritten
-            request, number = PTRACE_SYSCALL, 0
+            request, signal_ = PTRACE_SYSCALL, 0
         elif os.WSTOPSIG(status) == SYSCALL_STOP:
             return
         else:
             request = request or PTRACE_CONT
-            number = 0 if status >> 16 else os.WSTOPSIG(status)
+            signal_ = 0 if status >> 16 else os.WSTOPSIG(status)
 
 
 def _failed_exec(parked: Parked, name: bytes) -> LaunchError:
     program = os.fsdecode(name)
-    number = parked.failure()
-    if number == 0:
+    code = parked.failure()
+    if code == 0:
         return LaunchError(f"{program} was killed before its first instruction")
-    if number in (errno.ENOENT, errno.ENOTDIR):
+    if code in (errno.ENOENT, errno.ENOTDIR):
         if b"/" in name and os.path.exists(name):
             return ProgramNotExecutable(
                 f"{program} names an interpreter that does not exist", remedy=f"look at it with: file {program}"
             )
         return ProgramNotFound(f"there is no program {program}", remedy="give its path, or look at PATH")
-    if number == errno.E2BIG:
+    if code == errno.E2BIG:
         return ProgramNotExecutable(
             f"{program} cannot be executed: its arguments and environment are too large",
             remedy="leave variables out with --override-env-vars-exclude",
         )
-    return ProgramNotExecutable(f"{program} cannot be executed: {os.strerror(number).lower()}")
+    return ProgramNotExecutable(f"{program} cannot be executed: {os.strerror(code).lower()}")
 
 
 def _inject_filter(pid: int, filter_: bytes) -> int:
     layout = LAYOUTS[current_arch()]
     _require_arch(pid, layout.arch)
-    calls = table(layout.arch)
     header = len(load.sock_fprog(0, 0))
     with Injector(pid, layout) as injector:
         if not _may_filter_without_no_new_privs(pid):
-            _must(injector.call(calls["prctl"].number, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+            _must(injector.call(_number("prctl", layout.arch), PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         size = header + len(filter_)
         address = injector.scratch_address(size)
         injector.put(load.sock_fprog(len(filter_) // 8, address + header) + filter_)
-        in_program = _must(injector.call(calls["seccomp"].number, load.SET_MODE_FILTER, _FILTER_FLAGS, address))
+        in_program = _must(injector.call(_number("seccomp", layout.arch), load.SET_MODE_FILTER, _FILTER_FLAGS, address))
         listener = _take(pid, in_program)
-        _must(injector.call(calls["close"].number, in_program))
+        _must(injector.call(_number("close", layout.arch), in_program))
     return listener
+
+
+def _number(name: str, arch: Arch) -> int:
+    found = number(name, arch)
+    assert found is not None, name
+    return found
 
 
 def _take(pid: int, fd: int) -> int:
@@ -145,8 +149,6 @@ def _must(result: int) -> int:
 
 def _require_arch(pid: int, arch: Arch) -> None:
     """Refuse a program of another architecture: the injected numbers would be other calls there."""
-    import ctypes
-
     info = ctypes.create_string_buffer(_SYSCALL_INFO_ARCH.size)
     ptrace(PTRACE_GET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
     if _SYSCALL_INFO_ARCH.unpack(info.raw)[0] != arch.audit:

@@ -1,0 +1,273 @@
+"""The outgoing plane, streams: ``connect`` and what a program asks of a connection afterwards.
+
+A connect to a remote address is started here, on the program's own socket, against an address that holds it (``link/loopback.py``), and
+asked for at the agent. A non-blocking program gets its EINPROGRESS at once. A blocking one waits here until the agent has answered; the
+call is then continued: the kernel finds the socket connected, or its error, and answers as it always would.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from functools import partial
+from typing import Final
+
+from mirrord.dispatch.row import Row, equal, given, trap
+from mirrord.dispatch.sockets import (
+    address_writes,
+    cookie,
+    descriptor,
+    is_blocking,
+    program_socket,
+    read_sockaddr,
+    send_timeout,
+)
+from mirrord.dispatch.unix import Unix
+from mirrord.dispatch.world import World
+from mirrord.link.addresses import Peer, family, from_name, pack, parse, to_name
+from mirrord.link.connections import Connection, State
+from mirrord.link.inodes import listening, udp_inodes
+from mirrord.link.loopback import begin, is_ipv6_only
+from mirrord.syscall import CONTINUE, Call, Fail, Return, Verdict, Wait
+
+_INT: Final = struct.Struct("=i")
+_NETWORKS: Final = (socket.AF_INET, socket.AF_INET6)
+_NOT_HELD: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EACCES, errno.EPERM})
+"""Errors of a connect to the loopback that the program's connect to the remote address would not have had."""
+
+
+class Outgoing:
+    """Connections that are made from the pod."""
+
+    def __init__(self, world: World) -> None:
+        self._world: Final = world
+        self._connections: Final = world.connections
+        self._unix: Final = Unix(world)
+
+    def rows(self) -> list[Row]:
+        """Return the calls of this plane."""
+        return [
+            trap("connect", self.connect, given(1)),
+            trap("listen", self.listen),
+            trap("bind", self.bind),
+            trap("getsockname", self.getsockname),
+            trap("getpeername", self.getpeername),
+            trap("getsockopt", self.getsockopt, equal(1, socket.SOL_SOCKET), equal(2, socket.SO_ERROR)),
+        ]
+
+    def connect(self, call: Call) -> Verdict:
+        """Decide where a connection is made (connect(2))."""
+        sockaddr = read_sockaddr(call, call.args[1], call.args[2])
+        kind = family(sockaddr)
+        if kind == socket.AF_UNIX:
+            return self._unix.connect(call, sockaddr)
+        peer = parse(sockaddr)
+        if peer is None:
+            return self._disconnect(call) if kind == socket.AF_UNSPEC else CONTINUE
+        if not (self._world.is_remote_stream(peer) or self._world.is_remote_datagram(peer)):
+            return CONTINUE
+        call.require_network()
+        with program_socket(call, call.args[0]) as sock:
+            if sock.family not in _NETWORKS or (sock.family == socket.AF_INET and peer.family == socket.AF_INET6):
+                return CONTINUE
+            if sock.type == socket.SOCK_DGRAM and sock.proto in (0, socket.IPPROTO_UDP):
+                return self._connect_datagrams(sock, peer)
+            if sock.type != socket.SOCK_STREAM or sock.proto not in (0, socket.IPPROTO_TCP):
+                return CONTINUE
+            return self._connect_stream(call, sock, peer)
+
+    def _connect_stream(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
+        known = self._connections.get(cookie(sock))
+        if known is not None:
+            return self._connect_again(sock, known)
+        if not self._world.is_remote_stream(peer) or self._is_own(peer):
+            return CONTINUE
+        if not self._connections.can_hold:
+            return self._connect_plainly(sock, peer)
+        token = self._connections.loopback.token(ipv6_only=is_ipv6_only(sock))
+        number = begin(sock, token)
+        if number in _NOT_HELD:
+            return self._connect_plainly(sock, peer)
+        if number not in (0, errno.EINPROGRESS):
+            return Fail(number)
+        return self._held(sock, self._begin(call, sock, token, peer))
+
+    def _begin(self, call: Call, sock: socket.socket, token: Peer, peer: Peer) -> Connection:
+        connection = Connection(
+            cookie=cookie(sock),
+            inode=os.fstat(sock.fileno()).st_ino,
+            family=sock.family,
+            remote=peer,
+            token=token,
+            program=from_name(sock.getsockname()),
+            tid=call.tid,
+            fd=descriptor(call.args[0]),
+        )
+        self._connections.begin(connection)
+        return connection
+
+    def _connect_again(self, sock: socket.socket, connection: Connection) -> Verdict:
+        if connection.state is State.PENDING and is_blocking(sock):
+            return self._held(sock, connection)
+        if connection.state is State.FAILED:
+            return Fail(self._connections.take_error(connection, sock))
+        return CONTINUE
+
+    def _held(self, sock: socket.socket, connection: Connection) -> Verdict:
+        if not is_blocking(sock):
+            return Fail(errno.EINPROGRESS)
+        return Wait(partial(self._wait, connection, send_timeout(sock)), interruptible=True)
+
+    async def _wait(self, connection: Connection, timeout: float | None) -> Verdict:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._connections.settled(connection)
+        except TimeoutError:
+            # what SO_SNDTIMEO gives a connect (socket(7))
+            return Fail(errno.EINPROGRESS)
+        if connection.state is State.FAILED and connection.error:
+            return Fail(self._connections.reset_failed(connection))
+        return CONTINUE
+
+    def _connect_plainly(self, sock: socket.socket, peer: Peer) -> Verdict:
+        """Connect only once the pod is connected, the caller waiting even if it asked not to."""
+        duplicate = sock.dup()
+        return Wait(partial(self._plainly, duplicate, cookie(sock), peer), interruptible=True)
+
+    async def _plainly(self, sock: socket.socket, cookie_: int, peer: Peer) -> Verdict:
+        with sock:
+            await self._connections.connect_plainly(sock, cookie_, peer)
+        return Return(0)
+
+    def _connect_datagrams(self, sock: socket.socket, peer: Peer) -> Verdict:
+        """Point the program's socket at the relay that stands for the peer."""
+        world = self._world
+        if not world.is_remote_datagram(peer) or self._is_own_datagram_socket(peer):
+            return self._disconnected(sock)
+        if world.pod_address(peer, 0) is None:
+            # getaddrinfo(3) asks so whether it may offer such an address
+            return Fail(errno.ENETUNREACH)
+        relay = world.datagrams.relay(sock, cookie(sock), peer, connected=True)
+        return Fail(number) if (number := begin_datagrams(sock, relay)) else Return(0)
+
+    def _disconnect(self, call: Call) -> Verdict:
+        if self._world.datagrams:
+            with program_socket(call, call.args[0]) as sock:
+                return self._disconnected(sock)
+        return CONTINUE
+
+    def _disconnected(self, sock: socket.socket) -> Verdict:
+        association = self._world.datagrams.get(cookie(sock)) if sock.family in _NETWORKS else None
+        if association is not None:
+            association.connected = None
+        return CONTINUE
+
+    def _is_own(self, peer: Peer) -> bool:
+        """Tell whether the program itself listens there: such a connection stays local."""
+        own = self._world.own_listeners
+        if not own or not is_here(peer):
+            return False
+        ports = {port for inode, port in listening().items() if inode in own}
+        return peer.port in ports
+
+    def _is_own_datagram_socket(self, peer: Peer) -> bool:
+        return is_own_datagram_socket(self._world, peer)
+
+    def listen(self, call: Call) -> Verdict:
+        """Remember that the program listens, so that it can reach itself (listen(2))."""
+        with program_socket(call, call.args[0]) as sock:
+            if sock.family in _NETWORKS:
+                self._world.own_listeners.add(os.fstat(sock.fileno()).st_ino)
+        return CONTINUE
+
+    def bind(self, call: Call) -> Verdict:
+        """Remember the datagram sockets that the program serves on (bind(2))."""
+        peer = parse(read_sockaddr(call, call.args[1], call.args[2]))
+        if peer is not None and peer.port:
+            with program_socket(call, call.args[0]) as sock:
+                if sock.type == socket.SOCK_DGRAM:
+                    self._world.own_datagram_sockets.add(os.fstat(sock.fileno()).st_ino)
+        return CONTINUE
+
+    def getsockname(self, call: Call) -> Verdict:
+        """Report the address that the connection has in the pod (getsockname(2))."""
+        return self._report(call, local=True)
+
+    def getpeername(self, call: Call) -> Verdict:
+        """Report the remote address (getpeername(2))."""
+        return self._report(call, local=False)
+
+    def _report(self, call: Call, *, local: bool) -> Verdict:
+        if not (self._connections or self._world.datagrams or self._world.unix):
+            return CONTINUE
+        with program_socket(call, call.args[0]) as sock:
+            sockaddr = self._unix.reported(sock, local=local) or self._reported(sock, local=local)
+        if sockaddr is None:
+            return CONTINUE
+        return Return(0, address_writes(call, sockaddr, at=call.args[1], length_at=call.args[2]))
+
+    def _reported(self, sock: socket.socket, *, local: bool) -> bytes | None:
+        if sock.family not in _NETWORKS:
+            return None
+        if sock.type == socket.SOCK_STREAM:
+            peer = self._stream_name(sock, local=local)
+        else:
+            peer = self._datagram_name(sock, local=local)
+        return pack(peer, sock.family) if peer else None
+
+    def _stream_name(self, sock: socket.socket, *, local: bool) -> Peer | None:
+        connection = self._connections.get(cookie(sock))
+        if connection is None:
+            return None
+        if connection.state is State.ESTABLISHED:
+            return connection.local if local else connection.remote
+        if connection.state is State.PENDING and local:
+            return self._world.pod_address(connection.remote, connection.program.port)
+        return None
+
+    def _datagram_name(self, sock: socket.socket, *, local: bool) -> Peer | None:
+        association = self._world.datagrams.get(cookie(sock))
+        if association is None or association.connected is None:
+            return None
+        if not local:
+            return association.connected
+        port = association.ports.get(association.connected.family, association.program.port)
+        return self._world.pod_address(association.connected, port)
+
+    def getsockopt(self, call: Call) -> Verdict:
+        """Report the errno of a connect that failed in the pod, once (SO_ERROR, socket(7))."""
+        if not self._connections:
+            return CONTINUE
+        with program_socket(call, call.args[0]) as sock:
+            connection = self._connections.get(cookie(sock)) if sock.family in _NETWORKS else None
+            if connection is None or connection.state is not State.FAILED or not connection.error:
+                return CONTINUE
+            value, length = address_writes(
+                call, _INT.pack(connection.error), at=call.args[3], length_at=call.args[4]
+            )
+            self._connections.take_error(connection, sock)
+        return Return(0, (value, (length[0], _INT.pack(len(value[1])))))
+
+
+def begin_datagrams(sock: socket.socket, relay: Peer) -> int:
+    """Connect a datagram socket, which never waits; return the errno."""
+    return sock.connect_ex(to_name(relay, sock.family))
+
+
+def is_here(peer: Peer) -> bool:
+    """Tell whether an address is one of this machine's."""
+    if peer.is_loopback or peer.is_unspecified:
+        return True
+    with socket.socket(peer.family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((peer.host, 0))
+        except OSError:
+            return False
+    return True
+
+
+def is_own_datagram_socket(world: World, peer: Peer) -> bool:
+    """Tell whether the program itself has a datagram socket there."""
+    own = world.own_datagram_sockets
+    return bool(own) and is_here(peer) and bool(own & udp_inodes(port=peer.port))

@@ -1,0 +1,32 @@
+"""The process plane: calls that would take the program out of our sight."""
+
+import errno
+from typing import Final
+
+from mirrord.dispatch.row import Row, equal, refuse, trap
+from mirrord.dispatch.world import World
+from mirrord.syscall import CONTINUE, Call, Verdict
+
+_IPPROTO_MPTCP: Final = 262
+
+
+class Process:
+    """Rings and multipath sockets are refused, so that runtimes fall back; a change of namespaces is noticed."""
+
+    def __init__(self, world: World) -> None:
+        self._forget_threads: Final = world.forget_threads
+
+    def rows(self) -> list[Row]:
+        """Return the calls of this plane."""
+        return [
+            # what is submitted to a ring never passes a filter
+            refuse("io_uring_setup", errno.ENOSYS),
+            # a multipath socket never completes a simultaneous open
+            refuse("socket", errno.EPROTONOSUPPORT, equal(2, _IPPROTO_MPTCP)),
+            *(trap(name, self.moving) for name in ("unshare", "setns", "chroot", "pivot_root")),
+        ]
+
+    def moving(self, call: Call) -> Verdict:
+        """Look at every thread afresh after this call."""
+        self._forget_threads()
+        return CONTINUE

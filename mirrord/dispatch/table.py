@@ -1,0 +1,38 @@
+"""The table of system calls of one session: the filter that traps them, and who decides each."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from mirrord_seccomp import bpf
+from mirrord_seccomp.syscalls import current_arch, number
+
+from mirrord.dispatch.datagrams import Datagrams
+from mirrord.dispatch.files import Files
+from mirrord.dispatch.names import Names
+from mirrord.dispatch.outgoing import Outgoing
+from mirrord.dispatch.process import Process
+from mirrord.dispatch.row import Row
+from mirrord.dispatch.world import World
+from mirrord.syscall import Handler
+
+
+class Table:
+    """What the session's planes need, and nothing else: without a plane none of its calls is trapped."""
+
+    def __init__(self, world: World) -> None:
+        rows = list(_rows(world))
+        self.filter: Final = bpf.compile([row.rule for row in rows], current_arch())
+        self.handlers: Final[dict[int, Handler]] = {
+            found: row.handler
+            for row in rows
+            if row.handler is not None and (found := number(row.rule.syscall, current_arch())) is not None
+        }
+
+
+def _rows(world: World) -> Iterable[Row]:
+    yield from Process(world).rows()
+    yield from Names(world).rows()
+    if world.has_network:
+        yield from Outgoing(world).rows()
+        yield from Datagrams(world).rows()
+    yield from Files(world).rows()

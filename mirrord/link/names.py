@@ -1,0 +1,47 @@
+"""Which names an address is known by: from the DNS answers that passed through."""
+
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Final
+
+_MOST: Final = 4096
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+class KnownNames:
+    """Names by address, the oldest forgotten first."""
+
+    def __init__(self) -> None:
+        self._names: Final[OrderedDict[str, frozenset[str]]] = OrderedDict()
+
+    def of(self, address: str) -> Collection[str]:
+        """Return the names of an address; from any thread."""
+        return self._names.get(address, _NONE) if self._names else _NONE
+
+    def learn(self, answer: bytes) -> None:
+        """Take the names and addresses of a DNS message; one that is malformed teaches nothing.
+
+        A name stands for what its chain of CNAME records ends in, so the question's name is known for every address of the answer.
+        """
+        import dns.exception
+        import dns.message
+        import dns.rdatatype
+
+        try:
+            message = dns.message.from_wire(answer, ignore_trailing=True)
+        except (dns.exception.DNSException, ValueError):
+            return
+        asked = {_text(question.name) for question in message.question}
+        for records in message.answer:
+            if records.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+                for record in records:
+                    self._add(record.address, asked | {_text(records.name)})
+
+    def _add(self, address: str, names: set[str]) -> None:
+        self._names[address] = self._names.pop(address, _NONE) | names
+        if len(self._names) > _MOST:
+            self._names.popitem(last=False)
+
+
+def _text(name: object) -> str:
+    return str(name).rstrip(".").lower()

@@ -1,0 +1,61 @@
+"""The directory of one session: its sockets and the tree of placeholders for remote files."""
+
+import os
+import secrets
+import shutil
+import stat
+from dataclasses import dataclass
+
+from mirrord.errors import MirrordError
+
+SESSION_VARIABLE = "MIRRORD_SESSION_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDirectory:
+    """A private directory that goes with its session."""
+
+    id: str
+    path: str
+
+    @classmethod
+    def create(cls) -> "SessionDirectory":
+        """Make the directory of a new session."""
+        id = secrets.token_hex(4)
+        parent = os.path.join(_private(_base()), "sessions")
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+        path = os.path.join(parent, id)
+        os.mkdir(path, 0o700)
+        return cls(id, path)
+
+    def remove(self) -> None:
+        """Remove it, and the parents that it leaves empty; whichever process of the chain comes first does it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        parent = os.path.dirname(self.path)
+        for directory in (parent, os.path.dirname(parent)):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                # another session's is still there
+                return
+
+
+def _base() -> str:
+    """Return where to put it: in memory where the system has a place for that."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and os.access(runtime, os.W_OK | os.X_OK):
+        return os.path.join(runtime, "mirrord")
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else "/tmp"
+    return os.path.join(shared, f"mirrord-{os.getuid()}")
+
+
+def _private(path: str) -> str:
+    """Make a directory that only we can enter; refuse one that another user has put there."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise MirrordError(
+            f"{path} is not a directory of yours that only you can enter",
+            remedy="remove it, or set XDG_RUNTIME_DIR to a directory of yours",
+        )
+    return path

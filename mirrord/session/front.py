@@ -1,0 +1,138 @@
+"""The front: the process that the shell started and waits for. It imports nothing heavy and never blocks on the session's work."""
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+from typing import Final
+
+from mirrord.config.options import ExecOptions
+from mirrord.errors import EXIT_MIRRORD, MirrordError
+from mirrord.session import keeper
+from mirrord.session.chain import EXITED, FAILED, LEFT, SIGNAL, SIGNALS, STOPPED, Chain, Inherited, receive, send
+from mirrord.session.directory import SESSION_VARIABLE, SessionDirectory
+from mirrord.session.processes import become_subreaper, kill_all_descendants
+from mirrord.session.say import say
+
+_SIGNALFD_SIGINFO: Final = struct.Struct("=IiiI112x")
+"""The start of ``struct signalfd_siginfo``: number, errno, code, sender (signalfd(2))."""
+_SI_KERNEL: Final = 0x80
+_WITNESS_TIME_MS: Final = 20
+
+
+def run(options: ExecOptions) -> int:
+    """Run one session from start to end; return the exit code, or die by the program's signal."""
+    if SESSION_VARIABLE in os.environ:
+        raise MirrordError(
+            "this is already inside a mirrord session, and a process can have only one",
+            remedy="leave the inner `mirrord exec` out of the command",
+        )
+    directory = SessionDirectory.create()
+    chain = Chain(options, directory, os.getpid(), Inherited.take())
+    become_subreaper()
+    channel, supervisors_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    witness, keepers_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        channel.close()
+        os.close(witness)
+        keeper.main(chain, supervisors_end, keepers_end)
+    supervisors_end.close()
+    os.close(keepers_end)
+    return Front(chain, channel, witness, keeper_pid=pid).serve()
+
+
+class Front:
+    """Waits for the supervisor's news and for signals."""
+
+    def __init__(self, chain: Chain, channel: socket.socket, witness: int, *, keeper_pid: int) -> None:
+        self._chain: Final = chain
+        self._channel: Final = channel
+        self._witness: Final = witness
+        self._keeper: Final = keeper_pid
+        self._signals: Final = _signalfd()
+
+    def serve(self) -> int:
+        """Serve until the program, or the session, has ended."""
+        poll = select.poll()
+        for fd in (self._channel.fileno(), self._signals):
+            poll.register(fd, select.POLLIN)
+        while True:
+            ready = [fd for fd, _ in poll.poll()]
+            if self._channel.fileno() in ready:
+                code = self._news(receive(self._channel))
+                if code is not None:
+                    return code
+            if self._signals in ready:
+                self._signal()
+
+    def _news(self, words: list[str]) -> int | None:
+        match words:
+            case [kind, number] if kind == STOPPED:
+                _die_or_stop(int(number))
+                signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            case [kind, status] if kind == LEFT:
+                return _end_as(int(status))
+            case [kind, status] if kind == EXITED:
+                os.waitpid(self._keeper, 0)
+                return _end_as(int(status))
+            case [kind, code] if kind == FAILED:
+                os.waitpid(self._keeper, 0)
+                return int(code)
+            case []:
+                return self._supervisor_died()
+        return None
+
+    def _supervisor_died(self) -> int:
+        """End what is left; the keeper does the same, whoever of us is its parent."""
+        ended = kill_all_descendants()
+        self._chain.directory.remove()
+        say(f"the session was ended: its supervisor died{' (and the program with it)' if ended else ''}")
+        return EXIT_MIRRORD
+
+    def _signal(self) -> None:
+        number, _, code, _ = _SIGNALFD_SIGINFO.unpack(os.read(self._signals, _SIGNALFD_SIGINFO.size))
+        if number == signal.SIGCHLD or code == _SI_KERNEL:
+            # the terminal's signals reach the program as well: it is in the same process group
+            return
+        if not self._was_for_group(number):
+            send(self._channel, SIGNAL, number)
+
+    def _was_for_group(self, number: int) -> bool:
+        """Tell whether the keeper got the signal too, and so the program."""
+        poll = select.poll()
+        poll.register(self._witness, select.POLLIN)
+        while poll.poll(_WITNESS_TIME_MS):
+            seen = os.read(self._witness, 1)
+            if not seen or seen[0] == number:
+                return bool(seen)
+        return False
+
+
+def _signalfd() -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    mask = (ctypes.c_uint64 * 16)(sum(1 << (number - 1) for number in SIGNALS))
+    fd: int = libc.signalfd(-1, mask, os.O_CLOEXEC)
+    return fd
+
+
+def _end_as(status: int) -> int:
+    if os.WIFSIGNALED(status):
+        # one core dump is enough
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _die_or_stop(os.WTERMSIG(status))
+        return 128 + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)
+
+
+def _die_or_stop(number: int) -> None:
+    """Let a signal do to us what it did to the program."""
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+
+

@@ -1,0 +1,183 @@
+"""One session in the supervisor: from the configuration to the end of the program's last process."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from typing import Final
+
+from mirrord_agent.wire.channel import ChannelClosed
+from mirrord_agent.wire.messages import GetStatistics, Statistics
+from mirrord_seccomp.notify import Listener
+
+from mirrord.config.environment import EnvironmentRules
+from mirrord.config.load import resolve
+from mirrord.dispatch.table import Table
+from mirrord.link import client
+from mirrord.link.client import Link
+from mirrord.session.banner import banner, epilogue
+from mirrord.session.chain import EXITED, LEFT, SIGNAL, STOPPED, Chain, leave_standard_streams, receive, send
+from mirrord.session.directory import SESSION_VARIABLE
+from mirrord.session.processes import children, kill_all_descendants
+from mirrord.session.remote import Remote
+from mirrord.session.say import Sayings, say
+from mirrord.session.worlds import build_world
+from mirrord.targets import prepare
+from mirrord.targets.base import Target
+from mirrord.tracer.gate import Gate
+from mirrord.tracer.held import HeldCalls
+from mirrord.tracer.launch import launch
+from mirrord.tracer.parked import Parked
+
+_SWITCH_INTERVAL: Final = 0.0005
+"""Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay (default 0.005)."""
+
+
+class Run:
+    """The supervisor's work, in order."""
+
+    def __init__(self, chain: Chain, channel: socket.socket, parked: Parked) -> None:
+        self._chain: Final = chain
+        self._channel: Final = channel
+        self._parked: Final = parked
+        self._settings: Final = resolve(chain.options, os.environ)
+        self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
+        self._own: frozenset[int] = frozenset()
+        self._gate: Gate | None = None
+        self._status: int | None = None
+        self._told = False
+        self._over: asyncio.Future[None] | None = None
+
+    def serve(self) -> None:
+        """Serve until the last process of the program has ended."""
+        for warning in self._settings.warnings:
+            self._sayings.warn(f"warning: {warning}")
+        target = prepare(self._settings.target)
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._session(target))
+        finally:
+            target.close()
+        self._chain.directory.remove()
+        if not self._told:
+            send(self._channel, EXITED, self._status or 0)
+
+    async def _session(self, target: Target) -> None:
+        key = client.new_session_key()
+        endpoint = target.start_agent(client.public_bytes(key))
+        link = await client.connect(endpoint, key)
+        remote = await Remote.ask(link)
+        for line in banner(self._settings, target.label, remote):
+            self._sayings.info(line)
+        await self._start(link, remote)
+        link.channel.closed.add_done_callback(self._link_lost)
+        assert self._over is not None
+        await self._over
+        await self._say_epilogue(link)
+
+    async def _start(self, link: Link, remote: Remote) -> None:
+        loop = asyncio.get_running_loop()
+        self._over = loop.create_future()
+        environment = self._environment(remote)
+        program = self._chain.options.program
+        world = await build_world(
+            self._settings,
+            link,
+            remote,
+            tree=os.path.join(self._chain.directory.path, "fs"),
+            program=shutil.which(program[0], path=os.fsdecode(environment.get(b"PATH", b""))) or program[0],
+            forget_threads=self._forget_threads,
+        )
+        table = Table(world)
+        self._own = frozenset(children()) - {self._parked.pid}
+        listener = Listener(launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter))
+        listener.sync_wake_up()
+        held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
+        self._gate = Gate(listener, table.handlers, hold=held.hold, warn=self._sayings.warn)
+        loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
+        loop.add_reader(self._channel, self._front_says)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        threading.Thread(target=self._gate.serve, name="gate", daemon=True).start()
+        self._children_changed()
+
+    def _environment(self, remote: Remote) -> dict[bytes, bytes]:
+        rules = EnvironmentRules.from_settings(self._settings, cwd=os.getcwdb())
+        environment = rules.apply(remote.environment, os.environb)
+        environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
+        return environment
+
+    def _forget_threads(self) -> None:
+        if self._gate is not None:
+            self._gate.threads.forget_all()
+
+    def _children_changed(self) -> None:
+        """Take note of stops and ends; the program's orphans are our children too, but not what the target has started."""
+        for pid in children():
+            if pid not in self._own:
+                self._look_at(pid)
+        if self._status is not None and not self._told and self._left():
+            self._go_on_in_background()
+        if self._status is not None and not self._left():
+            self._end()
+
+    def _look_at(self, pid: int) -> None:
+        try:
+            reaped, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+        except ChildProcessError:
+            return
+        if reaped == 0 or pid != self._parked.pid:
+            return
+        if os.WIFSTOPPED(status):
+            send(self._channel, STOPPED, os.WSTOPSIG(status))
+        else:
+            self._status = status
+
+    def _left(self) -> set[int]:
+        return set(children()) - self._own
+
+    def _go_on_in_background(self) -> None:
+        self._told = True
+        count = len(self._left())
+        self._sayings.info(
+            f"the program has ended; {count} process{'es' * (count > 1)} that it left will be served in the background"
+        )
+        send(self._channel, LEFT, self._status or 0)
+        leave_standard_streams(error=True)
+
+    def _front_says(self) -> None:
+        match receive(self._channel):
+            case [kind, number] if kind == SIGNAL:
+                if self._status is None:
+                    os.kill(self._parked.pid, int(number))
+            case []:
+                asyncio.get_running_loop().remove_reader(self._channel)
+                if not self._told:
+                    self._front_died()
+
+    def _front_died(self) -> None:
+        say("the session was ended: its front died, and the program with it")
+        self._told = True
+        kill_all_descendants(spare=self._own)
+        self._end()
+
+    def _end(self) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def _link_lost(self, reason: "asyncio.Future[str]") -> None:
+        if self._over is not None and not self._over.done():
+            self._sayings.warn(f"the agent is gone, and what was remote fails from now on: {reason.result()}")
+
+    async def _say_epilogue(self, link: Link) -> None:
+        if self._settings.verbosity:
+            try:
+                statistics = await link.channel.request(GetStatistics(), Statistics)
+            except ChannelClosed:
+                # the user has been told when it went
+                return
+            self._sayings.detail(epilogue(statistics.requests))
+        link.channel.close("the session is over")

@@ -1,0 +1,57 @@
+"""The supervisor: the process behind ``mirrord exec`` that serves the program's calls."""
+
+import os
+import resource
+import socket
+import sys
+from typing import NoReturn
+
+from mirrord.errors import EXIT_MIRRORD, MirrordError
+from mirrord.session.chain import FAILED, Chain, leave_standard_streams, send
+from mirrord.session.processes import become_subreaper, kill_all_descendants
+from mirrord.session.say import say
+from mirrord.tracer.parked import park
+
+
+def main(chain: Chain, channel: socket.socket) -> NoReturn:
+    """Run the session; the process ends with it."""
+    # in this order: the program must stay in the terminal's session and the job's process group
+    parked = park([channel.fileno()], in_child=chain.inherited.restore)
+    os.setsid()
+    become_subreaper()
+    leave_standard_streams(error=False)
+    _allow_many_descriptors()
+    try:
+        # only now anything heavy is imported
+        from mirrord.session.run import Run
+
+        Run(chain, channel, parked).serve()
+    except MirrordError as error:
+        _fail(chain, channel, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail(chain, channel, "interrupted", EXIT_MIRRORD)
+    except Exception as error:
+        if os.environ.get("MIRRORD_TRACEBACK"):
+            sys.excepthook(type(error), error, error.__traceback__)
+        _fail(
+            chain,
+            channel,
+            f"a fault of mirrord itself ended the session: {type(error).__name__}: {error}; "
+            "set MIRRORD_TRACEBACK=1 to see where, and report it",
+            EXIT_MIRRORD,
+        )
+    os._exit(0)
+
+
+def _fail(chain: Chain, channel: socket.socket, text: str, code: int) -> NoReturn:
+    kill_all_descendants()
+    chain.directory.remove()
+    say(text)
+    send(channel, FAILED, code)
+    os._exit(0)
+
+
+def _allow_many_descriptors() -> None:
+    """Raise our own soft limit: each connection of the program takes one here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

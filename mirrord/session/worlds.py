@@ -1,0 +1,81 @@
+"""Put a session's world together: the rules out of the configuration, the remote side out of the link."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+from mirrord.config.model import Settings
+from mirrord.config.outgoing import DnsRules, OutgoingRules
+from mirrord.config.paths import PathRules
+from mirrord.dispatch.world import World
+from mirrord.link.client import Link
+from mirrord.link.connections import Connection, Connections, UnixConnections
+from mirrord.link.datagrams import Datagrams
+from mirrord.link.files import RemoteFiles
+from mirrord.link.loopback import Loopback
+from mirrord.link.names import KnownNames
+from mirrord.link.placeholders import Placeholders
+from mirrord.session.processes import descendants
+from mirrord.session.remote import Remote
+from mirrord.tracer.find import find_socket
+
+_RESOLV_CONF = b"/etc/resolv.conf"
+
+
+async def build_world(
+    settings: Settings,
+    link: Link,
+    remote: Remote,
+    *,
+    tree: str,
+    program: str,
+    forget_threads: Callable[[], None],
+) -> World:
+    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the path of the program."""
+    loop = asyncio.get_running_loop()
+    files = RemoteFiles(link.channel, Placeholders(tree))
+    outgoing = OutgoingRules.from_settings(settings)
+    names = KnownNames()
+    search: tuple[str, ...] = ()
+    if outgoing.names or DnsRules.from_settings(settings).filtered:
+        search = _search(await files.read(_RESOLV_CONF))
+        outgoing = OutgoingRules.from_settings(settings, search=search)
+    return World(
+        hostname=remote.hostname if settings.feature.hostname else None,
+        addresses=remote.addresses,
+        paths=_path_rules(settings, program),
+        outgoing=outgoing,
+        dns=DnsRules.from_settings(settings, search=search),
+        connections=Connections(loop, link.channel, Loopback(), _find),
+        unix=UnixConnections(loop, link.channel),
+        datagrams=Datagrams(loop, link.channel, learn=names.learn if outgoing.names else None),
+        files=files,
+        names=names,
+        forget_threads=forget_threads,
+    )
+
+
+def _path_rules(settings: Settings, program: str) -> PathRules:
+    home = os.environ.get("HOME")
+    return PathRules.from_settings(
+        settings,
+        cwd=os.getcwdb(),
+        home=os.fsencode(home) if home else None,
+        tmpdir=os.fsencode(os.environ.get("TMPDIR", "/tmp")),
+        executable=os.fsencode(os.path.abspath(program)),
+    )
+
+
+def _find(connection: Connection) -> socket.socket | None:
+    return find_socket(tid=connection.tid, fd=connection.fd, inode=connection.inode, among=descendants())
+
+
+def _search(resolv_conf: bytes) -> tuple[str, ...]:
+    """Return the search list (resolv.conf(5)); the last one given counts."""
+    found: tuple[str, ...] = ()
+    for line in resolv_conf.decode("latin-1").splitlines():
+        words = line.split()
+        if words[:1] in (["search"], ["domain"]):
+            found = tuple(words[1:])
+    return found
