@@ -1,0 +1,57 @@
+"""The sandbox's two networks: the pod's, with one interface, and the cluster's, with the addresses of all services."""
+
+import os
+from typing import Final
+
+from mirrord.targets.sandbox.contract import CLUSTER, DNS, POD, SERVICES
+from mirrord.targets.sandbox.netlink import Route
+
+_POD_INTERFACE: Final = "eth0"
+_CLUSTER_INTERFACE: Final = "pod0"
+BACKLOG: Final = 16384
+
+has_ipv6: Final = os.path.exists("/proc/net/if_inet6")
+"""False where the kernel was told to do without: the sandbox then has no IPv6 either."""
+
+
+def configure_pod(cluster_namespace: int) -> None:
+    """Set up the current network namespace as the pod's, linked to the cluster's."""
+    with Route() as route:
+        route.add_veth(_POD_INTERFACE, peer=_CLUSTER_INTERFACE, peer_namespace=cluster_namespace)
+        route.set_up("lo")
+        route.add_address(_POD_INTERFACE, POD.v4, prefix=24)
+        if has_ipv6:
+            route.add_address(_POD_INTERFACE, POD.v6, prefix=64)
+        route.set_up(_POD_INTERFACE)
+        route.add_default_route(_POD_INTERFACE, CLUSTER.v4)
+        if has_ipv6:
+            route.add_default_route(_POD_INTERFACE, CLUSTER.v6)
+
+
+def configure_cluster() -> None:
+    """Set up the current network namespace as the cluster's; the link to the pod exists."""
+    with Route() as route:
+        route.set_up("lo")
+        route.add_address(_CLUSTER_INTERFACE, CLUSTER.v4, prefix=24)
+        if has_ipv6:
+            route.add_address(_CLUSTER_INTERFACE, CLUSTER.v6, prefix=64)
+        route.set_up(_CLUSTER_INTERFACE)
+        for host in (DNS, *SERVICES.values()):
+            route.add_address("lo", host.v4, prefix=32)
+            if has_ipv6:
+                route.add_address("lo", host.v6, prefix=128)
+
+
+def tune(*, forward: bool) -> None:
+    """Let anybody in this network listen on low ports, and listeners have long queues.
+
+    A cluster side that forwards, and knows no way to the world, answers at once that there is none; it would be silent otherwise.
+    """
+    settings = {"net/ipv4/ip_unprivileged_port_start": "0", "net/core/somaxconn": str(BACKLOG)}
+    if forward:
+        settings["net/ipv4/ip_forward"] = "1"
+        if has_ipv6:
+            settings["net/ipv6/conf/all/forwarding"] = "1"
+    for name, value in settings.items():
+        with open(f"/proc/sys/{name}", "w") as file:
+            file.write(value)
