@@ -1,0 +1,3 @@
+module mirrord.test/programs
+
+go 1.24

@@ -1,0 +1,3 @@
+module mirrord.test/identity
+
+go 1.22
