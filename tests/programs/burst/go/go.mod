@@ -1,0 +1,3 @@
+module mirrord.test/burst
+
+go 1.22

@@ -1,0 +1,3 @@
+module mirrord.test/delve
+
+go 1.22
