@@ -1,7 +1,8 @@
 """The outgoing plane, datagrams: sending to a remote peer, and receiving with the sender's address.
 
-What a connected socket sends and receives without naming an address is never looked at. ``sendmsg`` and ``recvmsg`` hide their address
-behind a pointer, so they are trapped always, and continued at once without one.
+What a connected socket sends and receives without naming an address is never looked at. ``sendmsg`` and
+``recvmsg`` hide their address behind a pointer, so they are trapped always, and continued at once without
+one.
 """
 
 import asyncio
@@ -18,7 +19,6 @@ from mirrord.dispatch.row import Row, given, trap
 from mirrord.dispatch.sockets import (
     address_writes,
     cookie,
-
     is_blocking,
     program_socket,
     read_peer,
@@ -88,10 +88,16 @@ class Datagrams:
         if not message.name or not self._may_send(call, message):
             return CONTINUE
         with program_socket(call, call.args[0]) as sock:
-            return CONTINUE if (sent := self._send_message(call, sock, message, call.args[2])) < 0 else Return(sent)
+            return (
+                CONTINUE
+                if (sent := self._send_message(call, sock, message, call.args[2])) < 0
+                else Return(sent)
+            )
 
     def sendmmsg(self, call: Call) -> Verdict:
-        """Send several messages (sendmmsg(2)); a failure after the first is not reported, as the kernel does not."""
+        """Send several messages (sendmmsg(2)); a failure after the first is not reported, as the kernel does
+        not.
+        """
         messages = Message.read_many(call, call.args[1], call.args[2])
         if not any(message.name and self._may_send(call, message) for message in messages):
             return CONTINUE
@@ -122,7 +128,8 @@ class Datagrams:
     def _send_message(self, call: Call, sock: socket.socket, message: Message, flags: int) -> int:
         """Return the bytes sent, -1 where the call is the kernel's to run.
 
-        Control messages are left out: what they could choose, a source address or a device, is not of this machine.
+        Control messages are left out: what they could choose, a source address or a device, is not of this
+        machine.
         """
         if sock.type != socket.SOCK_DGRAM:
             return -1
@@ -164,7 +171,9 @@ class Datagrams:
         message = Message.read(call, call.args[1])
         if not message.name:
             return CONTINUE
-        return self._receive(call, call.args[2], message.control_size, partial(self._as_recvmsg, call, message))
+        return self._receive(
+            call, call.args[2], message.control_size, partial(self._as_recvmsg, call, message)
+        )
 
     def recvmmsg(self, call: Call) -> Verdict:
         """Receive the messages that are there, at least one (recvmmsg(2))."""
@@ -173,15 +182,25 @@ class Datagrams:
         messages = Message.read_many(call, call.args[1], call.args[2])
         if not any(message.name for message in messages):
             return CONTINUE
-        return self._receive(call, call.args[3], messages[0].control_size, partial(self._as_recvmmsg, call, messages))
+        return self._receive(
+            call, call.args[3], messages[0].control_size, partial(self._as_recvmmsg, call, messages)
+        )
 
     def _receive(
-        self, call: Call, flags: int, control_size: int, answer: "Callable[[socket.socket, Association, Received], Verdict]"
+        self,
+        call: Call,
+        flags: int,
+        control_size: int,
+        answer: "Callable[[socket.socket, Association, Received], Verdict]",
     ) -> Verdict:
         if not self._world.datagrams or flags & _MSG_ERRQUEUE:
             return CONTINUE
         sock = program_socket(call, call.args[0])
-        association = self._world.datagrams.get(cookie(sock)) if sock.family in (socket.AF_INET, socket.AF_INET6) else None
+        association = (
+            self._world.datagrams.get(cookie(sock))
+            if sock.family in (socket.AF_INET, socket.AF_INET6)
+            else None
+        )
         if association is None:
             sock.close()
             return CONTINUE
@@ -198,7 +217,9 @@ class Datagrams:
         with sock:
             return answer(sock, association, received)
 
-    def _as_recvfrom(self, call: Call, sock: socket.socket, association: Association, received: Received) -> Verdict:
+    def _as_recvfrom(
+        self, call: Call, sock: socket.socket, association: Association, received: Received
+    ) -> Verdict:
         size, flags = call.args[2], call.args[3]
         names = address_writes(call, received.sockaddr, at=call.args[4], length_at=call.args[5])
         return Return(_length(received, size, flags), ((call.args[1], received.data[:size]), *names))
@@ -210,7 +231,12 @@ class Datagrams:
         return Return(length, writes)
 
     def _as_recvmmsg(
-        self, call: Call, messages: list[Message], sock: socket.socket, association: Association, received: Received
+        self,
+        call: Call,
+        messages: list[Message],
+        sock: socket.socket,
+        association: Association,
+        received: Received,
     ) -> Verdict:
         writes: list[tuple[int, bytes]] = []
         flags, count = call.args[3], 0
@@ -271,11 +297,14 @@ async def _later(
             return Fail(errno.EAGAIN)
 
 
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 def _readable(sock: socket.socket) -> Awaitable[None]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, lambda: future.done() or future.set_result(None))
+    loop.add_reader(sock, _resolve, future)
     future.add_done_callback(lambda _: loop.remove_reader(sock))
     return future
-
-

@@ -1,7 +1,8 @@
 """The files plane: opening remote files for reading, and looking at them.
 
-Each call's path is decided by the rules; a local one is continued at once. A path is what its directory makes it: one that is relative to
-a remote directory that the program has open is remote, any other relative path is local.
+Each call's path is decided by the rules; a local one is continued at once. A path is what its directory makes
+it: one that is relative to a remote directory that the program has open is remote, any other relative path is
+local.
 """
 
 import errno
@@ -117,22 +118,28 @@ class Files:
 
     def _stat(self, call: Call, directory: int, path: int, buffer: int, *, follow: bool) -> Verdict:
         place = self._place(call, directory, path)
-        return CONTINUE if place is None else self._look(place, follow, lambda a, i: ((buffer, pack_stat(a, i)),))
+        return (
+            CONTINUE
+            if place is None
+            else self._look(place, follow, lambda a, i: ((buffer, pack_stat(a, i)),))
+        )
 
     def statx(self, call: Call) -> Verdict:
         """Look at a path in full (statx(2))."""
         place = self._place(call, call.args[0], call.args[1])
         follow, buffer = not call.args[2] & _AT_SYMLINK_NOFOLLOW, call.args[4]
-        return CONTINUE if place is None else self._look(place, follow, lambda a, i: ((buffer, pack_statx(a, i)),))
+        return (
+            CONTINUE
+            if place is None
+            else self._look(place, follow, lambda a, i: ((buffer, pack_statx(a, i)),))
+        )
 
     def _look(self, place: Remote | Moved, follow: bool, pack: _Pack) -> Verdict:
         if isinstance(place, Moved):
             return Return(0, pack(*local_attributes(place.path, follow=follow)))
         return Wait(partial(self._looked, place.path, follow, pack))
 
-    async def _looked(
-        self, path: bytes, follow: bool, pack: _Pack
-    ) -> Verdict:
+    async def _looked(self, path: bytes, follow: bool, pack: _Pack) -> Verdict:
         return Return(0, pack(*await self._files.stat(path, follow=follow)))
 
     def access(self, call: Call) -> Verdict:
@@ -186,8 +193,12 @@ class Files:
     async def _linked(self, path: bytes, buffer: int, room: int) -> Verdict:
         return _link(await self._files.read_link(path), buffer, room)
 
-    def _place(self, call: Call, directory: int, address: int, *, write: bool = False) -> Remote | Moved | None:
-        """Decide where a path is; None for one that the kernel resolves. Raise OSError ENOENT for what must not be there."""
+    def _place(
+        self, call: Call, directory: int, address: int, *, write: bool = False
+    ) -> Remote | Moved | None:
+        """Decide where a path is; None for one that the kernel resolves. Raise OSError ENOENT for what must
+        not be there.
+        """
         path = call.string(address)
         if not path.startswith(b"/"):
             return self._relative(call, descriptor(directory), path)
@@ -217,4 +228,3 @@ def _link(target: bytes, buffer: int, room: int) -> Verdict:
 
 def _reason(path: bytes) -> int:
     return errno.EACCES if os.path.lexists(path) else errno.ENOENT
-

@@ -53,10 +53,14 @@ class Message:
 
     @classmethod
     def read_many(cls, call: Call, at: int, count: int) -> list[Self]:
-        """Read an array of ``struct mmsghdr``; the kernel takes no more than UIO_MAXIOV of them (recvmmsg(2))."""
+        """Read an array of ``struct mmsghdr``; the kernel takes no more than UIO_MAXIOV of them
+        (recvmmsg(2)).
+        """
         count = min(count & 0xFFFFFFFF, _MOST_VECTORS)
         raw = call.read(at, count * MULTI_SIZE) if count else b""
-        return [cls.parse(raw[start : start + MULTI_SIZE], at + start) for start in range(0, len(raw), MULTI_SIZE)]
+        return [
+            cls.parse(raw[start : start + MULTI_SIZE], at + start) for start in range(0, len(raw), MULTI_SIZE)
+        ]
 
     def areas(self, call: Call) -> list[tuple[int, int]]:
         """Return address and size of each part of the payload; raise OSError EMSGSIZE."""

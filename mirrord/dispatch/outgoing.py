@@ -1,8 +1,9 @@
 """The outgoing plane, streams: ``connect`` and what a program asks of a connection afterwards.
 
-A connect to a remote address is started here, on the program's own socket, against an address that holds it (``link/loopback.py``), and
-asked for at the agent. A non-blocking program gets its EINPROGRESS at once. A blocking one waits here until the agent has answered; the
-call is then continued: the kernel finds the socket connected, or its error, and answers as it always would.
+A connect to a remote address is started here, on the program's own socket, against an address that holds it
+(``link/loopback.py``), and asked for at the agent. A non-blocking program gets its EINPROGRESS at once. A
+blocking one waits here until the agent has answered; the call is then continued: the kernel finds the socket
+connected, or its error, and answers as it always would.
 """
 
 import asyncio
@@ -26,14 +27,16 @@ from mirrord.dispatch.sockets import (
 from mirrord.dispatch.unix import Unix
 from mirrord.dispatch.world import World
 from mirrord.link.addresses import Peer, family, from_name, pack, parse, to_name
-from mirrord.link.connections import Connection, State
+from mirrord.link.connections import Connection, Cookie, State
 from mirrord.link.inodes import listening, udp_inodes
 from mirrord.link.loopback import begin, is_ipv6_only
 from mirrord.syscall import CONTINUE, Call, Fail, Return, Verdict, Wait
 
 _INT: Final = struct.Struct("=i")
 _NETWORKS: Final = (socket.AF_INET, socket.AF_INET6)
-_NOT_HELD: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EACCES, errno.EPERM})
+_NOT_HELD: Final = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EACCES, errno.EPERM}
+)
 """Errors of a connect to the loopback that the program's connect to the remote address would not have had."""
 
 
@@ -69,7 +72,9 @@ class Outgoing:
             return CONTINUE
         call.require_network()
         with program_socket(call, call.args[0]) as sock:
-            if sock.family not in _NETWORKS or (sock.family == socket.AF_INET and peer.family == socket.AF_INET6):
+            if sock.family not in _NETWORKS or (
+                sock.family == socket.AF_INET and peer.family == socket.AF_INET6
+            ):
                 return CONTINUE
             if sock.type == socket.SOCK_DGRAM and sock.proto in (0, socket.IPPROTO_UDP):
                 return self._connect_datagrams(sock, peer)
@@ -135,7 +140,7 @@ class Outgoing:
         duplicate = sock.dup()
         return Wait(partial(self._plainly, duplicate, cookie(sock), peer), interruptible=True)
 
-    async def _plainly(self, sock: socket.socket, cookie_: int, peer: Peer) -> Verdict:
+    async def _plainly(self, sock: socket.socket, cookie_: Cookie, peer: Peer) -> Verdict:
         with sock:
             await self._connections.connect_plainly(sock, cookie_, peer)
         return Return(0)

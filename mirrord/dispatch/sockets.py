@@ -25,14 +25,17 @@ def descriptor(argument: int) -> int:
 
 
 def program_socket(call: Call, argument: int) -> socket.socket:
-    """Return a duplicate of the program's socket; raise OSError EBADF or ENOTSOCK, which are the program's own."""
+    """Return a duplicate of the program's socket; raise OSError EBADF or ENOTSOCK, which are the program's
+    own.
+    """
     duplicate = call.duplicate(descriptor(argument))
     try:
         sock = socket.socket(fileno=duplicate)
     except OSError:
         os.close(duplicate)
         raise
-    # Python has taken its own default time-out for it, and with None leaves the description's O_NONBLOCK alone
+    # Python has taken its own default time-out for it, and with None leaves the description's O_NONBLOCK
+    # alone
     return sock
 
 
@@ -78,7 +81,9 @@ def read_peer(call: Call, address: int, length: int) -> Peer | None:
 def address_writes(
     call: Call, sockaddr: bytes, *, at: int, length_at: int
 ) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
-    """Return the writes that report an address as ``move_addr_to_user`` does: cut to the room given, with its whole length."""
+    """Return the writes that report an address as ``move_addr_to_user`` does: cut to the room given, with its
+    whole length.
+    """
     (room,) = _LENGTH.unpack(call.read(length_at, _LENGTH.size))
     if room < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

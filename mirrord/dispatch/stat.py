@@ -10,9 +10,11 @@ from mirrord_seccomp.syscalls import Arch, current_arch
 from mirrord.link.placeholders import Identity
 
 _NS: Final = 1_000_000_000
-# arch/x86/include/uapi/asm/stat.h: dev ino nlink mode uid gid pad rdev size blksize blocks, three times, 3 unused longs
+# arch/x86/include/uapi/asm/stat.h: dev ino nlink mode uid gid pad rdev size blksize blocks, three times, 3
+# unused longs
 _STAT_X86_64: Final = struct.Struct("=QQQIII4xQqqq6q24x")
-# include/uapi/asm-generic/stat.h: dev ino mode nlink uid gid rdev pad size blksize pad blocks, three times, 2 unused ints
+# include/uapi/asm-generic/stat.h: dev ino mode nlink uid gid rdev pad size blksize pad blocks, three times, 2
+# unused ints
 _STAT_GENERIC: Final = struct.Struct("=QQIIIIQ8xqi4xq6q8x")
 # include/uapi/linux/stat.h
 _STATX: Final = struct.Struct("=IIQIIIH2xQQQQ" + "qI4x" * 4 + "IIIIQ104x")
@@ -29,7 +31,17 @@ def pack_stat(attributes: Attributes, identity: Identity) -> bytes:
     times = (*divmod(a.atime_ns, _NS), *divmod(a.mtime_ns, _NS), *divmod(a.ctime_ns, _NS))
     if _X86_64:
         return _STAT_X86_64.pack(
-            identity.dev, identity.ino, a.nlink, a.mode, a.uid, a.gid, a.rdev, a.size, a.blksize, a.blocks, *times
+            identity.dev,
+            identity.ino,
+            a.nlink,
+            a.mode,
+            a.uid,
+            a.gid,
+            a.rdev,
+            a.size,
+            a.blksize,
+            a.blocks,
+            *times,
         )
     return _STAT_GENERIC.pack(
         identity.dev, identity.ino, a.mode, a.nlink, a.uid, a.gid, a.rdev, a.size, a.blksize, a.blocks, *times

@@ -1,4 +1,6 @@
-"""The outgoing plane, unix sockets: those of the target by rule, and the local name daemons that would bypass its DNS."""
+"""The outgoing plane, unix sockets: those of the target by rule, and the local name daemons that would bypass
+its DNS.
+"""
 
 import errno
 import socket
@@ -31,7 +33,9 @@ class Unix:
         self._world: Final = world
 
     def connect(self, call: Call, sockaddr: bytes) -> Verdict:
-        """Refuse a name daemon, so that libc falls back to DNS; make a remote path's connection in the target (unix(7))."""
+        """Refuse a name daemon, so that libc falls back to DNS; make a remote path's connection in the target
+        (unix(7)).
+        """
         path = _path(sockaddr)
         if path in _NAME_DAEMONS and self._world.dns.enabled:
             return Fail(errno.ECONNREFUSED)
@@ -54,7 +58,11 @@ class Unix:
         if local or not self._world.unix or sock.family != socket.AF_UNIX:
             return None
         path = self._world.unix.path(cookie(sock))
-        return None if path is None else _FAMILY.pack(socket.AF_UNIX) + path + b"\0" * (not path.startswith(b"\0"))
+        return (
+            None
+            if path is None
+            else _FAMILY.pack(socket.AF_UNIX) + path + b"\0" * (not path.startswith(b"\0"))
+        )
 
 
 def _path(sockaddr: bytes) -> bytes:

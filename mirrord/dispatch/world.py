@@ -59,7 +59,9 @@ class World:
         return self.outgoing.decide("udp", peer.host, peer.port, self.names.of(peer.host))
 
     def pod_address(self, remote: Peer, port: int) -> Peer | None:
-        """Return the address that a socket has in the pod which speaks to ``remote``, None without a network to it."""
+        """Return the address that a socket has in the pod which speaks to ``remote``, None without a network
+        to it.
+        """
         if remote.is_loopback:
             return Peer("::1" if remote.family == socket.AF_INET6 else "127.0.0.1", port)
         host = self.addresses.get(remote.family)

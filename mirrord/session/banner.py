@@ -1,4 +1,6 @@
-"""The lines that say, before the program starts, what is remote and what is local, and in the end what was asked for."""
+"""The lines that say, before the program starts, what is remote and what is local, and in the end what was
+asked for.
+"""
 
 from collections.abc import Iterator, Mapping
 

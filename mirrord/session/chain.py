@@ -1,12 +1,13 @@
 """The chain of processes of a session: front → keeper → supervisor → program (design 2.3).
 
-* The *front* is what the shell sees. It hands on signals and mirrors the program's stops, its end, and death by signal.
-* The *keeper* sits in the job's process group with every signal blocked: it witnesses whether a signal that reached the front was
-  sent to the whole group, in which case the program has it already.
-* The *supervisor* is in a session of its own, so that the terminal's signals miss it, and serves the program's calls.
-* The *program* is in the job's process group, forked before anything heavy was imported.
+* The *front* is what the shell sees. It hands on signals and mirrors the program's stops, its end, and death
+by signal. * The *keeper* sits in the job's process group with every signal blocked: it witnesses whether a
+signal that reached the front was sent to the whole group, in which case the program has it already. * The
+*supervisor* is in a session of its own, so that the terminal's signals miss it, and serves the program's
+calls. * The *program* is in the job's process group, forked before anything heavy was imported.
 
-All three are subreapers. Whichever of them dies, one that lives ends what is left of the session: half local, half remote is dangerous.
+All three are subreapers. Whichever of them dies, one that lives ends what is left of the session: half local,
+half remote is dangerous.
 """
 
 import os
@@ -70,7 +71,9 @@ class Chain:
 
 
 def leave_standard_streams(*, error: bool) -> None:
-    """Let go of the job's standard input and output, so that a pipe's reader sees its end; of standard error only if asked."""
+    """Let go of the job's standard input and output, so that a pipe's reader sees its end; of standard error
+    only if asked.
+    """
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, *((2,) if error else ())):
         os.dup2(null, fd)

@@ -29,7 +29,9 @@ class SessionDirectory:
         return cls(id, path)
 
     def remove(self) -> None:
-        """Remove it, and the parents that it leaves empty; whichever process of the chain comes first does it."""
+        """Remove it, and the parents that it leaves empty; whichever process of the chain comes first does
+        it.
+        """
         shutil.rmtree(self.path, ignore_errors=True)
         parent = os.path.dirname(self.path)
         for directory in (parent, os.path.dirname(parent)):

@@ -1,4 +1,6 @@
-"""The front: the process that the shell started and waits for. It imports nothing heavy and never blocks on the session's work."""
+"""The front: the process that the shell started and waits for. It imports nothing heavy and never blocks on
+the session's work.
+"""
 
 import ctypes
 import os
@@ -12,7 +14,18 @@ from typing import Final
 from mirrord.config.options import ExecOptions
 from mirrord.errors import EXIT_MIRRORD, MirrordError
 from mirrord.session import keeper
-from mirrord.session.chain import EXITED, FAILED, LEFT, SIGNAL, SIGNALS, STOPPED, Chain, Inherited, receive, send
+from mirrord.session.chain import (
+    EXITED,
+    FAILED,
+    LEFT,
+    SIGNAL,
+    SIGNALS,
+    STOPPED,
+    Chain,
+    Inherited,
+    receive,
+    send,
+)
 from mirrord.session.directory import SESSION_VARIABLE, SessionDirectory
 from mirrord.session.processes import become_subreaper, kill_all_descendants
 from mirrord.session.say import say
@@ -134,5 +147,3 @@ def _die_or_stop(number: int) -> None:
         signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
-
-

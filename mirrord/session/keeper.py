@@ -1,4 +1,6 @@
-"""The keeper: parent of the supervisor, witness of signals to the whole job, and the one that is left when both others are killed."""
+"""The keeper: parent of the supervisor, witness of signals to the whole job, and the one that is left when
+both others are killed.
+"""
 
 import os
 import signal

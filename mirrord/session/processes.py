@@ -1,7 +1,8 @@
 """End every process of a session, whatever it has done to get away.
 
-A descendant that loses its parent becomes the child of the nearest living ancestor that is a subreaper (prctl(2)), so killing
-children again and again until there are none ends daemons and fork loops too. No cgroup and no privilege is needed.
+A descendant that loses its parent becomes the child of the nearest living ancestor that is a subreaper
+(prctl(2)), so killing children again and again until there are none ends daemons and fork loops too. No
+cgroup and no privilege is needed.
 """
 
 import os

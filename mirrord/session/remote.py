@@ -25,7 +25,8 @@ class Remote:
         """Ask the agent; raise LinkError or TargetError."""
         try:
             environment, hostname = await asyncio.gather(
-                link.channel.request(GetEnvironment(), Environment), link.channel.request(GetHostname(), Hostname)
+                link.channel.request(GetEnvironment(), Environment),
+                link.channel.request(GetHostname(), Hostname),
             )
         except ChannelClosed as closed:
             raise LinkError(f"the agent is gone: {closed}") from closed

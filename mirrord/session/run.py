@@ -33,7 +33,9 @@ from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
 _SWITCH_INTERVAL: Final = 0.0005
-"""Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay (default 0.005)."""
+"""Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay
+(default 0.005).
+"""
 
 
 class Run:
@@ -93,13 +95,14 @@ class Run:
         )
         table = Table(world)
         self._own = frozenset(children()) - {self._parked.pid}
-        listener = Listener(launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter))
+        listener = Listener(
+            launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
+        )
         listener.sync_wake_up()
         held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
         self._gate = Gate(listener, table.handlers, hold=held.hold, warn=self._sayings.warn)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         sys.setswitchinterval(_SWITCH_INTERVAL)
         threading.Thread(target=self._gate.serve, name="gate", daemon=True).start()
         self._children_changed()
@@ -115,7 +118,9 @@ class Run:
             self._gate.threads.forget_all()
 
     def _children_changed(self) -> None:
-        """Take note of stops and ends; the program's orphans are our children too, but not what the target has started."""
+        """Take note of stops and ends; the program's orphans are our children too, but not what the target
+        has started.
+        """
         for pid in children():
             if pid not in self._own:
                 self._look_at(pid)

@@ -7,7 +7,9 @@ _STDERR: Final = 2
 
 
 def say(text: str) -> None:
-    """Write one line at once, so that it never mixes with the program's own lines; a closed standard error is no error of ours."""
+    """Write one line at once, so that it never mixes with the program's own lines; a closed standard error is
+    no error of ours.
+    """
     try:
         os.write(_STDERR, f"mirrord: {text}\n".encode("utf-8", "surrogateescape"))
     except OSError:

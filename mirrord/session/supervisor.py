@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import socket
 import sys
 from typing import NoReturn
@@ -20,6 +21,8 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
     os.setsid()
     become_subreaper()
     leave_standard_streams(error=False)
+    # nobody but the chain sends us signals from here on; what we start must not inherit a full mask
+    signal.pthread_sigmask(signal.SIG_SETMASK, chain.inherited.mask)
     _allow_many_descriptors()
     try:
         # only now anything heavy is imported

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from mirrord.tracer.sys import pidfd_getfd, pidfd_open
 
 
-
 def find_socket(*, tid: int, fd: int, inode: int, among: Iterable[int]) -> socket.socket | None:
     """Return a duplicate of the socket with that inode, None when no process has it any more.
 
-    It is most likely still where it was. If not, the processes ``among`` which it may have been passed or inherited are searched.
+    It is most likely still where it was. If not, the processes ``among`` which it may have been passed or
+    inherited are searched.
     """
     found = _duplicate(tid, fd, inode)
     if found is not None:

@@ -1,12 +1,14 @@
 """The notify engine: receive one trapped call at a time, have it decided, carry the verdict out.
 
-The gate is a thread of its own that blocks in the kernel, since that is 4 to 30 µs faster a call than waiting in the event loop. It
-decides local cases at once; a call that has to wait for something remote goes to the loop (``held.py``), so that it never delays
-another thread's calls. A call always gets an answer: a handler that raises becomes ``Continue`` and a line of warning.
+The gate is a thread of its own that blocks in the kernel, since that is 4 to 30 µs faster a call than waiting
+in the event loop. It decides local cases at once; a call that has to wait for something remote goes to the
+loop (``held.py``), so that it never delays another thread's calls. A call always gets an answer: a handler
+that raises becomes ``Continue`` and a line of warning.
 """
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -35,7 +37,9 @@ Warn = Callable[[str], None]
 class Gate:
     """Serves one listener with a table of handlers."""
 
-    def __init__(self, listener: Listener, handlers: Mapping[int, Handler], *, hold: Hold, warn: Warn) -> None:
+    def __init__(
+        self, listener: Listener, handlers: Mapping[int, Handler], *, hold: Hold, warn: Warn
+    ) -> None:
         self._listener: Final = listener
         self._handlers: Final = handlers
         self._hold: Final = hold
@@ -44,6 +48,7 @@ class Gate:
 
     def serve(self) -> None:
         """Answer calls until the last process under the filter has ended."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         listener, threads, handlers = self._listener, self.threads, self._handlers
         receive, send_continue, decide = listener.receive, listener.send_continue, self._decide
         while True:
@@ -103,6 +108,8 @@ def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> Non
 
 
 def _give(responder: Responder, id: NotificationId, fd: int, *, cloexec: bool) -> None:
+    # a signal during the ioctl could leave the call answered with 0 and no descriptor
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         responder.add_fd(id, fd, cloexec=cloexec, send=True)
     except FileNotFoundError:
@@ -111,6 +118,7 @@ def _give(responder: Responder, id: NotificationId, fd: int, *, cloexec: bool) -
     except OSError as error:
         responder.send_errno(id, error.errno or errno.EMFILE)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
 
 

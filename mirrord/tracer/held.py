@@ -1,7 +1,8 @@
 """Calls that wait for something remote, on the event loop.
 
-While any is held, a tick looks whether its thread still waits (a killed one's work is cancelled) and, for those that signals may
-interrupt, whether a signal has come: then the call is continued into the kernel, which does what it would have done.
+While any is held, a tick looks whether its thread still waits (a killed one's work is cancelled) and, for
+those that signals may interrupt, whether a signal has come: then the call is continued into the kernel, which
+does what it would have done.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from mirrord.tracer.threads import Threads
 
 _TICK: Final = 0.02
 _TICK_PER_CALL: Final = 0.0001
-"""Reading one status costs about 15 µs: with many held calls the tick slows down, so that it takes a sixth of a CPU at most."""
+"""Reading one status costs about 15 µs: with many held calls the tick slows down, so that it takes a sixth of
+a CPU at most.
+"""
 
 
 class HeldCalls:

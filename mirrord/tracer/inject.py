@@ -1,7 +1,7 @@
 """Make a stopped thread of the program run system calls of ours, and leave it as it was.
 
-The thread is in a system call exit stop (launch). A ``syscall`` instruction is found in its vDSO, which every process has unless
-the kernel was booted with ``vdso=0``; then any executable mapping serves.
+The thread is in a system call exit stop (launch). A ``syscall`` instruction is found in its vDSO, which every
+process has unless the kernel was booted with ``vdso=0``; then any executable mapping serves.
 """
 
 import os

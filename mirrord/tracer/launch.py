@@ -1,8 +1,8 @@
 """Bring a program under a session at its first instruction.
 
-The parked process is seized, told to execute, and stopped at the exit of its ``execve``: the new image is in place and has not
-run yet. There the filter is injected and its listener taken; from then on the process runs free of ptrace, so that a debugger can
-have the slot. Nothing is filtered in any process of ours.
+The parked process is seized, told to execute, and stopped at the exit of its ``execve``: the new image is in
+place and has not run yet. There the filter is injected and its listener taken; from then on the process runs
+free of ptrace, so that a debugger can have the slot. Nothing is filtered in any process of ours.
 """
 
 import ctypes
@@ -40,7 +40,9 @@ from mirrord.tracer.sys import (
 _CAP_SYS_ADMIN: Final = 21
 _FILTER_FLAGS: Final = load.NEW_LISTENER | load.WAIT_KILLABLE_RECV | load.SPEC_ALLOW
 _SYSCALL_INFO_ARCH: Final = struct.Struct("=4xI80x")
-"""The start of ``struct ptrace_syscall_info`` (include/uapi/linux/ptrace.h): operation, 3 bytes of padding, audit architecture."""
+"""The start of ``struct ptrace_syscall_info`` (include/uapi/linux/ptrace.h): operation, 3 bytes of padding,
+audit architecture.
+"""
 
 
 def launch(parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, bytes], filter_: bytes) -> int:
@@ -90,7 +92,8 @@ def _failed_exec(parked: Parked, name: bytes) -> LaunchError:
     if code in (errno.ENOENT, errno.ENOTDIR):
         if b"/" in name and os.path.exists(name):
             return ProgramNotExecutable(
-                f"{program} names an interpreter that does not exist", remedy=f"look at it with: file {program}"
+                f"{program} names an interpreter that does not exist",
+                remedy=f"look at it with: file {program}",
             )
         return ProgramNotFound(f"there is no program {program}", remedy="give its path, or look at PATH")
     if code == errno.E2BIG:
@@ -111,7 +114,9 @@ def _inject_filter(pid: int, filter_: bytes) -> int:
         size = header + len(filter_)
         address = injector.scratch_address(size)
         injector.put(load.sock_fprog(len(filter_) // 8, address + header) + filter_)
-        in_program = _must(injector.call(_number("seccomp", layout.arch), load.SET_MODE_FILTER, _FILTER_FLAGS, address))
+        in_program = _must(
+            injector.call(_number("seccomp", layout.arch), load.SET_MODE_FILTER, _FILTER_FLAGS, address)
+        )
         listener = _take(pid, in_program)
         _must(injector.call(_number("close", layout.arch), in_program))
     return listener
@@ -142,7 +147,8 @@ def _must(result: int) -> int:
         )
     if -result == errno.EINVAL:
         raise KernelError(
-            "this kernel lacks seccomp user notifications that signals do not interrupt", remedy="use Linux 5.19 or later"
+            "this kernel lacks seccomp user notifications that signals do not interrupt",
+            remedy="use Linux 5.19 or later",
         )
     raise LaunchError(f"the kernel refused the system call filter: {os.strerror(-result).lower()}")
 

@@ -1,7 +1,8 @@
 """The process that will become the program: forked early, parked until it is told what to execute.
 
-It must be forked before the supervisor leaves the terminal's session, since only then is it in the job's process group, and before
-anything heavy is imported, since it carries the parent's memory until its ``execve``.
+It must be forked before the supervisor leaves the terminal's session, since only then is it in the job's
+process group, and before anything heavy is imported, since it carries the parent's memory until its
+``execve``.
 """
 
 import errno
@@ -68,10 +69,9 @@ def _become(orders: int, report: int) -> NoReturn:
     raw_argv, raw_environment = json.loads(text)
     argv = [argument.encode("latin-1") for argument in raw_argv]
     environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in raw_environment.items()}
-    for number in _IGNORED_BY_PYTHON:
-        signal.signal(number, signal.SIG_DFL)
-    number = _execute(argv, environment)
-    os.write(report, b"%d" % number)
+    for ignored in _IGNORED_BY_PYTHON:
+        signal.signal(ignored, signal.SIG_DFL)
+    os.write(report, b"%d" % _execute(argv, environment))
     os._exit(127)
 
 

@@ -1,7 +1,8 @@
 """Registers of a stopped thread, behind one small interface for both architectures.
 
-Read and written as the ``NT_PRSTATUS`` register set, which both architectures have. On aarch64 the number of the call lives in a
-register set of its own, ``NT_ARM_SYSTEM_CALL``, and x0 is both the first argument and the result.
+Read and written as the ``NT_PRSTATUS`` register set, which both architectures have. On aarch64 the number of
+the call lives in a register set of its own, ``NT_ARM_SYSTEM_CALL``, and x0 is both the first argument and the
+result.
 """
 
 import ctypes
@@ -21,7 +22,9 @@ _WORD: Final = 2**64
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where one architecture keeps what a system call needs; indices into the 64-bit words of ``user_regs_struct``."""
+    """Where one architecture keeps what a system call needs; indices into the 64-bit words of
+    ``user_regs_struct``.
+    """
 
     arch: Arch
     words: int
@@ -33,7 +36,8 @@ class Layout:
     syscall_instruction: bytes
 
 
-# struct user_regs_struct of arch/x86/include/uapi/asm/ptrace.h: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip …
+# struct user_regs_struct of arch/x86/include/uapi/asm/ptrace.h: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx
+# rdx rsi rdi orig_rax rip …
 X86_64: Final = Layout(
     arch=Arch.X86_64,
     words=27,
@@ -76,10 +80,13 @@ def put(tid: int, layout: Layout, words: list[int]) -> None:
     ptrace(PTRACE_SETREGSET, tid, _NT_PRSTATUS, ctypes.addressof(vector))
 
 
-def with_call(layout: Layout, words: list[int], *, at: int, number: int, arguments: tuple[int, ...]) -> list[int]:
+def with_call(
+    layout: Layout, words: list[int], *, at: int, number: int, arguments: tuple[int, ...]
+) -> list[int]:
     """Return registers that make the thread run one system call at the instruction ``at``.
 
-    On x86_64 ``orig_rax`` is set to -1: the kernel then takes the thread as not inside a call, and does not try to restart one.
+    On x86_64 ``orig_rax`` is set to -1: the kernel then takes the thread as not inside a call, and does not
+    try to restart one.
     """
     changed = list(words)
     for index, argument in zip(layout.arguments, (*arguments, 0, 0, 0, 0, 0, 0), strict=False):

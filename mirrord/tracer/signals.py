@@ -1,7 +1,7 @@
 """Whether a thread has a signal to take, read from ``/proc/TID/status`` (proc_pid_status(5)).
 
-A notification that was received lets only fatal signals through (``WAIT_KILLABLE_RECV``), so what else is pending must be looked
-for: it is there that the kernel shows it.
+A notification that was received lets only fatal signals through (``WAIT_KILLABLE_RECV``), so what else is
+pending must be looked for: it is there that the kernel shows it.
 """
 
 import signal
@@ -19,10 +19,11 @@ _FIELDS: Final = (b"SigPnd:", b"ShdPnd:", b"SigBlk:", b"SigIgn:", b"SigCgt:")
 
 
 def pending(tid: int) -> bool:
-    """Tell whether a signal waits that would end the thread's system call; raise Gone when the thread is no more.
+    """Tell whether a signal waits that would end the thread's system call; raise Gone when the thread is no
+    more.
 
-    That is one that is neither blocked nor ignored: caught ones, stops, and core dumps (which unlike other deaths do not break a
-    killable wait).
+    That is one that is neither blocked nor ignored: caught ones, stops, and core dumps (which unlike other
+    deaths do not break a killable wait).
     """
     try:
         with open(f"/proc/{tid}/status", "rb", buffering=0) as status:

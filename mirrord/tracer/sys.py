@@ -1,7 +1,8 @@
 """The system calls that python-ptrace and the standard library lack.
 
-python-ptrace 0.9.9 binds ``ptrace(2)`` and its structures; what came after Linux 3.4 (SEIZE and its events) is added here, on top of
-its ``ptrace()``. Wait statuses are decoded by the kernel's own rule, ``status >> 16`` being the event (ptrace(2)).
+python-ptrace 0.9.9 binds ``ptrace(2)`` and its structures; what came after Linux 3.4 (SEIZE and its events)
+is added here, on top of its ``ptrace()``. Wait statuses are decoded by the kernel's own rule, ``status >>
+16`` being the event (ptrace(2)).
 """
 
 import ctypes
@@ -35,7 +36,9 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 
 _NR_PIDFD_GETFD: Final = 438
-"""The same number on every architecture, as for all calls since Linux 5.0 (include/uapi/asm-generic/unistd.h)."""
+"""The same number on every architecture, as for all calls since Linux 5.0
+(include/uapi/asm-generic/unistd.h).
+"""
 _NR_PIDFD_OPEN: Final = 434
 _PIDFD_THREAD: Final = os.O_EXCL
 
@@ -83,7 +86,8 @@ def prctl(option: int, argument: int) -> None:
 def pidfd_open(tid: int) -> int:
     """Return a pidfd of the thread, so that a descriptor table of its own is found too.
 
-    ``PIDFD_THREAD`` is Linux 6.9; before that a pidfd names a whole process, and thus the leader's descriptor table (pidfd_open(2)).
+    ``PIDFD_THREAD`` is Linux 6.9; before that a pidfd names a whole process, and thus the leader's descriptor
+    table (pidfd_open(2)).
     """
     fd: int = _libc.syscall(_NR_PIDFD_OPEN, tid, _PIDFD_THREAD)
     if fd >= 0:
@@ -113,8 +117,8 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 def process_vm_write(tid: int, address: int, data: bytes) -> int:
     """Copy bytes into another process; return how many fitted, -1 with EFAULT as OSError where none did.
 
-    Unlike a write to ``/proc/TID/mem`` this respects the page's protection, so that a constant of the program is not overwritten
-    where the kernel would have given EFAULT.
+    Unlike a write to ``/proc/TID/mem`` this respects the page's protection, so that a constant of the program
+    is not overwritten where the kernel would have given EFAULT.
     """
     local = IoVec(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data))
     remote = IoVec(address, len(data))

@@ -1,9 +1,10 @@
 """What is known of the program's threads: their memory, their descriptors, where they live.
 
-Facts about ``/proc/TID/mem``: an open descriptor is bound to the address space, not to the thread. After ``execve``, or when the
-last user of that address space is gone, it reads 0 bytes. If the thread ended and its number was given to a thread of another
-process, it still reads the old one. So an entry is kept for a quarter of a second only, far less than the kernel needs to come
-round to the same number, and opened anew at a read of 0 bytes.
+Facts about ``/proc/TID/mem``: an open descriptor is bound to the address space, not to the thread. After
+``execve``, or when the last user of that address space is gone, it reads 0 bytes. If the thread ended and its
+number was given to a thread of another process, it still reads the old one. So an entry is kept for a quarter
+of a second only, far less than the kernel needs to come round to the same number, and opened anew at a read
+of 0 bytes.
 """
 
 import errno
@@ -11,6 +12,8 @@ import os
 import time
 from collections.abc import Callable
 from typing import Final
+
+from mirrord_seccomp.notify import NotificationId
 
 from mirrord.syscall import Elsewhere, Fault, Gone
 from mirrord.tracer.sys import pidfd_getfd, pidfd_open, process_vm_write
@@ -76,19 +79,19 @@ class Thread:
 class Threads:
     """The threads that made calls lately."""
 
-    def __init__(self, is_valid: Callable[[int], bool]) -> None:
+    def __init__(self, is_valid: Callable[[NotificationId], bool]) -> None:
         """``is_valid`` tells whether the call with that notification id still waits."""
         self._is_valid: Final = is_valid
         self._threads: Final[dict[int, Thread]] = {}
 
-    def get(self, tid: int, call: int) -> Thread:
+    def get(self, tid: int, call: NotificationId) -> Thread:
         """Return the thread that made ``call``; raise :exc:`Gone` or :exc:`Elsewhere`."""
         thread = self._threads.get(tid)
         if thread is not None and time.monotonic() < thread.deadline:
             return thread
         return self.reopen(tid, call)
 
-    def reopen(self, tid: int, call: int) -> Thread:
+    def reopen(self, tid: int, call: NotificationId) -> Thread:
         """Look at the thread afresh."""
         self.forget(tid)
         if len(self._threads) >= _MOST:
@@ -113,7 +116,7 @@ class Threads:
         for tid in list(self._threads):
             self.forget(tid)
 
-    def read(self, tid: int, call: int, address: int, size: int) -> bytes:
+    def read(self, tid: int, call: NotificationId, address: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``address``, fewer where the mapping ends; raise :exc:`Fault`."""
         if address > _HIGHEST_ADDRESS or address == 0:
             raise Fault
@@ -129,8 +132,10 @@ class Threads:
             raise Fault
         return data
 
-    def string(self, tid: int, call: int, address: int) -> bytes:
-        """Return the bytes up to a NUL; raise :exc:`Fault`, or OSError ENAMETOOLONG as the kernel's getname() would."""
+    def string(self, tid: int, call: NotificationId, address: int) -> bytes:
+        """Return the bytes up to a NUL; raise :exc:`Fault`, or OSError ENAMETOOLONG as the kernel's getname()
+        would.
+        """
         data = self.read(tid, call, address, _FIRST_READ)
         end = data.find(b"\0")
         if end >= 0:
