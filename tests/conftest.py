@@ -1,0 +1,140 @@
+"""Users, sandboxes and runners for the tests that run the whole command."""
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pytest
+
+from .support import user as users
+from .support.running import Outcome, Runner
+from .support.sandboxes import Sandbox
+from .support.user import User
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the marks of these tests mean."""
+    config.addinivalue_line("markers", "both_users: run as root and as an ordinary user, where possible")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked so as both users, all others as the one that runs the tests."""
+    if "user" in metafunc.fixturenames:
+        both = metafunc.definition.get_closest_marker("both_users") is not None
+        metafunc.parametrize("user", ["current", "ordinary"] if both else ["current"], indirect=True)
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", ["notify"])
+
+
+@pytest.fixture(scope="session")
+def everybody(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], User]:
+    """Return a user by name, each made when first asked for."""
+    base = tmp_path_factory.mktemp("users")
+    for path in (base, *base.parents[:2]):
+        path.chmod(0o755)
+    made: dict[str, User] = {}
+
+    def get(name: str) -> User:
+        if name not in made:
+            home = base / name
+            home.mkdir()
+            made[name] = (users.ordinary if name == "ordinary" else users.current)(home)
+        return made[name]
+
+    return get
+
+
+@pytest.fixture
+def user(request: pytest.FixtureRequest, everybody: Callable[[str], User]) -> User:
+    """Who runs the command in this test."""
+    return everybody(request.param)
+
+
+@pytest.fixture(scope="session")
+def sandboxes() -> Iterator[Callable[[User], Sandbox]]:
+    """Return the sandbox of a user, made when first asked for."""
+    made: dict[str, Sandbox] = {}
+    with contextlib.ExitStack() as stack:
+
+        def get(user: User) -> Sandbox:
+            if user.name not in made:
+                mark = f"sandbox-{secrets.token_hex(4)}"
+                made[user.name] = stack.enter_context(Sandbox(Runner(user, mark)).up())
+            return made[user.name]
+
+        yield get
+
+
+@pytest.fixture
+def sandbox(user: User, sandboxes: Callable[[User], Sandbox]) -> Sandbox:
+    """A sandbox with random values that is up."""
+    return sandboxes(user)
+
+
+@pytest.fixture
+def runner(user: User) -> Runner:
+    """Run commands as the user, in processes that are known to be this test's."""
+    return Runner(user, f"test-{secrets.token_hex(4)}")
+
+
+class Mirrord(Protocol):
+    """Runs a program by ``mirrord exec`` in the sandbox."""
+
+    def __call__(
+        self,
+        *argv: str,
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        timeout: float = 60,
+    ) -> Outcome:
+        """Run it to its end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Makes the command lines of sessions in the sandbox."""
+
+    user: User
+    sandbox: Sandbox
+    engine: str
+
+    def __call__(self, *argv: str, options: Sequence[str] = ()) -> list[str]:
+        """Return the command line for a program."""
+        fixed = ["-t", self.sandbox.target, "--engine", self.engine]
+        return [self.user.mirrord, "exec", *fixed, *options, "--", *argv]
+
+
+@pytest.fixture
+def line(user: User, sandbox: Sandbox, engine: str) -> Line:
+    """Make command lines, for tests that start the command themselves."""
+    return Line(user, sandbox, engine)
+
+
+@pytest.fixture
+def mirrord(runner: Runner, line: Line) -> Mirrord:
+    """Run programs in sessions."""
+
+    def run(
+        *argv: str,
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        timeout: float = 60,
+    ) -> Outcome:
+        return runner.run(line(*argv, options=options), env=env, input=input, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture
+def in_pod(runner: Runner, sandbox: Sandbox) -> Callable[..., Outcome]:
+    """Run programs in the pod itself."""
+
+    def run(*argv: str, env: Mapping[str, str] | None = None) -> Outcome:
+        return runner.run(sandbox.command("exec", *argv), env=env)
+
+    return run

@@ -1,0 +1,19 @@
+"""Skip, or fail on CI, where the machine lacks what a test needs."""
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test, or fail it where everything is supposed to be installed."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and CI=true")
+    pytest.skip(f"{what} is missing")
+
+
+def tool(name: str) -> str:
+    """Return the path of a program of the machine."""
+    return shutil.which(name) or missing(name)
