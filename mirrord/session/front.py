@@ -107,7 +107,11 @@ class Front:
         return EXIT_MIRRORD
 
     def _signal(self) -> None:
-        number, _, code, _ = _SIGNALFD_SIGINFO.unpack(os.read(self._signals, _SIGNALFD_SIGINFO.size))
+        try:
+            number, _, code, _ = _SIGNALFD_SIGINFO.unpack(os.read(self._signals, _SIGNALFD_SIGINFO.size))
+        except BlockingIOError:
+            # a SIGCONT has thrown away the stop that was pending (signal(7))
+            return
         if number == signal.SIGCHLD or code == _SI_KERNEL:
             # the terminal's signals reach the program as well: it is in the same process group
             return
@@ -128,7 +132,7 @@ class Front:
 def _signalfd() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     mask = (ctypes.c_uint64 * 16)(sum(1 << (number - 1) for number in SIGNALS))
-    fd: int = libc.signalfd(-1, mask, os.O_CLOEXEC)
+    fd: int = libc.signalfd(-1, mask, os.O_CLOEXEC | os.O_NONBLOCK)
     return fd
 
 
@@ -145,5 +149,7 @@ def _die_or_stop(number: int) -> None:
     """Let a signal do to us what it did to the program."""
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
+        # the terminal's own one may still be pending: unblocked, it would stop us a second time
+        signal.sigtimedwait({number}, 0)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)

@@ -51,7 +51,7 @@ def launch(parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, by
     Raises :exc:`ProgramNotFound`, :exc:`ProgramNotExecutable`, :exc:`KernelError`, :exc:`LaunchError`.
     """
     pid = parked.pid
-    ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
+    _seize(pid)
     parked.execute(argv, environment)
     _run_to_exec(parked, argv[0])
     try:
@@ -62,6 +62,17 @@ def launch(parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, by
         raise
     ptrace(PTRACE_DETACH, pid)
     return listener
+
+
+def _seize(pid: int) -> None:
+    try:
+        ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
+    except PermissionError as error:
+        raise LaunchError(
+            "the kernel does not let mirrord trace the program's start",
+            remedy="if a tracer follows mirrord itself (strace -f), run the tracer inside the session; "
+            "else look at /proc/sys/kernel/yama/ptrace_scope, or at the container's seccomp profile",
+        ) from error
 
 
 def _run_to_exec(parked: Parked, name: bytes) -> None:
