@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import resource
 import socket
 import sys
 
@@ -52,6 +53,7 @@ def _public_key(text: str) -> bytes:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    _allow_many_descriptors()
     keys = Keys(own=new_key(), client=arguments.client_key)
     listener = _listener(arguments.listen)
     try:
@@ -65,6 +67,12 @@ def _run(arguments: argparse.Namespace) -> int:
             os.unlink(arguments.listen)
     print(f"mirrord-agent: ended: {reason}", file=sys.stderr)
     return 0
+
+
+def _allow_many_descriptors() -> None:
+    """Raise the soft limit to the hard one: each stream is a socket."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listener(path: str) -> socket.socket:

@@ -171,7 +171,5 @@ def set_thread_capabilities(*, effective: int, permitted: int) -> None:
     """Set the capabilities; the inheritable ones become none (capset(2))."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     low, high = 0xFFFFFFFF, 32
-    data = struct.pack(
-        "=6I", effective & low, permitted & low, 0, effective >> high, permitted >> high, 0
-    )
+    data = struct.pack("=6I", effective & low, permitted & low, 0, effective >> high, permitted >> high, 0)
     _call(_NUMBERS["capset"], header, data)

@@ -133,7 +133,9 @@ class Agent:
         handler = RequestHandler(self._target, self._files)
         channel = Channel(websocket, client=False, handler=handler)
         self._channel = channel
-        channel.closed.add_done_callback(lambda closed: self._finish(f"the client is gone: {closed.result()}"))
+        channel.closed.add_done_callback(
+            lambda closed: self._finish(f"the client is gone: {closed.result()}")
+        )
         channel.start()
 
 

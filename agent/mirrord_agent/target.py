@@ -44,7 +44,9 @@ def enter(pid: int) -> Target:
 def _environment(pid: int) -> tuple[tuple[bytes, bytes], ...]:
     with open(f"/proc/{pid}/environ", "rb") as file:
         entries = file.read().split(b"\0")
-    return tuple((name, value) for name, found, value in (entry.partition(b"=") for entry in entries) if found)
+    return tuple(
+        (name, value) for name, found, value in (entry.partition(b"=") for entry in entries) if found
+    )
 
 
 def _credentials(pid: int) -> Credentials:

@@ -107,7 +107,12 @@ class ClientHandshake:
     """The client's side: :meth:`hello`, then :meth:`prove`, then :meth:`finish`."""
 
     def __init__(
-        self, *, key: Ed25519PrivateKey, agent_key: bytes, protocol: int = PROTOCOL, version: str = __version__
+        self,
+        *,
+        key: Ed25519PrivateKey,
+        agent_key: bytes,
+        protocol: int = PROTOCOL,
+        version: str = __version__,
     ) -> None:
         self._key: Final = key
         self._agent_key: Final = agent_key
@@ -122,7 +127,12 @@ class ClientHandshake:
         answer = self._parse(AgentHello, message)
         _check_protocols(self._hello, answer)
         transcript = _transcript(self._hello, answer, public_bytes(self._key), self._agent_key)
-        _verify(self._agent_key, answer.signature, _AGENT + transcript, "the agent is not the one that was started")
+        _verify(
+            self._agent_key,
+            answer.signature,
+            _AGENT + transcript,
+            "the agent is not the one that was started",
+        )
         return _encode(ClientProof(signature=self._key.sign(_CLIENT + transcript)))
 
     def finish(self, message: bytes | bytearray | memoryview) -> Welcome:
@@ -141,7 +151,12 @@ class AgentHandshake:
     """The agent's side: :meth:`answer`, then :meth:`check`, then :meth:`welcome`."""
 
     def __init__(
-        self, *, key: Ed25519PrivateKey, client_key: bytes, protocol: int = PROTOCOL, version: str = __version__
+        self,
+        *,
+        key: Ed25519PrivateKey,
+        client_key: bytes,
+        protocol: int = PROTOCOL,
+        version: str = __version__,
     ) -> None:
         self._key: Final = key
         self._client_key: Final = client_key
@@ -165,7 +180,12 @@ class AgentHandshake:
         proof = _decode(ClientProof, message, "the client")
         if self._transcript is None:
             raise HandshakeError("the client sent its proof before its hello")
-        _verify(self._client_key, proof.signature, _CLIENT + self._transcript, "the client's key is not the session's")
+        _verify(
+            self._client_key,
+            proof.signature,
+            _CLIENT + self._transcript,
+            "the client's key is not the session's",
+        )
 
     def welcome(self, *, addresses: tuple[str, ...], hostname: bytes, pid: int) -> bytes:
         """Return the last message."""

@@ -7,7 +7,15 @@ which loses nothing. Every size has a limit.
 from functools import cache
 from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
 
 PAGE: Final = 1000
 """Entries of a directory that one listing carries at most."""
@@ -291,16 +299,7 @@ Request = (
     | ListDirectory
 )
 Reply = (
-    Environment
-    | Hostname
-    | Statistics
-    | Opened
-    | FileOpened
-    | Attributes
-    | Link
-    | Done
-    | Listing
-    | Failed
+    Environment | Hostname | Statistics | Opened | FileOpened | Attributes | Link | Done | Listing | Failed
 )
 Event = DatagramError
 

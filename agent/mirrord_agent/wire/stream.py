@@ -96,7 +96,12 @@ class Stream:
         ``on_data`` may keep the data, it does not change; once it is dealt with, say so by :meth:`consumed`. ``on_writable`` is called when
         there may be credit again. ``on_reset`` is also called when the channel closes. After ``on_reset`` nothing is called.
         """
-        self._on_data, self._on_fin, self._on_reset, self._on_writable = on_data, on_fin, on_reset, on_writable
+        self._on_data, self._on_fin, self._on_reset, self._on_writable = (
+            on_data,
+            on_fin,
+            on_reset,
+            on_writable,
+        )
         kept, self._kept = self._kept, None
         for data in kept or ():
             if self._on_data is not on_data:
