@@ -15,6 +15,7 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self._forget_threads: Final = world.forget_threads
+        self._forget_thread: Final = world.forget_thread
 
     def rows(self) -> list[Row]:
         """Return the calls of this plane."""
@@ -23,8 +24,18 @@ class Process:
             refuse("io_uring_setup", errno.ENOSYS),
             # a multipath socket never completes a simultaneous open
             refuse("socket", errno.EPROTONOSUPPORT, equal(2, _IPPROTO_MPTCP)),
+            *(trap(name, self.executing) for name in ("execve", "execveat")),
             *(trap(name, self.moving) for name in ("unshare", "setns", "chroot", "pivot_root")),
         ]
+
+    def executing(self, call: Call) -> Verdict:
+        """Look at the thread afresh after this call: its memory will be another.
+
+        A descriptor of ``/proc/TID/mem`` stays with the old address space. That is gone after most calls, and then reads
+        nothing; but a child made by vfork(2) shares its parent's, which lives on and would be read in its place.
+        """
+        self._forget_thread(call.tid)
+        return CONTINUE
 
     def moving(self, call: Call) -> Verdict:
         """Look at every thread afresh after this call."""

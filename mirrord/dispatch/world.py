@@ -12,6 +12,7 @@ from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
 from mirrord.link.names import KnownNames
+from mirrord.syscall import Tid
 
 DNS_PORT: Final = 53
 
@@ -32,6 +33,8 @@ class World:
     datagrams: Datagrams
     files: RemoteFiles
     names: KnownNames
+    forget_thread: Callable[[Tid], None]
+    """Look at this thread afresh: it is about to execute another program."""
     forget_threads: Callable[[], None]
     """Look at every thread afresh: one is about to change its namespaces or its root."""
     own_listeners: set[int] = field(default_factory=set)

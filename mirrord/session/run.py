@@ -25,6 +25,7 @@ from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
 from mirrord.session.worlds import build_world
+from mirrord.syscall import Tid
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer.gate import Gate
@@ -49,6 +50,7 @@ class Run:
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._own: frozenset[int] = frozenset()
         self._gate: Gate | None = None
+        self._held: HeldCalls | None = None
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
@@ -91,6 +93,7 @@ class Run:
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
             program=shutil.which(program[0], path=os.fsdecode(environment.get(b"PATH", b""))) or program[0],
+            forget_thread=self._forget_thread,
             forget_threads=self._forget_threads,
         )
         table = Table(world)
@@ -99,7 +102,7 @@ class Run:
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
         )
         listener.sync_wake_up()
-        held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
+        self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
         self._gate = Gate(listener, table.handlers, hold=held.hold, warn=self._sayings.warn)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
@@ -113,9 +116,15 @@ class Run:
         environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
         return environment
 
+    def _forget_thread(self, tid: Tid) -> None:
+        if self._gate is not None and self._held is not None:
+            self._gate.threads.forget(tid)
+            self._held.forget_thread(tid)
+
     def _forget_threads(self) -> None:
-        if self._gate is not None:
+        if self._gate is not None and self._held is not None:
             self._gate.threads.forget_all()
+            self._held.forget_threads()
 
     def _children_changed(self) -> None:
         """Take note of stops and ends; the program's orphans are our children too, but not what the target

@@ -18,6 +18,7 @@ from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
+from mirrord.syscall import Tid
 from mirrord.tracer.find import find_socket
 
 _RESOLV_CONF = b"/etc/resolv.conf"
@@ -30,6 +31,7 @@ async def build_world(
     *,
     tree: str,
     program: str,
+    forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
 ) -> World:
     """Return the world of a session; ``tree`` is where placeholders go, ``program`` the path of the program."""
@@ -52,6 +54,7 @@ async def build_world(
         datagrams=Datagrams(loop, link.channel, learn=names.learn if outgoing.names else None),
         files=files,
         names=names,
+        forget_thread=forget_thread,
         forget_threads=forget_threads,
     )
 

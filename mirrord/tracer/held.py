@@ -40,6 +40,14 @@ class HeldCalls:
         call.threads = self._threads
         self._loop.call_soon_threadsafe(self._start, call, wait)
 
+    def forget_thread(self, tid: int) -> None:
+        """Look at a thread afresh; from any thread, before its next call is held."""
+        self._loop.call_soon_threadsafe(self._threads.forget, tid)
+
+    def forget_threads(self) -> None:
+        """Look at every thread afresh; from any thread."""
+        self._loop.call_soon_threadsafe(self._threads.forget_all)
+
     def _start(self, call: NotifiedCall, wait: Wait) -> None:
         task = self._loop.create_task(self._answer(call, wait))
         self._tasks[task] = (call, wait)
