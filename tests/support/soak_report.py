@@ -1,0 +1,103 @@
+"""Run the tests marked ``soak`` in full, and write how they went to docs/soak.md. Called by ``make soak``."""
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+REPORT: Final = ROOT / "docs" / "soak.md"
+LIMIT: Final = 3600
+"""Seconds that one test may take."""
+NOTHING_COLLECTED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one test went, and the numbers that it recorded with ``record_property``."""
+
+    name: str
+    outcome: str
+    seconds: float
+    numbers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"| `{self.name}` | {self.outcome} | {self.seconds:.1f} | {', '.join(self.numbers)} |"
+
+
+def main() -> int:
+    """Return pytest's exit status; the report is written whether or not the tests pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder, "results.xml")
+        status = _run(results)
+        if status == NOTHING_COLLECTED:
+            print("no test is marked soak", file=sys.stderr)
+            return status
+        if not results.exists():
+            return status
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(_report(list(rows(results))))
+    print(f"written: {REPORT.relative_to(ROOT)}")
+    return status
+
+
+def _run(results: Path) -> int:
+    options = ["-q", "-m", "soak", f"--timeout={LIMIT}", f"--junit-xml={results}"]
+    environment = {**os.environ, "MIRRORD_SOAK": "1"}
+    return subprocess.run([sys.executable, "-m", "pytest", *options], cwd=ROOT, env=environment).returncode
+
+
+def rows(results: Path) -> Iterator[Row]:
+    """Read what pytest wrote in JUnit's format, in the order of the run."""
+    for case in ElementTree.parse(results).iter("testcase"):
+        name = f"{case.get('classname', '')}::{case.get('name', '')}".removeprefix("tests.")
+        numbers = (f"{one.get('name')} {one.get('value')}" for one in case.iter("property"))
+        yield Row(name, _outcome(case), float(case.get("time", "0")), tuple(numbers))
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    for tag, outcome in (("error", "error"), ("failure", "failed"), ("skipped", "skipped")):
+        if case.find(tag) is not None:
+            return outcome
+    return "passed"
+
+
+def _report(found: list[Row]) -> str:
+    today = datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = f"Linux {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs, {_memory()} GiB"
+    return "\n".join(
+        [
+            "# Soak",
+            "",
+            "The stress tests with their full repetitions, written by `make soak`.",
+            "",
+            f"{today}, commit {_commit()}, {machine}, Python {platform.python_version()}.",
+            "",
+            "| test | outcome | seconds | numbers |",
+            "|---|---|---:|---|",
+            *map(str, found),
+            "",
+        ]
+    )
+
+
+def _memory() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+def _commit() -> str:
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    )
+    return described.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
