@@ -1,15 +1,19 @@
 """Users, sandboxes and runners for the tests that run the whole command."""
 
 import contextlib
-import secrets
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from .support import user as users
-from .support.running import Outcome, Runner
+from .support.build import ROOT, SYSTEM_PYTHON
+from .support.relay import Relay, relay
+from .support.running import Outcome, Runner, end_input, read_line
 from .support.sandboxes import Sandbox
 from .support.user import User
 
@@ -60,8 +64,7 @@ def sandboxes() -> Iterator[Callable[[User], Sandbox]]:
 
         def get(user: User) -> Sandbox:
             if user.name not in made:
-                mark = f"sandbox-{secrets.token_hex(4)}"
-                made[user.name] = stack.enter_context(Sandbox(Runner(user, mark)).up())
+                made[user.name] = stack.enter_context(Sandbox(Runner(user)).up())
             return made[user.name]
 
         yield get
@@ -76,7 +79,47 @@ def sandbox(user: User, sandboxes: Callable[[User], Sandbox]) -> Sandbox:
 @pytest.fixture
 def runner(user: User) -> Runner:
     """Run commands as the user, in processes that are known to be this test's."""
-    return Runner(user, f"test-{secrets.token_hex(4)}")
+    return Runner(user)
+
+
+class Peer:
+    """The far end of a connection: tests/support/peer.py, running beside the pod."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.port = self.read()
+
+    def read(self) -> str:
+        """Return the next line that it prints."""
+        return read_line(self._process)
+
+    def release(self) -> None:
+        """End its standard input, which it may be waiting for."""
+        end_input(self._process)
+
+
+@pytest.fixture
+def peer(runner: Runner, sandbox: Sandbox) -> Iterator[Callable[..., Peer]]:
+    """Start a peer that behaves in one of the ways of tests/support/peer.py."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*way: str) -> Peer:
+            line = sandbox.command("run", SYSTEM_PYTHON, str(ROOT / "tests" / "support" / "peer.py"), *way)
+            return Peer(stack.enter_context(runner.start(line)))
+
+        yield start
+
+
+@pytest.fixture
+def slow() -> Iterator[Callable[..., Relay]]:
+    """Put a relay on the link: slow, narrow, or to be stalled and cut."""
+    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory(prefix="relay-") as folder:
+        Path(folder).chmod(0o755)
+
+        def start(*, delay: float = 0.0, rate: float | None = None) -> Relay:
+            return stack.enter_context(relay(Path(folder, "link"), delay=delay, rate=rate))
+
+        yield start
 
 
 class Mirrord(Protocol):

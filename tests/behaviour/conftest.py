@@ -12,6 +12,7 @@ from ..support.sandboxes import Sandbox
 @pytest.fixture(autouse=True)
 def clean(runner: Runner, sandbox: Sandbox) -> Iterator[None]:
     """Check that processes, sockets, namespaces and files of the test's sessions are gone."""
-    ground = Ground.before(runner.user, runner.mark, sandbox.runner.mark)
+    mark = sandbox.runner.mark
+    ground = Ground.before(runner.user, mark=runner.mark, sandbox=mark, processes=sandbox.processes())
     yield
     ground.check_clean()

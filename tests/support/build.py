@@ -66,6 +66,7 @@ _SCRIPTS: Final = {
     "probe-python": ("python", "probe/probe.py"),
     "probe-node": ("node", "probe/probe.mjs"),
     "burst-python": ("python", "burst/burst.py"),
+    "bulk": ("python", "bulk/bulk.py"),
     "burst-node": ("node", "burst/burst.mjs"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")

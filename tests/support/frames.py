@@ -43,7 +43,8 @@ class WebSocketReader:
         start = at + (4 if masked else 0)
         if len(data) < start + length:
             return None
-        payload = _unmask(data[start : start + length], data[at:start]) if masked else bytes(data[start : start + length])
+        content = data[start : start + length]
+        payload = _unmask(content, data[at:start]) if masked else bytes(content)
         opcode = data[0] & _OPCODE
         del data[: start + length]
         return opcode, payload
@@ -70,8 +71,8 @@ class Requests:
     def asked(self, data: bytes) -> None:
         """Note what goes to the agent."""
         for message in self._there.feed(data):
-            kind, number = _FRAME.unpack_from(message)
-            if kind == _REQUEST and message[0:1] != b"{":
+            if message[0] == _REQUEST:
+                _, number = _FRAME.unpack_from(message)
                 name = str(json.loads(message[_FRAME.size :])["type"])
                 self._waiting[number] = name
                 self.counts[name] += 1
@@ -81,6 +82,6 @@ class Requests:
     def answered(self, data: bytes) -> None:
         """Note what comes from the agent."""
         for message in self._back.feed(data):
-            kind, number = _FRAME.unpack_from(message)
-            if kind == _REPLY:
+            if message[0] == _REPLY:
+                _, number = _FRAME.unpack_from(message)
                 self._waiting.pop(number, None)

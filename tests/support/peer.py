@@ -1,10 +1,11 @@
-"""The far end of tests about how connections end: `peer.py WAY`, in the sandbox beside the pod.
+"""The far end of tests about how connections end: `peer.py WAY [SIZE]`, in the sandbox beside the pod.
 
 Prints its port, then serves one connection and prints what it saw.
 """
 
 import errno
 import hashlib
+import os
 import select
 import socket
 import struct
@@ -52,11 +53,30 @@ def their_reset(connection: socket.socket) -> str:
     return "reset"
 
 
-def swallow(connection: socket.socket) -> str:
-    """Take everything; tell its hash."""
+def swallow(connection: socket.socket, *, pause: float = 0.0) -> str:
+    """Take everything, then answer one byte; tell the hash."""
     digest = hashlib.sha256()
     while data := connection.recv(_PIECE):
         digest.update(data)
+        select.select([], [], [], pause)
+    connection.sendall(b".")
+    return digest.hexdigest()
+
+
+def slowly(connection: socket.socket) -> str:
+    """Take everything with pauses."""
+    return swallow(connection, pause=0.001)
+
+
+def pour(connection: socket.socket) -> str:
+    """Send as many bytes as the second argument says; tell the hash."""
+    digest, left = hashlib.sha256(), int(sys.argv[2])
+    noise = os.urandom(_PIECE)
+    while left > 0:
+        piece = (left.to_bytes(8) + noise)[: min(_PIECE, left)]
+        digest.update(piece)
+        connection.sendall(piece)
+        left -= len(piece)
     return digest.hexdigest()
 
 
@@ -81,6 +101,8 @@ _WAYS: Final = {
     "reset": reset,
     "their-reset": their_reset,
     "swallow": swallow,
+    "slowly": slowly,
+    "pour": pour,
     "hold": hold,
     "closed": closed,
 }

@@ -3,19 +3,21 @@
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
 
 from .build import ROOT
+from .needs import tool
 from .user import User
 
-MARK: Final = "TEST_RUN"
-"""A variable by which the processes of one test are known."""
+_LARGEST: Final = 800_000
+"""Below the limit that the kernel gives everybody (RLIMIT_MSGQUEUE, getrlimit(2))."""
 _LINE: Final = re.compile(r"^mirrord: the agent answered: (.*)$", re.MULTILINE)
 
 
@@ -51,14 +53,22 @@ def statistics(stderr: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Runs commands as one user, in processes that carry the mark."""
+    """Runs commands as one user, in processes that carry a mark.
+
+    The mark is a resource limit that nothing here uses or changes: unlike a variable, every descendant has it,
+    whatever environment it was given.
+    """
 
     user: User
-    mark: str
+    mark: int = field(default_factory=lambda: 1 + secrets.randbelow(_LARGEST))
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the variables for a command."""
-        return {**self.user.environment(), MARK: self.mark, **(extra or {})}
+        return {**self.user.environment(), **(extra or {})}
+
+    def prefix(self) -> list[str]:
+        """Return what goes before a command line to have it run as the user, with the mark."""
+        return [tool("prlimit"), f"--msgqueue={self.mark}", *self.user.prefix]
 
     def run(
         self,
@@ -84,7 +94,7 @@ class Runner:
     ) -> Iterator[subprocess.Popen[str]]:
         """Start a command in a process group of its own; kill it in the end if it still runs."""
         process = subprocess.Popen(
-            [*self.user.prefix, *line],
+            [*self.prefix(), *line],
             stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -100,3 +110,24 @@ class Runner:
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a command prints; fail if it ends instead."""
+    assert process.stdout is not None
+    if not (text := process.stdout.readline()):
+        pytest.fail(f"the program ended: {process.communicate()[1]}")
+    return text.rstrip("\n")
+
+
+def write(process: subprocess.Popen[str], text: str) -> None:
+    """Give a command something to read."""
+    assert process.stdin is not None
+    process.stdin.write(text)
+    process.stdin.flush()
+
+
+def end_input(process: subprocess.Popen[str]) -> None:
+    """End what a command reads."""
+    assert process.stdin is not None
+    process.stdin.close()

@@ -5,13 +5,17 @@ import secrets
 import selectors
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Final
 
 import pytest
 
+from .processes import marked, name, network
 from .running import Runner
+from .waiting import until
+
+_SETTLED: Final = 30
 
 
 def _random(kind: str) -> str:
@@ -27,6 +31,7 @@ class Sandbox:
     hostname: str = field(default_factory=lambda: _random("host"))
     greeting: str = field(default_factory=lambda: _random("greeting"))
     config: str = field(default_factory=lambda: _random("config"))
+    _idle: list[int] = field(default_factory=list)
 
     @property
     def target(self) -> str:
@@ -36,6 +41,20 @@ class Sandbox:
     def command(self, verb: str, *line: str) -> list[str]:
         """Return the command line that runs something in it: ``exec`` in the pod, ``run`` beside it."""
         return [self.runner.user.mirrord, "sandbox", verb, "--name", self.name, "--", *line]
+
+    def processes(self) -> int:
+        """Return how many processes it has when nobody uses it: after a session, when that number has settled."""
+        if not self._idle:
+            line = [self.runner.user.mirrord, "exec", "-t", self.target, "-q", "--", "true"]
+            Runner(self.runner.user).run(line)
+            self._idle.append(_settled(lambda: len(marked(self.runner.mark))))
+        return self._idle[0]
+
+    def agents(self) -> list[int]:
+        """Return the agents that serve sessions: processes in the pod's network, but not the pod itself."""
+        pids = marked(self.runner.mark)
+        pods = {network(pid) for pid in pids if name(pid) == "sandbox-pod"}
+        return [pid for pid in pids if network(pid) in pods and name(pid) != "sandbox-pod"]
 
     def _up(self) -> list[str]:
         values = ["--name", self.name, "--hostname", self.hostname, "--env", f"GREETING={self.greeting}"]
@@ -67,6 +86,18 @@ def _wait_for_ready_line(process: subprocess.Popen[str]) -> None:
                 if not data and process.poll() is not None:
                     pytest.fail(f"no sandbox: {said.decode()}")
                 said += data or b""
+
+
+def _settled(value: Callable[[], int]) -> int:
+    """Return a value that has been the same for a while."""
+    seen = [value()]
+
+    def same() -> bool:
+        seen.append(value())
+        return len(seen) > _SETTLED and len(set(seen[-_SETTLED:])) == 1
+
+    until("the sandbox has settled", same)
+    return seen[-1]
 
 
 def _binary(stream: IO[str] | None) -> IO[bytes]:

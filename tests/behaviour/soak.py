@@ -1,0 +1,14 @@
+"""How much of everything: few by default, all of it with MIRRORD_SOAK=1."""
+
+import os
+from typing import Final
+
+SOAK: Final = os.environ.get("MIRRORD_SOAK") == "1"
+BULK: Final = 1 << 30 if SOAK else 48 << 20
+"""Bytes sent each way."""
+SLOW_BULK: Final = 1 << 30 if SOAK else 16 << 20
+"""The same, with a slow reader."""
+CONNECTIONS: Final = 10_000 if SOAK else 1_000
+"""Connections at once."""
+ROUNDS: Final = 1_000 if SOAK else 20
+"""Repetitions of a few calls under a stream of signals."""

@@ -1,0 +1,114 @@
+"""Outgoing TCP: what connects, what does not, and how it says so."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ..conftest import Mirrord
+from ..support.build import command
+from ..support.needs import tool
+from ..support.relay import Relay
+from ..support.running import Outcome
+
+HOST = "echo.default.svc.cluster.local"
+ECHO4, ECHO6 = "10.96.0.20", "fd00:10:96::20"
+MAPPED = f"::ffff:{ECHO4}"
+PROBES = {
+    "go": ("probe-go",),
+    "node": ("probe-node",),
+    "python": ("probe-python",),
+    "java-socket": ("probe-java", "socket"),
+    "java-nio": ("probe-java", "nio"),
+    "java-http": ("probe-java", "http"),
+}
+CURL_CODES = {0: "ok", 7: "refused", 28: "timeout"}
+
+
+@pytest.mark.parametrize("program", PROBES)
+@pytest.mark.parametrize(("port", "outcome"), [("80", "ok"), ("9", "refused"), ("10", "timeout")])
+def test_a_connection_ends_as_the_service_has_it(
+    mirrord: Mirrord, program: str, port: str, outcome: str
+) -> None:
+    name, *way = PROBES[program]
+    patience = "1" if outcome == "timeout" else "30"
+
+    session = mirrord(*command(name), *way, HOST, port, patience, options=["-v"])
+
+    assert session.lines == [outcome]
+    assert session.statistics["open_tcp"] >= 1
+
+
+@pytest.mark.parametrize(("port", "outcome"), [("80", "ok"), ("9", "refused"), ("10", "timeout")])
+def test_curl_says_the_same(mirrord: Mirrord, port: str, outcome: str) -> None:
+    patience = "1" if outcome == "timeout" else "30"
+    line = [tool("curl"), "-4sS", "-o", "/dev/null", "--connect-timeout", patience, f"http://{HOST}:{port}/"]
+
+    assert CURL_CODES[mirrord(*line).code] == outcome
+
+
+@pytest.mark.parametrize("program", ["go", "node", "python"])
+def test_connects_started_together_are_asked_for_together(
+    mirrord: Mirrord, slow: Callable[..., Relay], program: str
+) -> None:
+    link = slow(delay=0.25)
+
+    session = mirrord(*command(f"burst-{program}"), ECHO4, "7", "500", env=link.env)
+
+    assert session.lines == ["500"]
+    assert link.requests.counts["open_tcp"] == 500
+    # all but what a scheduler may hold back for one round trip
+    assert link.requests.together["open_tcp"] > 400
+
+
+# A first line of each test: the way and the address; then whatever the pod itself prints.
+@pytest.mark.parametrize("port", ["7", "9"])
+@pytest.mark.parametrize("host", [ECHO4, ECHO6, MAPPED])
+@pytest.mark.parametrize("way", ["blocking", "non-blocking", "again", "bound", "mptcp"])
+def test_a_socket_is_as_in_the_pod(
+    mirrord: Mirrord, in_pod: Callable[..., Outcome], way: str, host: str, port: str
+) -> None:
+    line = [*command("connects"), way, host, port]
+
+    assert mirrord(*line).lines == in_pod(*line).lines
+
+
+@pytest.mark.parametrize("host", [ECHO6, MAPPED])
+def test_v6_only_sockets(mirrord: Mirrord, in_pod: Callable[..., Outcome], host: str) -> None:
+    line = [*command("connects"), "v6only", host, "7"]
+
+    assert mirrord(*line).lines == in_pod(*line).lines
+
+
+@pytest.mark.parametrize("host", [ECHO4, ECHO6])
+def test_fast_open(mirrord: Mirrord, in_pod: Callable[..., Outcome], host: str) -> None:
+    line = [*command("connects"), "fast", host, "7"]
+
+    assert mirrord(*line).lines == in_pod(*line).lines
+
+
+def test_the_programs_own_listeners_stay_local(mirrord: Mirrord) -> None:
+    script = (
+        "import socket\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "client = socket.create_connection(server.getsockname())\n"
+        "other, peer = server.accept()\n"
+        "assert peer == client.getsockname()\n"
+        "client.sendall(b'word'); print(other.recv(4).decode())\n"
+    )
+
+    session = mirrord(*command("burst-python")[:1], "-S", "-c", script, options=["-v"])
+
+    assert session.lines == ["word"]
+    assert "open_tcp" not in session.statistics
+
+
+def test_the_pods_own_listener_is_reached(mirrord: Mirrord) -> None:
+    line = [tool("curl"), "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8080/"]
+
+    assert mirrord(*line).lines == ["200"]
+
+
+def test_outgoing_may_be_left_local(mirrord: Mirrord) -> None:
+    session = mirrord(*command("connects"), "blocking", ECHO4, "7", options=["-v", "--no-outgoing"], env={})
+
+    assert "open_tcp" not in session.statistics
