@@ -1,7 +1,5 @@
 """The agents that a supervisor starts: each ready to be asked for, then serving one session."""
 
-import asyncio
-import contextlib
 import os
 import re
 import signal
@@ -12,8 +10,6 @@ from mirrord.errors import TargetError
 from mirrord.targets.sandbox import boot, linux
 
 _READY: Final = re.compile(rb"mirrord-agent \S+ ready key=([0-9a-f]{64})\n")
-_START_SECONDS: Final = 30.0
-_END_SECONDS: Final = 5.0
 _EXCUSE_SIZE: Final = 2000
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 
@@ -24,7 +20,7 @@ class Agent:
     def __init__(self) -> None:
         """Start its interpreter; needs :func:`linux.keep_capabilities` before. Raises OSError."""
         mine, self._stdin = os.pipe2(os.O_CLOEXEC)
-        self._stdout, yours = os.pipe2(os.O_CLOEXEC)
+        self.stdout, yours = os.pipe2(os.O_CLOEXEC)
         self._stderr = os.memfd_create("agent-stderr", os.MFD_CLOEXEC)
         self.pid: Final = os.fork()
         if self.pid == 0:
@@ -46,52 +42,28 @@ class Agent:
     def _send(self, message: object) -> None:
         os.write(self._stdin, boot.encode(message))
 
-    async def serve(self, *, target: int, path: str, client_key: str) -> str:
-        """Have it serve the process ``target`` at a socket, and return its public key in hex; raises TargetError."""
+    def serve(self, *, target: int, path: str, client_key: str) -> None:
+        """Have it serve the process ``target`` at a socket; ``stdout`` then tells when it does."""
         self._send(
             [
                 *("--target-pid", str(target), "--listen", f"unix:{path}"),
                 *("--client-key", client_key, "--until-stdin-closes"),
             ]
         )
-        try:
-            line = await asyncio.wait_for(self._first_line(), _START_SECONDS)
-        except TimeoutError:
-            line = b""
+
+    def key_of(self, line: bytes) -> str:
+        """Return its public key, in hex, from the line that it prints when it is ready; raises TargetError."""
         if (match := _READY.fullmatch(line)) is None:
             raise TargetError(f"the sandbox's agent did not start: {self._excuse() or line!r}")
         return match[1].decode()
-
-    async def _first_line(self) -> bytes:
-        loop = asyncio.get_running_loop()
-        line = b""
-        while not line.endswith(b"\n"):
-            readable = loop.create_future()
-            loop.add_reader(self._stdout, readable.set_result, None)
-            try:
-                await readable
-            finally:
-                loop.remove_reader(self._stdout)
-            if not (piece := os.read(self._stdout, 4096)):
-                break
-            line += piece
-        return line
 
     def _excuse(self) -> str:
         size = os.fstat(self._stderr).st_size
         text = os.pread(self._stderr, _EXCUSE_SIZE, max(0, size - _EXCUSE_SIZE)).decode(errors="replace").strip()
         return text.splitlines()[-1] if text else ""
 
-    def end(self) -> None:
-        """Close its stdin, which ends it, and see to it that it does."""
-        for fd in (self._stdin, self._stdout, self._stderr):
+    def end(self) -> int:
+        """Close its stdin, which ends it, and return a PID descriptor to see to it that it does."""
+        for fd in (self._stdin, self.stdout, self._stderr):
             os.close(fd)
-        handle = os.pidfd_open(self.pid)
-        loop = asyncio.get_running_loop()
-        loop.call_later(_END_SECONDS, _kill, handle)
-
-
-def _kill(handle: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-    os.close(handle)
+        return os.pidfd_open(self.pid)

@@ -1,207 +1,143 @@
-"""Entering a sandbox with a command: the pod's namespaces, or the network of the cluster's side.
-
-The caller of these functions is the process that the user started, and stays the command's parent, so that terminal, job control and
-exit status are native. It may be any process of the sandbox's user: the owner of a user namespace has all capabilities over it
-(user_namespaces(7)). The command gets none of them, for executing without being user 0 drops them.
-"""
+"""Move this process into a sandbox's namespaces, so that its children are in the pod, or in the cluster's network."""
 
 import contextlib
-import errno
-import fcntl
-import json
 import os
-import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Final, NoReturn
+from collections.abc import Iterator
+from typing import Final
 
-from mirrord.errors import MirrordError, ProgramNotExecutable, ProgramNotFound, TargetError
-from mirrord.targets.sandbox import content, kernel, privileges, rootfs
-from mirrord.targets.sandbox.client import Sandbox
-from mirrord.targets.sandbox.waiting import Waiter
+from mirrord.targets.sandbox import linux
+from mirrord.targets.sandbox.contract import RESOLV_CONF
+from mirrord.targets.sandbox.control import Processes
+from mirrord.targets.sandbox.userns import explained
 
-_PR_SET_CHILD_SUBREAPER: Final = 36
-_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_HOME: Final = b"/app"
-_NAME_DAEMONS: Final = ("/run/systemd/resolve", "/run/nscd", "/var/run/nscd")
-"""Where resolvers meet local daemons, which would answer with the machine's names."""
-
-Environment = Mapping[bytes, bytes]
+_STAGE: Final = "/tmp"
+# What the pod has itself is never covered by this machine's.
+_POD_OWN: Final = ("app", "dev", "etc", "proc", "sys")
+_RESOLVERS: Final = ("/run/nscd", "/var/run/nscd", "/run/systemd/resolve")
+_RESOLV_CONF_PATH: Final = "/etc/resolv.conf"
 
 
-def run_in_pod(sandbox: Sandbox, argv: Sequence[str]) -> int:
-    """Run a command in the pod and return its wait status; raise LaunchError or TargetError.
+class _Namespaces:
+    """Descriptors of the namespaces of a process, opened before any of them is entered."""
 
-    The directories that it is started from are visible to it, read-only, so that what one is building can be tried in the pod.
-    Enters the sandbox's user namespace for good: do nothing else after.
+    def __init__(self, pid: int, *kinds: str) -> None:
+        self._fds = {
+            kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds
+        }
+
+    def enter(self, kind: str, flag: int) -> None:
+        linux.setns(self._fds[kind], flag)
+        os.close(self._fds.pop(kind))
+
+
+def enter_pod(processes: Processes, directories: tuple[str, ...]) -> None:
+    """Enter the pod; children of this process will be in its PID namespace too.
+
+    Of this machine, ``directories`` can be read at the same paths, by this process and its children only; those that the pod has
+    itself, or that it has as links, are the pod's own. The process must have one thread only. Raises TargetError.
     """
-    greeting = sandbox.greeting()
-    environment = _pod_environment(greeting.pod)
-    here, shown = _current_directory(), _shown_directories(argv[0])
-    pod = os.pidfd_open(greeting.pod)
-    kernel.setns(pod, kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID)
-
-    def enter() -> Environment:
-        _enter_pod(pod, shown)
-        _change_directory(here)
-        return environment
-
-    return _run(sandbox, argv, enter)
-
-
-def run_in_cluster(sandbox: Sandbox, argv: Sequence[str]) -> int:
-    """Run a command with the machine's files in the cluster's network, as another pod; return its wait status.
-
-    Raises LaunchError or TargetError.
-    """
-    supervisor = os.pidfd_open(sandbox.greeting().supervisor)
-
-    def enter() -> Environment:
-        kernel.setns(supervisor, kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
-        kernel.unshare(kernel.CLONE_NEWNS)
-        _cover_resolver()
-        return os.environb
-
-    return _run(sandbox, argv, enter)
+    with explained():
+        pod = _Namespaces(processes.pod, "user", "mnt", "net", "uts", "ipc", "pid")
+        pod.enter("user", linux.CLONE_NEWUSER)
+        linux.unshare(linux.CLONE_NEWNS)
+        trees = [(path, _read_only(path)) for path in _outermost(directories)]
+        for kind, flag in (
+            *(("net", linux.CLONE_NEWNET), ("uts", linux.CLONE_NEWUTS), ("ipc", linux.CLONE_NEWIPC)),
+            *(("pid", linux.CLONE_NEWPID), ("mnt", linux.CLONE_NEWNS)),
+        ):
+            pod.enter(kind, flag)
+        linux.unshare(linux.CLONE_NEWNS)
+        linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+        _attach([(path, tree) for path, tree in trees if _is_missing(path)])
 
 
-def _run(sandbox: Sandbox, argv: Sequence[str], enter: Callable[[], Environment]) -> int:
-    waiter = Waiter()
-    failed, fail = os.pipe2(os.O_CLOEXEC)
-    parent = os.getpid()
-    # Orphans of the command come to us, so that we can end them if the sandbox ends first.
-    privileges.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    pid = os.fork()
-    if pid == 0:
-        _become(argv, enter, waiter, parent=parent, fail=fail)
-    os.close(fail)
-    with open(failed, "rb") as pipe:
-        report = pipe.read()
-    if report:
-        os.waitpid(pid, 0)
-        raise _failure(argv[0], *json.loads(report))
-    _ask_for_sigio(sandbox)
-    return waiter.wait(pid, on_io=lambda: _end_with(sandbox))
+def _read_only(path: str) -> int:
+    tree = linux.clone_tree(path)
+    linux.make_read_only(tree)
+    return tree
 
 
-def _become(
-    argv: Sequence[str], enter: Callable[[], Environment], waiter: Waiter, *, parent: int, fail: int
-) -> NoReturn:
-    """Be the command; report what is in the way on ``fail``, which executing closes."""
-    stage = "enter"
+def _outermost(directories: tuple[str, ...]) -> Iterator[str]:
+    """Give the directories that are not within another."""
+    for path in sorted(set(directories)):
+        if not any(path.startswith(f"{other}/") for other in directories):
+            yield path
+
+
+def _top(path: str) -> str:
+    return path.split("/", 2)[1]
+
+
+def _is_missing(path: str) -> bool:
+    """Return whether this machine's directory can be put at a path of the pod without covering what that has."""
+    if path == "/" or _top(path) in _POD_OWN:
+        return False
     try:
-        privileges.die_with_parent(parent, signal.SIGKILL)
-        environment = enter()
-        waiter.release()
-        stage = "execute"
-        os.execvpe(argv[0], argv, environment)
-    except OSError as error:
-        os.write(fail, json.dumps([stage, error.errno, str(error)]).encode())
-    finally:
-        os._exit(MirrordError.exit_code)
-
-
-def _failure(program: str, stage: str, number: int, text: str) -> MirrordError:
-    if stage == "enter":
-        return TargetError(f"the sandbox could not be entered: {text}")
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        return ProgramNotFound(f"there is no program {program} in the sandbox")
-    return ProgramNotExecutable(f"{program} cannot be executed in the sandbox: {os.strerror(number)}")
-
-
-def _pod_environment(pod: int) -> Environment:
-    entries = Path(f"/proc/{pod}/environ").read_bytes().split(b"\0")
-    environment = dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
-    terminal = {b"TERM": value for value in [os.environb.get(b"TERM")] if value is not None}
-    return {b"PATH": _PATH, b"HOME": _HOME, **terminal, **environment}
-
-
-def _current_directory() -> str:
-    try:
-        return os.getcwd()
+        return path.count("/") > 1 and not os.listdir(path)
     except FileNotFoundError:
-        return "/"
+        return True
+    except OSError:
+        # Not a directory, or not ours to look into.
+        return False
 
 
-def _shown_directories(program: str) -> list[str]:
-    """Return the machine's directories that the command wants to see: where it is started, and where its program is."""
-    wanted = {_current_directory()}
-    if "/" in program:
-        wanted |= {os.path.dirname(os.path.abspath(program)), os.path.dirname(os.path.realpath(program))}
-    shown: list[str] = []
-    for path in sorted(wanted):
-        inside = any(path.startswith(f"{outer}/") for outer in shown)
-        if os.path.isdir(path) and not inside and not rootfs.is_pods(path):
-            shown.append(path)
-    return shown
-
-
-def _enter_pod(pod: int, shown: Sequence[str]) -> None:
-    """Enter the pod's other namespaces with the machine's directories ``shown``, in a mount namespace of our own; raise OSError.
-
-    Their mount points are empty directories in the pod, and stay there: to remove one would take it from other commands too.
-    """
-    kernel.unshare(kernel.CLONE_NEWNS)
-    trees = {path: kernel.clone_tree(path, read_only=True) for path in shown}
-    kernel.setns(pod, kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWNET)
-    kernel.unshare(kernel.CLONE_NEWNS)
-    for path, tree in trees.items():
+def _attach(trees: list[tuple[str, int]]) -> None:
+    tops = {_top(path) for path, _ in trees}
+    if missing := [top for top in tops if not os.path.lexists(f"/{top}")]:
+        _extend_root(missing)
+    for path, tree in trees:
         os.makedirs(path, exist_ok=True)
-        kernel.attach_tree(tree, path)
+        linux.attach_tree(tree, path)
 
 
-def _change_directory(path: str) -> None:
-    try:
-        os.chdir(path)
-    except FileNotFoundError:
-        print(f"mirrord: {path} is not in the sandbox; the command starts in /", file=sys.stderr, flush=True)
+def _extend_root(names: list[str]) -> None:
+    """Add directories to the root as this mount namespace has it; the pod's own is not touched.
+
+    The new root is a file system of its own, on which everything of the old one is mounted where it was.
+    """
+    links = {entry.name: os.readlink(entry.path) for entry in os.scandir("/") if entry.is_symlink()}
+    trees = {entry.name: linux.clone_tree(entry.path) for entry in os.scandir("/") if entry.is_dir(follow_symlinks=False)}
+    linux.mount("pod", _STAGE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
+    for name, target in links.items():
+        os.symlink(target, f"{_STAGE}/{name}")
+    for name, tree in trees.items():
+        os.mkdir(f"{_STAGE}/{name}")
+        linux.attach_tree(tree, f"{_STAGE}/{name}")
+    for name in names:
+        os.mkdir(f"{_STAGE}/{name}")
+    linux.change_root(_STAGE)
 
 
-def _cover_resolver() -> None:
-    """Put the cluster's resolv.conf over the machine's, and hide the daemons that know better; raise OSError."""
-    kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-    target = os.path.realpath("/etc/resolv.conf", strict=True)
-    tree = _resolv_conf()
-    for directory in {os.path.realpath(path) for path in _NAME_DAEMONS if os.path.isdir(path)}:
-        kernel.mount("tmpfs", directory, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755")
-    if not os.path.exists(target):
-        Path(target).touch()
-    kernel.attach_tree(tree, target)
+def enter_cluster(processes: Processes) -> None:
+    """Enter the cluster's network, with its DNS server as the resolver; all other files are this machine's.
+
+    The process must have one thread only. Raises TargetError.
+    """
+    with explained():
+        supervisor = _Namespaces(processes.supervisor, "user", "net")
+        supervisor.enter("user", linux.CLONE_NEWUSER)
+        linux.unshare(linux.CLONE_NEWNS)
+        linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+        _replace_resolver()
+        supervisor.enter("net", linux.CLONE_NEWNET)
 
 
-def _resolv_conf() -> int:
-    """Return a tree that is one file: only files of mounted file systems may be bound, so one is mounted meanwhile."""
-    kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
-    try:
-        Path("/tmp/resolv.conf").write_bytes(content.resolv_conf())
-        return kernel.clone_tree("/tmp/resolv.conf", read_only=True)
-    finally:
-        kernel.detach("/tmp")
+def _replace_resolver() -> None:
+    target = os.path.realpath(_RESOLV_CONF_PATH)
+    linux.mount("resolver", _STAGE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV)
+    with open(f"{_STAGE}/resolv.conf", "w") as file:
+        file.write(RESOLV_CONF)
+    tree = linux.clone_tree(f"{_STAGE}/resolv.conf")
+    linux.detach(_STAGE)
+    linux.attach_tree(tree, target)
+    for path in _RESOLVERS:
+        # Their sockets lead to resolvers in this machine's network.
+        if os.path.isdir(path) and not target.startswith(f"{os.path.realpath(path)}/"):
+            linux.mount("resolver", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV)
 
 
-def _ask_for_sigio(sandbox: Sandbox) -> None:
-    fd = sandbox.fileno()
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    # It may have ended before we asked.
-    if sandbox.has_ended():
-        os.kill(os.getpid(), signal.SIGIO)
-
-
-def _end_with(sandbox: Sandbox) -> None:
-    """Kill the command and all its descendants if the sandbox has ended; raise TargetError then."""
-    if not sandbox.has_ended():
-        return
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            for child in _children():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
-            os.waitpid(-1, 0)
-    raise TargetError("the sandbox ended")
-
-
-def _children() -> list[int]:
-    """Return our children (/proc/PID/task/TID/children, proc(5)); orphans of theirs among them, for we are their reaper."""
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+def working_directory() -> str | None:
+    """Return the current directory as a path, or None where it has none any more."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.getcwd()
+    return None

@@ -7,13 +7,14 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import mirrord
 from mirrord.errors import TargetError
 from mirrord.link.endpoint import AgentEndpoint
-from mirrord.targets.sandbox import boot, registry, supervisor
+from mirrord.targets.sandbox import boot, registry
 from mirrord.targets.sandbox.contract import PodSpec
 from mirrord.targets.sandbox.control import (
     AgentReady,
@@ -25,7 +26,7 @@ from mirrord.targets.sandbox.control import (
     decode,
     encode,
 )
-from mirrord.targets.sandbox.supervisor import CONTROL_FD, LISTENER_FD, Task
+from mirrord.targets.sandbox.task import CONTROL_FD, SUPERVISOR, Task
 
 _STDIO: Final = (0, 1, 2)
 _END_MILLISECONDS: Final = 10_000
@@ -109,7 +110,7 @@ class PrivateSandbox:
             self.pid: Final = _spawn(theirs, listener, spec.environment())
         self._handle: Final = os.pidfd_open(self.pid)
         task = Task(os.getpid(), sys.executable, spec, listener_path)
-        message = {"path": _search_path(), "module": supervisor.__name__, "task": task.encode()}
+        message = {"path": _search_path(), "module": SUPERVISOR, "task": task.encode()}
         with contextlib.suppress(BrokenPipeError):
             control.sendall(boot.encode(message))
         self.connection: Final = Connection(control)
@@ -118,6 +119,10 @@ class PrivateSandbox:
     def start_agent(self, client_key: bytes) -> AgentEndpoint:
         """See :class:`mirrord.targets.base.Target`."""
         return self.connection.start_agent(client_key)
+
+    def has_ended(self) -> bool:
+        """Return whether it is over."""
+        return bool(select.select([self._handle], [], [], 0)[0])
 
     def close(self) -> None:
         """End the sandbox and wait until nothing is left of it; may be called again, and by a child."""
@@ -164,9 +169,21 @@ def join(name: str) -> NamedSandbox:
     return found
 
 
-def join_or_make() -> NamedSandbox | PrivateSandbox:
-    """Return a session of the default sandbox if it is up, else a private sandbox; raises TargetError."""
-    return find(registry.DEFAULT) or make(PodSpec())
+def join_or_make(name: str = registry.DEFAULT) -> NamedSandbox | PrivateSandbox:
+    """Return a session of a sandbox that is up; of the default name, make a private one otherwise. Raises TargetError."""
+    if name != registry.DEFAULT:
+        return join(name)
+    return find(name) or make(PodSpec())
+
+
+@contextlib.contextmanager
+def joined(name: str) -> Iterator[Connection]:
+    """Give a connection to what :func:`join_or_make` returns, for a command."""
+    sandbox = join_or_make(name)
+    try:
+        yield sandbox.connection
+    finally:
+        sandbox.close()
 
 
 def make(spec: PodSpec, *, listener: socket.socket | None = None, listener_path: str = "") -> PrivateSandbox:

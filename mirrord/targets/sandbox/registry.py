@@ -102,3 +102,14 @@ def listen(name: str) -> tuple[socket.socket, str]:
             return listener, f"{path}/{name}.sock"
     except OSError as error:
         raise TargetError(f"the sandbox {name} cannot be made reachable: {error}") from error
+
+
+def forget(name: str) -> None:
+    """Remove the socket that a sandbox left behind, unless another has taken the name; raises OSError."""
+    with _directory(make=False) as (_, directory):
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if (other := _connect(directory, name)) is not None:
+            other.close()
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{name}.sock", dir_fd=directory)

@@ -25,6 +25,8 @@ from mirrord.targets.sandbox.control import (
 from mirrord.targets.sandbox.services import cluster
 
 _CREDENTIALS: Final = struct.Struct("3i")
+_START_SECONDS: Final = 30.0
+_END_SECONDS: Final = 5.0
 
 
 class Sandbox:
@@ -132,7 +134,7 @@ class Sandbox:
             return
         finally:
             for agent in agents:
-                agent.end()
+                asyncio.get_running_loop().call_later(_END_SECONDS, _kill, agent.end())
 
     async def _answer(self, request: Message, agents: list[Agent]) -> Message:
         if (problem := await asyncio.shield(self._ready)) is not None:
@@ -151,8 +153,35 @@ class Sandbox:
         agents.append(agent)
         self._agents += 1
         path = f"{self._directory}/agent-{self._agents}.sock"
-        key = await agent.serve(target=self._pod, path=path, client_key=client_key)
+        agent.serve(target=self._pod, path=path, client_key=client_key)
+        key = agent.key_of(await _first_line(agent.stdout))
         if self._listener is not None and self._spare is None:
             # For the next session.
             self._spare = Agent()
         return AgentReady(path, key)
+
+
+async def _first_line(fd: int) -> bytes:
+    """Return the first line from a pipe, or what there is of it at the end or after half a minute."""
+    loop = asyncio.get_running_loop()
+    line = b""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_START_SECONDS):
+            while not line.endswith(b"\n"):
+                readable = asyncio.Event()
+                loop.add_reader(fd, readable.set)
+                try:
+                    await readable.wait()
+                finally:
+                    loop.remove_reader(fd)
+                if not (piece := os.read(fd, 4096)):
+                    break
+                line += piece
+    return line
+
+
+def _kill(handle: int) -> None:
+    """End what a PID descriptor refers to, if it still is there."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)

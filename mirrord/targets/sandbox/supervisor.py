@@ -4,40 +4,18 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mirrord.errors import TargetError
 from mirrord.targets.sandbox import linux, network, userns
 from mirrord.targets.sandbox.agents import Agent
-from mirrord.targets.sandbox.contract import PodSpec
 from mirrord.targets.sandbox.control import Problem, encode
+from mirrord.targets.sandbox.task import CONTROL_FD, LISTENER_FD, Task
 
 if TYPE_CHECKING:
     from mirrord.targets.sandbox.sessions import Sandbox
 
-CONTROL_FD: Final = 3
-LISTENER_FD: Final = 4
 _KINDS: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a supervisor is started for; ``listener`` is the path of the socket at LISTENER_FD, or empty."""
-
-    creator: int
-    executable: str
-    spec: PodSpec
-    listener: str
-
-    def encode(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def decode(cls, value: dict[str, Any]) -> "Task":
-        """Return what :meth:`encode` was called on."""
-        return cls(**{**value, "spec": PodSpec(**value["spec"])})
 
 
 def main(value: dict[str, Any]) -> None:
