@@ -26,7 +26,8 @@ EXIT_NOT_FOUND: Final = 127
 class MirrordError(Exception):
     """Raised when mirrord cannot do what it was asked to.
 
-    ``problem`` says what was found, ``remedy`` what to do about it; both are lower case sentences without a final stop.
+    ``problem`` says what was found, ``remedy`` what to do about it; both are lower case sentences without a
+    final stop.
     """
 
     exit_code: ClassVar[int] = EXIT_MIRRORD

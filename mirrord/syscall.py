@@ -1,7 +1,7 @@
 """What passes between the tracer and the dispatcher: one trapped call in, one verdict out.
 
-Neither side knows the other. The tracer has engines that produce :class:`Call` objects and carry verdicts out; the dispatcher has
-handlers that turn a call into a verdict.
+Neither side knows the other. The tracer has engines that produce :class:`Call` objects and carry verdicts
+out; the dispatcher has handlers that turn a call into a verdict.
 """
 
 import errno
@@ -103,8 +103,9 @@ class GiveFd(Verdict):
 class Wait(Verdict):
     """Give the verdict of ``answer`` when it is there; other threads' calls go on meanwhile.
 
-    ``interruptible`` calls are continued into the kernel as soon as the thread has a signal to take, so that it does what it would
-    have done: run the handler, then restart the call or fail with EINTR. Others wait as a call on a network file system does.
+    ``interruptible`` calls are continued into the kernel as soon as the thread has a signal to take, so that
+    it does what it would have done: run the handler, then restart the call or fail with EINTR. Others wait as
+    a call on a network file system does.
     """
 
     answer: Callable[[], Awaitable[Verdict]]

@@ -1,10 +1,12 @@
 """The program's outgoing streams: connects that are held, and the relays of those that were made.
 
-The gate's thread starts a connect and asks for it here (:meth:`Connections.begin`); the rest is done on the event loop: ask the agent,
-complete or refuse, relay. A connection is known by its socket's ``SO_COOKIE``, which no dup, fork, exec or SCM_RIGHTS changes.
+The gate's thread starts a connect and asks for it here (:meth:`Connections.begin`); the rest is done on the
+event loop: ask the agent, complete or refuse, relay. A connection is known by its socket's ``SO_COOKIE``,
+which no dup, fork, exec or SCM_RIGHTS changes.
 
-No duplicate of the program's socket is kept while its connect is pending: it would hide the program's ``close``. It is looked for again
-only to refuse it, and a connect that nobody waits for any more is noticed by its inode being gone from ``/proc/net/tcp``.
+No duplicate of the program's socket is kept while its connect is pending: it would hide the program's
+``close``. It is looked for again only to refuse it, and a connect that nobody waits for any more is noticed
+by its inode being gone from ``/proc/net/tcp``.
 """
 
 import asyncio
@@ -175,8 +177,8 @@ class Connections:
     async def connect_plainly(self, program_socket: socket.socket, cookie: Cookie, remote: Peer) -> None:
         """Connect the pod first, then the program's socket to a listener of ours; raise OSError.
 
-        For a kernel or a socket with which a connect cannot be held. The listener takes the program's connection only: the peer's
-        address is compared.
+        For a kernel or a socket with which a connect cannot be held. The listener takes the program's
+        connection only: the peer's address is compared.
         """
         try:
             stream, opened = await self._open(remote)
@@ -220,7 +222,9 @@ class Connections:
                 ours.close()
 
     def take_error(self, connection: Connection, program_socket: socket.socket) -> int:
-        """Return the errno that the program has not been told, and clear it here and on its socket; from any thread."""
+        """Return the errno that the program has not been told, and clear it here and on its socket; from any
+        thread.
+        """
         program_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self.forget(connection)
         return connection.error
@@ -235,7 +239,9 @@ class Connections:
         return connection.error
 
     def _cancel_abandoned(self) -> None:
-        """Cancel, here and so at the agent, connects whose socket the program has closed or whose time has run out."""
+        """Cancel, here and so at the agent, connects whose socket the program has closed or whose time has
+        run out.
+        """
         self._watch = None
         if not self._tasks:
             return
@@ -267,7 +273,11 @@ class UnixConnections:
         stream = self._channel.open_stream()
         try:
             await self._channel.request(
-                OpenUnix(stream=stream.id, path=path, kind="seqpacket" if kind == socket.SOCK_SEQPACKET else "stream"),
+                OpenUnix(
+                    stream=stream.id,
+                    path=path,
+                    kind="seqpacket" if kind == socket.SOCK_SEQPACKET else "stream",
+                ),
                 Opened,
             )
             ours = _join(program_socket, kind)
@@ -282,7 +292,9 @@ class UnixConnections:
 
 
 def _join(program_socket: socket.socket, kind: int) -> socket.socket:
-    """Connect the program's unix socket to a new one of ours, over a listener that lives for this one connect."""
+    """Connect the program's unix socket to a new one of ours, over a listener that lives for this one
+    connect.
+    """
     with socket.socket(socket.AF_UNIX, kind) as listener:
         # autobind gives an abstract name that no one else knows yet (unix(7)); only one connect is taken
         listener.bind(b"")

@@ -1,8 +1,10 @@
-"""The program's outgoing datagrams: one relay socket on the loopback for each remote peer of each of its sockets.
+"""The program's outgoing datagrams: one relay socket on the loopback for each remote peer of each of its
+sockets.
 
-The program's datagrams go to the relay's token address, so that a connected socket, its ``send`` and its ``recv`` need no trap; the relay is
-connected to the program's socket, so that nobody else can speak to either. At the agent one socket stands for the program's
-socket, with one local port for all peers. A relay lives until the program's socket is gone from ``/proc/net/udp``.
+The program's datagrams go to the relay's token address, so that a connected socket, its ``send`` and its
+``recv`` need no trap; the relay is connected to the program's socket, so that nobody else can speak to
+either. At the agent one socket stands for the program's socket, with one local port for all peers. A relay
+lives until the program's socket is gone from ``/proc/net/udp``.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
+from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
 from mirrord_agent.wire.messages import Opened, OpenUdp
 
 from mirrord.link.addresses import Peer, from_name
@@ -32,7 +34,17 @@ _tokens: Final = itertools.count(os.getpid())
 class Association:
     """One socket of the program and its relays."""
 
-    __slots__ = ("by_relay", "connected", "cookie", "family", "inode", "ports", "program", "relays", "streams")
+    __slots__ = (
+        "by_relay",
+        "connected",
+        "cookie",
+        "family",
+        "inode",
+        "ports",
+        "program",
+        "relays",
+        "streams",
+    )
 
     def __init__(self, *, cookie: Cookie, inode: int, family: int, program: Peer) -> None:
         self.cookie: Final = cookie
@@ -126,7 +138,8 @@ class Datagrams:
             association.ports[family] = opened.local.port
 
     def _to_agent(self, association: Association, peer: Peer, relay: socket.socket) -> None:
-        # opened by the first datagram only: getaddrinfo(3) connects a socket to each address and sends nothing
+        # opened by the first datagram only: getaddrinfo(3) connects a socket to each address and sends
+        # nothing
         stream = association.streams.get(peer.family) or self._stream(association, peer.family)
         header = _header(peer)
         for _ in range(_BATCH):
@@ -140,7 +153,7 @@ class Datagrams:
                 return
             stream.write(header + data)
 
-    def _to_program(self, association: Association, data: bytes | memoryview) -> None:
+    def _to_program(self, association: Association, data: Data) -> None:
         peer, payload = _split(bytes(data))
         if peer.port == _DNS_PORT and self._learn is not None:
             self._learn(payload)
@@ -176,7 +189,9 @@ class Datagrams:
 
 
 def _associate(program_socket: socket.socket, cookie: Cookie) -> Association:
-    """Give the program's socket a port, as its first datagram would (udp(7)), and see where it can be reached."""
+    """Give the program's socket a port, as its first datagram would (udp(7)), and see where it can be
+    reached.
+    """
     if program_socket.getsockname()[1] == 0:
         program_socket.bind(("0.0.0.0" if program_socket.family == socket.AF_INET else "::", 0))
     bound = from_name(program_socket.getsockname())
@@ -190,7 +205,9 @@ def _associate(program_socket: socket.socket, cookie: Cookie) -> Association:
 
 def _relay_socket(program_socket: socket.socket, program: Peer) -> socket.socket:
     ipv6 = is_ipv6_only(program_socket)
-    relay = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    relay = socket.socket(
+        socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    )
     relay.setblocking(False)
     relay.bind(("::1", 0) if ipv6 else (_token(), 0))
     host = ("::1" if ipv6 else "127.0.0.1") if program.is_unspecified else program.host
@@ -204,7 +221,11 @@ def _token() -> str:
 
 
 def _header(peer: Peer) -> bytes:
-    return bytes([6 if peer.family == socket.AF_INET6 else 4]) + socket.inet_pton(peer.family, peer.host) + _PORT.pack(peer.port)
+    return (
+        bytes([6 if peer.family == socket.AF_INET6 else 4])
+        + socket.inet_pton(peer.family, peer.host)
+        + _PORT.pack(peer.port)
+    )
 
 
 def _split(frame: bytes) -> tuple[Peer, bytes]:
@@ -212,4 +233,3 @@ def _split(frame: bytes) -> tuple[Peer, bytes]:
     host = socket.inet_ntop(family, frame[1 : 1 + length])
     (port,) = _PORT.unpack_from(frame, 1 + length)
     return Peer(host, port), frame[3 + length :]
-

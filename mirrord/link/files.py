@@ -1,8 +1,9 @@
 """Remote files on this machine: placeholders, and their content once it has been fetched.
 
-Each remote file that was looked at has a *placeholder* in the session's tree, at the same path: its device and inode numbers are the ones
-that the program sees, so that ``stat`` and a native ``fstat`` agree on identity. Opening a file fetches it into its placeholder, once per version
-of the file; a new version gets a new placeholder, and who has the old one open keeps it.
+Each remote file that was looked at has a *placeholder* in the session's tree, at the same path: its device
+and inode numbers are the ones that the program sees, so that ``stat`` and a native ``fstat`` agree on
+identity. Opening a file fetches it into its placeholder, once per version of the file; a new version gets a
+new placeholder, and who has the old one open keeps it.
 """
 
 import asyncio
@@ -134,6 +135,6 @@ class RemoteFiles:
         except ChannelClosed as closed:
             raise _error(LINK_LOST) from closed
 
+
 def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
-

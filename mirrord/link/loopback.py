@@ -2,15 +2,16 @@
 
 Facts about Linux TCP that this rests on, each seen on 6.18 and tested by :func:`self_test`:
 
-* A SYN to a listener whose accept queue is full is dropped. The connecting socket stays in SYN_SENT, and epoll says nothing of it.
-  So a listener with backlog 0 and one connection that nobody accepts holds every later connect, and nobody can reach us through it.
-* Two sockets that connect *to each other* both become established: a simultaneous open (RFC 9293, 3.5). So a second socket, bound to
-  the address that the program's socket connects to, completes the connect at a moment of our choosing. On ``lo`` this is synchronous.
-* A connect to a port that is bound but does not listen is answered by RST at once: the events, ``SO_ERROR`` and what later calls
-  return are those of a refused connection, because it is one.
+* A SYN to a listener whose accept queue is full is dropped. The connecting socket stays in SYN_SENT, and
+epoll says nothing of it. So a listener with backlog 0 and one connection that nobody accepts holds every
+later connect, and nobody can reach us through it. * Two sockets that connect *to each other* both become
+established: a simultaneous open (RFC 9293, 3.5). So a second socket, bound to the address that the program's
+socket connects to, completes the connect at a moment of our choosing. On ``lo`` this is synchronous. * A
+connect to a port that is bound but does not listen is answered by RST at once: the events, ``SO_ERROR`` and
+what later calls return are those of a refused connection, because it is one.
 
-Every connect gets a token address of its own, 127.x.y.z, so that sockets bound to one local port never collide. IPv6 has ``::1`` only:
-there several listeners share the work.
+Every connect gets a token address of its own, 127.x.y.z, so that sockets bound to one local port never
+collide. IPv6 has ``::1`` only: there several listeners share the work.
 """
 
 import ctypes
@@ -87,7 +88,9 @@ def _reusable(family: int) -> socket.socket:
 
 
 def _holder(family: int, host: str) -> socket.socket:
-    """Return a listener that drops every SYN; its queue is filled by one connection that is closed at the other end."""
+    """Return a listener that drops every SYN; its queue is filled by one connection that is closed at the
+    other end.
+    """
     holder = _reusable(family)
     holder.bind((host, 0))
     # unprivileged since Linux 5.7 for a socket that is not bound to a device yet
@@ -125,8 +128,9 @@ def is_ipv6_only(sock: socket.socket) -> bool:
 def begin(sock: socket.socket, to: Peer) -> int:
     """Start a connect without waiting for it, also on a blocking socket; return its errno, 0 when connected.
 
-    O_NONBLOCK belongs to the open file description, which the program shares. ``sendto(MSG_FASTOPEN | MSG_DONTWAIT)`` starts a connect
-    without it (tcp_sendmsg_fastopen); only where ``net.ipv4.tcp_fastopen`` forbids that, the flag is set for some microseconds.
+    O_NONBLOCK belongs to the open file description, which the program shares. ``sendto(MSG_FASTOPEN |
+    MSG_DONTWAIT)`` starts a connect without it (tcp_sendmsg_fastopen); only where ``net.ipv4.tcp_fastopen``
+    forbids that, the flag is set for some microseconds.
     """
     name = to_name(to, sock.family)
     try:
@@ -145,7 +149,9 @@ def begin(sock: socket.socket, to: Peer) -> int:
 
 
 def complete(token: Peer, program: Peer) -> socket.socket | None:
-    """Complete the held connect from ``program`` to ``token``; return our end, None when the program's is gone."""
+    """Complete the held connect from ``program`` to ``token``; return our end, None when the program's is
+    gone.
+    """
     sock = _reusable(token.family)
     try:
         sock.bind((token.host, token.port))
@@ -172,7 +178,9 @@ def tcp_state(sock: socket.socket) -> int:
 
 
 def self_test(loopback: Loopback) -> bool:
-    """Hold one connect, complete it, and refuse another: tell whether this kernel does as the facts above say."""
+    """Hold one connect, complete it, and refuse another: tell whether this kernel does as the facts above
+    say.
+    """
     token = loopback.token(ipv6_only=False)
     with socket.socket() as program:
         if begin(program, token) != errno.EINPROGRESS or tcp_state(program) != TCP_SYN_SENT:

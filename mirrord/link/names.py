@@ -21,7 +21,8 @@ class KnownNames:
     def learn(self, answer: bytes) -> None:
         """Take the names and addresses of a DNS message; one that is malformed teaches nothing.
 
-        A name stands for what its chain of CNAME records ends in, so the question's name is known for every address of the answer.
+        A name stands for what its chain of CNAME records ends in, so the question's name is known for every
+        address of the answer.
         """
         import dns.exception
         import dns.message

@@ -69,7 +69,9 @@ class Placeholders:
         return local[len(self.root) :] if local.startswith(self.root + b"/") else None
 
     def _place(self, path: bytes) -> bytes:
-        """Return a free name for a path, its parents made; what a changed remote tree has left in the way goes."""
+        """Return a free name for a path, its parents made; what a changed remote tree has left in the way
+        goes.
+        """
         placeholder = self.root + os.path.normpath(b"/" + path.lstrip(b"/"))
         parent = os.path.dirname(placeholder)
         try:
@@ -96,7 +98,9 @@ def _same_type(placeholder: bytes, mode: int) -> bool:
 
 
 def _local_mode(mode: int) -> int:
-    """Return the mode of a placeholder: devices, sockets and pipes are stood for by sockets, which nobody can open."""
+    """Return the mode of a placeholder: devices, sockets and pipes are stood for by sockets, which nobody can
+    open.
+    """
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
         return mode
     return stat.S_IFSOCK | 0o600
