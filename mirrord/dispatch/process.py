@@ -16,6 +16,7 @@ class Process:
     def __init__(self, world: World) -> None:
         self._forget_threads: Final = world.forget_threads
         self._forget_thread: Final = world.forget_thread
+        self._returning: Final = world.returning_from_signal
 
     def rows(self) -> list[Row]:
         """Return the calls of this plane."""
@@ -26,6 +27,7 @@ class Process:
             refuse("socket", errno.EPROTONOSUPPORT, equal(2, _IPPROTO_MPTCP)),
             *(trap(name, self.executing) for name in ("execve", "execveat")),
             *(trap(name, self.moving) for name in ("unshare", "setns", "chroot", "pivot_root")),
+            *([trap("rt_sigreturn", self._returning)] if self._returning else []),
         ]
 
     def executing(self, call: Call) -> Verdict:

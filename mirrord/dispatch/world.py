@@ -12,7 +12,7 @@ from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
 from mirrord.link.names import KnownNames
-from mirrord.syscall import Tid
+from mirrord.syscall import Handler, Tid
 
 DNS_PORT: Final = 53
 
@@ -37,6 +37,8 @@ class World:
     """Look at this thread afresh: it is about to execute another program."""
     forget_threads: Callable[[], None]
     """Look at every thread afresh: one is about to change its namespaces or its root."""
+    returning_from_signal: Handler | None = None
+    """The tracer's own decision of ``rt_sigreturn``, None where it needs none."""
     own_listeners: set[int] = field(default_factory=set)
     """Inodes of the program's listening TCP sockets."""
     own_datagram_sockets: set[int] = field(default_factory=set)

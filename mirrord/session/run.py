@@ -30,6 +30,7 @@ from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer.gate import Gate
 from mirrord.tracer.held import HeldCalls
+from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
@@ -87,6 +88,7 @@ class Run:
         self._over = loop.create_future()
         environment = self._environment(remote)
         program = self._chain.options.program
+        interrupted = Interrupted()
         world = await build_world(
             self._settings,
             link,
@@ -95,15 +97,19 @@ class Run:
             program=shutil.which(program[0], path=os.fsdecode(environment.get(b"PATH", b""))) or program[0],
             forget_thread=self._forget_thread,
             forget_threads=self._forget_threads,
+            returning_from_signal=interrupted.returning if can_repair() else None,
         )
         table = Table(world)
+        interrupted.trapped = table.handlers
         self._own = frozenset(children()) - {self._parked.pid}
         listener = Listener(
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
         )
         listener.sync_wake_up()
         self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
-        self._gate = Gate(listener, table.handlers, hold=held.hold, warn=self._sayings.warn)
+        self._gate = Gate(
+            listener, table.handlers, interrupted.received, hold=held.hold, warn=self._sayings.warn
+        )
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
         sys.setswitchinterval(_SWITCH_INTERVAL)

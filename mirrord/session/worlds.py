@@ -18,7 +18,7 @@ from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
-from mirrord.syscall import Tid
+from mirrord.syscall import Handler, Tid
 from mirrord.tracer.find import find_socket
 
 _RESOLV_CONF = b"/etc/resolv.conf"
@@ -33,6 +33,7 @@ async def build_world(
     program: str,
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
+    returning_from_signal: Handler | None,
 ) -> World:
     """Return the world of a session; ``tree`` is where placeholders go, ``program`` the path of the program."""
     loop = asyncio.get_running_loop()
@@ -56,6 +57,7 @@ async def build_world(
         names=names,
         forget_thread=forget_thread,
         forget_threads=forget_threads,
+        returning_from_signal=returning_from_signal,
     )
 
 

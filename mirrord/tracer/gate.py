@@ -12,7 +12,10 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from mirrord_seccomp.notify import Listener, NotificationId, Responder
+from mirrord_seccomp.notify import Listener, Notification, NotificationId, Responder
+
+from mirrord_seccomp.syscalls import current_arch
+from mirrord_seccomp.syscalls import number as number_of
 
 from mirrord.syscall import (
     CONTINUE,
@@ -29,6 +32,8 @@ from mirrord.syscall import (
 from mirrord.tracer.call import NotifiedCall
 from mirrord.tracer.threads import Threads
 
+_RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
+_MOST_THREADS: Final = 4096
 Hold = Callable[[NotifiedCall, Wait], None]
 Warn = Callable[[str], None]
 """Print a line for the user; the same line is printed once."""
@@ -38,27 +43,41 @@ class Gate:
     """Serves one listener with a table of handlers."""
 
     def __init__(
-        self, listener: Listener, handlers: Mapping[int, Handler], *, hold: Hold, warn: Warn
+        self,
+        listener: Listener,
+        handlers: Mapping[int, Handler],
+        received: dict[int, Notification],
+        *,
+        hold: Hold,
+        warn: Warn,
     ) -> None:
+        """``received`` is kept up with the last call of each thread."""
         self._listener: Final = listener
         self._handlers: Final = handlers
         self._hold: Final = hold
         self._warn: Final = warn
         self.threads: Final = Threads(listener.valid)
+        self._received: Final = received
 
     def serve(self) -> None:
         """Answer calls until the last process under the filter has ended."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         listener, threads, handlers = self._listener, self.threads, self._handlers
         receive, send_continue, decide = listener.receive, listener.send_continue, self._decide
+        received, returning = self._received, _RT_SIGRETURN
         while True:
             if not receive():
                 if listener.finished():
                     return
                 continue
-            id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = listener.notification
+            notification = listener.notification
+            id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = notification
             call = NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
             verdict = decide(handlers[number], call)
+            if number != returning:
+                if len(received) > _MOST_THREADS:
+                    received.clear()
+                received[tid] = notification
             if verdict is CONTINUE:
                 send_continue(id)
             elif type(verdict) is Wait:
