@@ -32,6 +32,10 @@ class Elsewhere(Exception):
     """
 
 
+class Skipped(Elsewhere):
+    """Raised for a process that the configuration leaves alone (``skip_processes``): nobody is warned."""
+
+
 class Call(Protocol):
     """One system call of the program that waits for a verdict."""
 

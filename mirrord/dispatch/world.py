@@ -21,6 +21,8 @@ DNS_PORT: Final = 53
 class World:
     """One session, as the handlers see it."""
 
+    ipv6: bool
+    """Whether the program may have IPv6 sockets."""
     hostname: bytes | None
     """The target's, None when it is not taken."""
     addresses: dict[socket.AddressFamily, str]

@@ -8,6 +8,7 @@ lives until the program's socket is gone from ``/proc/net/udp``.
 """
 
 import asyncio
+import errno
 import itertools
 import os
 import socket
@@ -22,6 +23,7 @@ from mirrord.link.addresses import Peer, from_name
 from mirrord.link.connections import Cookie
 from mirrord.link.inodes import udp_inodes
 from mirrord.link.loopback import is_ipv6_only
+from mirrord.link.resolver import LocalResolver
 
 _TICK: Final = 2.0
 _MOST: Final = 65_535
@@ -72,9 +74,17 @@ class Datagrams:
     """The program's datagram sockets that have a remote peer, by cookie; read by the gate's thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, channel: Channel, *, learn: Callable[[bytes], None] | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: Channel,
+        *,
+        learn: Callable[[bytes], None] | None,
+        resolver: LocalResolver | None,
     ) -> None:
-        """``learn`` is shown every DNS answer, where the session has rules about names."""
+        """Where the session has rules about names, ``learn`` is shown every DNS answer and ``resolver`` every
+        question.
+        """
+        self._resolver: Final = resolver
         self._learn: Final = learn
         self._loop: Final = loop
         self._channel: Final = channel
@@ -138,9 +148,6 @@ class Datagrams:
             association.ports[family] = opened.local.port
 
     def _to_agent(self, association: Association, peer: Peer, relay: socket.socket) -> None:
-        # opened by the first datagram only: getaddrinfo(3) connects a socket to each address and sends
-        # nothing
-        stream = association.streams.get(peer.family) or self._stream(association, peer.family)
         header = _header(peer)
         for _ in range(_BATCH):
             try:
@@ -151,7 +158,16 @@ class Datagrams:
                 # the program's socket is closed: an answer met ICMP "port unreachable"
                 self._drop(association)
                 return
-            stream.write(header + data)
+            if not self._is_answered_here(peer, relay, data):
+                # opened by the first datagram: getaddrinfo(3) connects a socket to each address and sends
+                # nothing
+                stream = association.streams.get(peer.family) or self._stream(association, peer.family)
+                stream.write(header + data)
+
+    def _is_answered_here(self, peer: Peer, relay: socket.socket, data: bytes) -> bool:
+        if peer.port != _DNS_PORT or self._resolver is None:
+            return False
+        return self._resolver.takes(data, lambda answer: _deliver(relay, answer))
 
     def _to_program(self, association: Association, data: Data) -> None:
         peer, payload = _split(bytes(data))
@@ -161,11 +177,7 @@ class Datagrams:
         if relay is None:
             # a datagram from someone whom the program has not written to: it has no relay to come from yet
             return
-        try:
-            relay.send(payload)
-        except (BlockingIOError, ConnectionRefusedError):
-            # as on any network: what the receiver has no room for is lost, and nobody listens any more
-            return
+        _deliver(relay, payload)
 
     def _drop(self, association: Association) -> None:
         if self._by_cookie.get(association.cookie) is association:
@@ -186,6 +198,18 @@ class Datagrams:
                 self._drop(association)
         if self._by_cookie:
             self._watch = self._loop.call_later(_TICK, self._collect)
+
+
+def _deliver(relay: socket.socket, payload: bytes) -> None:
+    try:
+        relay.send(payload)
+    except (BlockingIOError, ConnectionRefusedError):
+        # as on any network: what the receiver has no room for is lost, and so is what nobody listens to
+        return
+    except OSError as error:
+        # the program's socket went meanwhile, and this relay with it
+        if error.errno != errno.EBADF:
+            raise
 
 
 def _associate(program_socket: socket.socket, cookie: Cookie) -> Association:

@@ -108,7 +108,12 @@ class Run:
         listener.sync_wake_up()
         self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
         self._gate = Gate(
-            listener, table.handlers, interrupted.received, hold=held.hold, warn=self._sayings.warn
+            listener,
+            table.handlers,
+            interrupted.received,
+            skipped=self._settings.skipped_processes,
+            hold=held.hold,
+            warn=self._sayings.warn,
         )
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)

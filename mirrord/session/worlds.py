@@ -16,6 +16,7 @@ from mirrord.link.files import RemoteFiles
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
+from mirrord.link.resolver import LocalResolver
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
 from mirrord.syscall import Handler, Tid
@@ -40,19 +41,26 @@ async def build_world(
     files = RemoteFiles(link.channel, Placeholders(tree))
     outgoing = OutgoingRules.from_settings(settings)
     names = KnownNames()
-    search: tuple[str, ...] = ()
-    if outgoing.names or DnsRules.from_settings(settings).filtered:
+    dns = DnsRules.from_settings(settings)
+    if outgoing.names or dns.filtered:
         search = _search(await files.read(_RESOLV_CONF))
         outgoing = OutgoingRules.from_settings(settings, search=search)
+        dns = DnsRules.from_settings(settings, search=search)
     return World(
+        ipv6=settings.feature.network.ipv6,
         hostname=remote.hostname if settings.feature.hostname else None,
         addresses=remote.addresses,
         paths=_path_rules(settings, program),
         outgoing=outgoing,
-        dns=DnsRules.from_settings(settings, search=search),
+        dns=dns,
         connections=Connections(loop, link.channel, Loopback(), _find),
         unix=UnixConnections(loop, link.channel),
-        datagrams=Datagrams(loop, link.channel, learn=names.learn if outgoing.names else None),
+        datagrams=Datagrams(
+            loop,
+            link.channel,
+            learn=names.learn if outgoing.names else None,
+            resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
+        ),
         files=files,
         names=names,
         forget_thread=forget_thread,

@@ -52,10 +52,10 @@ class NotifiedCall:
 
     def require_network(self) -> None:
         """Raise Elsewhere where the thread is in another network namespace."""
-        if self.threads.get(self.tid, self.id).foreign_network():
+        if self.threads.require_not_skipped(self.tid, self.id).foreign_network():
             raise Elsewhere("it is in a network namespace of its own")
 
     def require_files(self) -> None:
         """Raise Elsewhere where the thread has another root directory or mount namespace."""
-        if self.threads.get(self.tid, self.id).foreign_files():
+        if self.threads.require_not_skipped(self.tid, self.id).foreign_files():
             raise Elsewhere("it has a root directory or mount namespace of its own")

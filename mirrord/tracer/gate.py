@@ -25,12 +25,13 @@ from mirrord.syscall import (
     Gone,
     Handler,
     Return,
+    Skipped,
     Tid,
     Verdict,
     Wait,
 )
 from mirrord.tracer.call import NotifiedCall
-from mirrord.tracer.threads import Threads
+from mirrord.tracer.threads import Threads, command
 
 _RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
 _MOST_THREADS: Final = 4096
@@ -48,6 +49,7 @@ class Gate:
         handlers: Mapping[int, Handler],
         received: dict[int, Notification],
         *,
+        skipped: frozenset[str] = frozenset(),
         hold: Hold,
         warn: Warn,
     ) -> None:
@@ -56,7 +58,7 @@ class Gate:
         self._handlers: Final = handlers
         self._hold: Final = hold
         self._warn: Final = warn
-        self.threads: Final = Threads(listener.valid)
+        self.threads: Final = Threads(listener.valid, skipped)
         self._received: Final = received
 
     def serve(self) -> None:
@@ -98,6 +100,8 @@ class Gate:
 
 def excuse(call: NotifiedCall, error: Exception, warn: Warn) -> Verdict:
     """Let a call run locally that could not be decided, and tell the user once."""
+    if isinstance(error, Skipped):
+        return CONTINUE
     if isinstance(error, Elsewhere):
         warn(f"warning: process {call.tid} ({_command(call.tid)}) runs locally: {error}")
     else:
@@ -143,7 +147,6 @@ def _give(responder: Responder, id: NotificationId, fd: int, *, cloexec: bool) -
 
 def _command(tid: int) -> str:
     try:
-        with open(f"/proc/{tid}/comm", encoding="utf-8", errors="replace") as comm:
-            return comm.read().strip()
-    except OSError:
+        return command(tid)
+    except Gone:
         return "ended"

@@ -15,20 +15,21 @@ from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import Elsewhere, Fault, Gone
+from mirrord.syscall import Elsewhere, Fault, Gone, Skipped
 from mirrord.tracer.sys import pidfd_getfd, pidfd_open, process_vm_write
 
 _LIFETIME: Final = 0.25
 _MOST: Final = 256
 _PATH_MAX: Final = 4096
 _FIRST_READ: Final = 256
+_COMMAND_LENGTH: Final = 15
 _HIGHEST_ADDRESS: Final = 2**63 - 1
 
 
 class Thread:
     """One thread of the program, looked at through descriptors that are opened once."""
 
-    __slots__ = ("_foreign_files", "_foreign_network", "_pidfd", "deadline", "memory", "tid")
+    __slots__ = ("_command", "_foreign_files", "_foreign_network", "_pidfd", "deadline", "memory", "tid")
 
     def __init__(self, tid: int, deadline: float) -> None:
         try:
@@ -40,6 +41,7 @@ class Thread:
         self.tid = tid
         self.deadline = deadline
         self._pidfd = -1
+        self._command: str | None = None
         self._foreign_network: bool | None = None
         self._foreign_files: bool | None = None
 
@@ -60,6 +62,12 @@ class Thread:
         except PermissionError as error:
             raise Elsewhere("its descriptors may not be looked at") from error
 
+    def command(self) -> str:
+        """Return the name of the program that the thread runs, cut to 15 bytes (proc_pid_comm(5))."""
+        if self._command is None:
+            self._command = command(self.tid)
+        return self._command
+
     def foreign_network(self) -> bool:
         """Tell whether the thread is in a network namespace that is not ours."""
         if self._foreign_network is None:
@@ -79,8 +87,11 @@ class Thread:
 class Threads:
     """The threads that made calls lately."""
 
-    def __init__(self, is_valid: Callable[[NotificationId], bool]) -> None:
-        """``is_valid`` tells whether the call with that notification id still waits."""
+    def __init__(
+        self, is_valid: Callable[[NotificationId], bool], skipped: frozenset[str] = frozenset()
+    ) -> None:
+        """``is_valid`` tells whether a call still waits; programs with ``skipped`` names are left alone."""
+        self._skipped: Final = frozenset(name[:_COMMAND_LENGTH] for name in skipped)
         self._is_valid: Final = is_valid
         self._threads: Final[dict[int, Thread]] = {}
 
@@ -103,6 +114,13 @@ class Threads:
             thread.close()
             raise Gone
         self._threads[tid] = thread
+        return thread
+
+    def require_not_skipped(self, tid: int, call: NotificationId) -> Thread:
+        """Return the thread that made ``call``, unless it runs a program that is left alone; raise Skipped."""
+        thread = self.get(tid, call)
+        if thread.command() in self._skipped:
+            raise Skipped("it is left alone by `skip_processes` or `skip_build_tools`")
         return thread
 
     def forget(self, tid: int) -> None:
@@ -164,6 +182,15 @@ class Threads:
             raise
         if written != len(data):
             raise Fault
+
+
+def command(tid: int) -> str:
+    """Return the name of the program that a thread runs; raise Gone."""
+    try:
+        with open(f"/proc/{tid}/comm", encoding="utf-8", errors="replace") as comm:
+            return comm.read().rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise Gone from error
 
 
 def _opened(open_: Callable[[int], int], tid: int) -> int:
