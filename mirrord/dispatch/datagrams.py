@@ -141,7 +141,7 @@ class Datagrams:
         return -1 if relay is None else _send(sock, data, flags, relay)
 
     def _fast_open(self, call: Call, peer: Peer) -> Verdict:
-        """Refuse data in the SYN as a kernel with it switched off does: programs then connect first (tcp(7))."""
+        """Refuse data in the SYN, as where it is switched off: programs then connect first (tcp(7))."""
         if call.args[3] & _MSG_FASTOPEN and self._world.is_remote_stream(peer):
             return Fail(errno.EOPNOTSUPP)
         return CONTINUE

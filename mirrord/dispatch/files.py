@@ -27,6 +27,7 @@ _AT_FDCWD: Final = -100
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _AT_EACCESS: Final = 0x200
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CREAT: Final = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _O_TMPFILE: Final = 0o20000000
 _OPEN_HOW: Final = 24
 """``sizeof(struct open_how)`` of its first version: flags, mode, resolve (openat2(2))."""
@@ -63,6 +64,7 @@ class Files:
         on_path = (without(3, AT_EMPTY_PATH),)
         return [
             trap("open", self.open),
+            trap("creat", self.creat),
             trap("openat", self.openat),
             trap("openat2", self.openat2),
             trap("stat", partial(self.stat, follow=True)),
@@ -79,6 +81,10 @@ class Files:
     def open(self, call: Call) -> Verdict:
         """Open a path (open(2))."""
         return self._open(call, _AT_FDCWD, call.args[0], call.args[1], call.args[2])
+
+    def creat(self, call: Call) -> Verdict:
+        """Create a file (creat(2))."""
+        return self._open(call, _AT_FDCWD, call.args[0], _CREAT, call.args[1])
 
     def openat(self, call: Call) -> Verdict:
         """Open a path relative to a directory (openat(2))."""
@@ -147,7 +153,7 @@ class Files:
         return self._access(call, _AT_FDCWD, call.args[0], call.args[1], 0)
 
     def faccessat(self, call: Call) -> Verdict:
-        """Check one's right to a path relative to a directory (faccessat(2)); the system call has no flags."""
+        """Check one's right to a path relative to a directory (faccessat(2), which has no flags)."""
         return self._access(call, call.args[0], call.args[1], call.args[2], 0)
 
     def faccessat2(self, call: Call) -> Verdict:

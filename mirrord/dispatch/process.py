@@ -12,7 +12,7 @@ _IPPROTO_MPTCP: Final = 262
 
 
 class Process:
-    """Rings and multipath sockets are refused, so that runtimes fall back; a change of namespaces is noticed."""
+    """Rings and multipath sockets are refused, so that runtimes fall back; moves are noticed."""
 
     def __init__(self, world: World) -> None:
         self._ipv6: Final = world.ipv6

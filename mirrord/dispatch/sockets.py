@@ -65,7 +65,7 @@ def _timeout(sock: socket.socket, option: int) -> float | None:
 
 
 def read_sockaddr(call: Call, address: int, length: int) -> bytes:
-    """Return a ``sockaddr`` that the program passes; raise Fault, or OSError EINVAL for an impossible length."""
+    """Return a ``sockaddr`` of the program's; raise Fault, or OSError EINVAL for an impossible length."""
     size = descriptor(length)
     if not 0 <= size <= _LONGEST:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

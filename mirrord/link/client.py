@@ -7,12 +7,13 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import LinkError
-from mirrord.link.endpoint import AgentEndpoint
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError
 from mirrord_agent.wire.handshake import ClientHandshake, Welcome, new_key, public_bytes
 from mirrord_agent.wire.websocket import WebSocket
+
+from mirrord.errors import LinkError
+from mirrord.link.endpoint import AgentEndpoint
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

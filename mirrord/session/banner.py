@@ -20,7 +20,7 @@ def banner(settings: Settings, target: str, remote: Remote) -> Iterator[str]:
 
 
 _FILES = {
-    "read": "read in the target, written here; what is a program, a library or below /etc, /usr, /home, /tmp … is local",
+    "read": "read in the target, written here; programs, libraries, /etc, /usr, /home, /tmp … are local",
     "localwithoverrides": "local, but for names, certificates and what the configuration names",
     "write": "read and written in the target",
 }

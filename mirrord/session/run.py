@@ -168,7 +168,8 @@ class Run:
         self._told = True
         count = len(self._left())
         self._sayings.info(
-            f"the program has ended; {count} process{'es' * (count > 1)} that it left will be served in the background"
+            f"the program has ended; {count} process{'es' * (count > 1)} that it left "
+            "will be served in the background"
         )
         send(self._channel, LEFT, self._status or 0)
         leave_standard_streams(error=True)

@@ -36,7 +36,7 @@ async def build_world(
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
 ) -> World:
-    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the path of the program."""
+    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program's path."""
     loop = asyncio.get_running_loop()
     files = RemoteFiles(link.channel, Placeholders(tree))
     outgoing = OutgoingRules.from_settings(settings)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from mirrord_seccomp.notify import Listener, Notification, NotificationId, Responder
-
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 

@@ -57,7 +57,7 @@ class Interrupted:
         self._opening: Final = {number(name, arch): register for name, register in _OPENING.items()}
 
     def returning(self, call: Call) -> Verdict:
-        """Repair the frame that a signal handler returns to, where it is of a call that was never received."""
+        """Repair the frame that a signal handler returns to, if it is of a call never received."""
         try:
             at = _stack_pointer(call.tid) + _CONTEXT
             registers = _REGISTERS.unpack(call.read(at, _REGISTERS.size))

@@ -152,8 +152,8 @@ def _must(result: int) -> int:
         return result
     if -result == errno.EBUSY:
         raise LaunchError(
-            "this process is already supervised by a seccomp listener, perhaps of another mirrord session or of "
-            "the container that it runs in",
+            "this process is already supervised by a seccomp listener, perhaps of another mirrord session or "
+            "of the container that it runs in",
             remedy="run mirrord outside of it",
         )
     if -result == errno.EINVAL:
@@ -171,7 +171,8 @@ def _require_arch(pid: int, arch: Arch) -> None:
     if _SYSCALL_INFO_ARCH.unpack(info.raw)[0] != arch.audit:
         raise ProgramNotExecutable(
             "the program is of another architecture than this machine (32-bit?)",
-            remedy="build it for this machine; a 32-bit program may be started by a 64-bit one, and then runs locally",
+            remedy="build it for this machine; a 32-bit program may be started by a 64-bit one, "
+            "and then runs locally",
         )
 
 

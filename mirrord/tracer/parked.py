@@ -50,14 +50,14 @@ def park(close_in_child: Sequence[int], *, in_child: Callable[[], None]) -> Park
     orders_read, orders_write = os.pipe()
     report_read, report_write = os.pipe()
     pid = os.fork()
-    if pid:
-        os.close(orders_read)
-        os.close(report_write)
-        return Parked(pid, orders_write, report_read)
-    for fd in (orders_write, report_read, *close_in_child):
-        os.close(fd)
-    in_child()
-    _become(orders_read, report_write)
+    if pid == 0:
+        for fd in (orders_write, report_read, *close_in_child):
+            os.close(fd)
+        in_child()
+        _become(orders_read, report_write)
+    os.close(orders_read)
+    os.close(report_write)
+    return Parked(pid, orders_write, report_read)
 
 
 def _become(orders: int, report: int) -> NoReturn:

@@ -117,7 +117,7 @@ class Threads:
         return thread
 
     def require_not_skipped(self, tid: int, call: NotificationId) -> Thread:
-        """Return the thread that made ``call``, unless it runs a program that is left alone; raise Skipped."""
+        """Return the thread that made ``call``; raise Skipped if it runs a program that is left alone."""
         thread = self.get(tid, call)
         if thread.command() in self._skipped:
             raise Skipped("it is left alone by `skip_processes` or `skip_build_tools`")
