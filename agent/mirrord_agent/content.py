@@ -26,7 +26,7 @@ class ContentSender:
         self._waiter: asyncio.Future[None] | None = None
 
     async def send(self) -> None:
-        """Send up to the size that the file had when it was opened, then FIN; a failure is a RESET with its errno."""
+        """Send up to the size that the file had when opened, then FIN; a failure is a RESET with an errno."""
         stream = self._stream
         stream.bind(on_data=_ignore, on_fin=_nothing, on_reset=self._wake, on_writable=self._wake)
         try:

@@ -46,8 +46,8 @@ def _ids(text: str) -> tuple[int, int, int, int]:
 def become(wanted: Credentials) -> None:
     """Give the calling thread, and no other, the wanted credentials; raise OSError.
 
-    A user namespace may forbid setgroups, or lack a mapping (user_namespaces(7)): only what differs is set. Capabilities that we do not
-    have are not gained: the agent's own limit what the target may do here.
+    A user namespace may forbid setgroups, or lack a mapping (user_namespaces(7)): only what differs is set.
+    Capabilities that we do not have are not gained: the agent's own limit what the target may do here.
     """
     ours = Credentials.of_this_thread()
     if ours.groups != wanted.groups:

@@ -1,7 +1,8 @@
-"""File calls in the target: resolved inside its root (openat2(2), RESOLVE_IN_ROOT), on threads that have its credentials.
+"""File calls in the target: resolved inside its root (openat2(2)), on threads that have its credentials.
 
-Magic links of ``/proc`` are not followed that way: paths through ``/proc/PID/root``, ``cwd``, ``exe`` or ``fd`` give ELOOP or EXDEV. What is
-endless or no file at all (devices, FIFOs) has no content here: ENOTSUP; a socket gives ENXIO, as open(2) does.
+Magic links of ``/proc`` are not followed that way: paths through ``/proc/PID/root``, ``cwd``, ``exe`` or
+``fd`` give ELOOP or EXDEV. What is endless or no file at all (devices, FIFOs) has no content here: ENOTSUP; a
+socket gives ENXIO, as open(2) does.
 """
 
 import asyncio
@@ -100,7 +101,8 @@ class Files:
             attributes = attributes_of(found)
             if not _has_content(attributes.mode):
                 return attributes, None
-            # the same file again, now to read: a path could be another one by now, and opening a FIFO has effects
+            # the same file again, now to read: a path could be another one by now, and opening a FIFO has
+            # effects
             return attributes, os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         finally:
             os.close(found)
@@ -119,7 +121,7 @@ class Files:
             os.close(fd)
 
     def _sorted_names(self, fd: int, attributes: Attributes, *, fresh: bool) -> list[bytes]:
-        """Return the names in a directory; the later pages of a large one are cut from the list of its first."""
+        """Return the names in a directory; later pages of a large one come from the list of its first."""
         key = (attributes.dev, attributes.ino, attributes.mtime_ns)
         known = self._names
         if not fresh and known is not None and known[0] == key:

@@ -22,7 +22,7 @@ _READ: Final = 65_536
 
 
 def own_addresses() -> tuple[str, ...]:
-    """Return the addresses that others can reach this namespace by, the preferred ones first, IPv4 before IPv6."""
+    """Return the addresses that others can reach us by, preferred ones first, IPv4 before IPv6."""
     found = sorted(_addresses())
     return tuple(dict.fromkeys(text for *_, text in found))
 

@@ -1,6 +1,7 @@
 """System calls that Python's library lacks, or that glibc would make for every thread where one is meant.
 
-Structures and numbers are from the kernel's UAPI headers (``linux/stat.h``, ``linux/openat2.h``, ``linux/capability.h``).
+Structures and numbers are from the kernel's UAPI headers (``linux/stat.h``, ``linux/openat2.h``,
+``linux/capability.h``).
 """
 
 import ctypes
@@ -76,7 +77,7 @@ def _call(number: int, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) 
 
 
 def openat2(directory: int, path: bytes, flags: int, *, resolve: int) -> int:
-    """Open a path with rules for its resolution; return the descriptor, which is close-on-exec (openat2(2))."""
+    """Open a path with rules for its resolution; return a close-on-exec descriptor (openat2(2))."""
     how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
     return _call(_OPENAT2, directory, path, how, len(how))
 
@@ -159,7 +160,7 @@ def set_thread_uids(real: int, effective: int, saved: int) -> None:
 
 
 def set_thread_fs_ids(uid: int, gid: int) -> None:
-    """Set the ids that decide on files; raise PermissionError, which the calls themselves do not tell (setfsuid(2))."""
+    """Set the ids that decide on files; raise PermissionError, which the calls do not tell (setfsuid(2))."""
     for name, value in (("setfsgid", gid), ("setfsuid", uid)):
         _call(_NUMBERS[name], value)
         # a call that cannot succeed returns the present value

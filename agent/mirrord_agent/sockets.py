@@ -55,7 +55,7 @@ def _done(future: asyncio.Future[None]) -> None:
 
 
 def _pump(channel: Channel, sock: socket.socket, stream: int) -> None:
-    """Begin to copy; raise ConnectionAbortedError if the stream was reset while the socket was being connected."""
+    """Begin to copy; raise ConnectionAbortedError if the stream was reset meanwhile."""
     try:
         Pump(channel.loop, sock, channel.stream(stream))
     except KeyError:

@@ -57,8 +57,9 @@ def _credentials(pid: int) -> Credentials:
 def _join(pid: int) -> None:
     """Join what differs; the user namespace first only where we may not join the others from ours.
 
-    In the target's user namespace our capabilities are worth what the target's are. But a namespace that the target shares with its
-    host belongs to an outer user namespace, and can be joined only from there (setns(2)).
+    In the target's user namespace our capabilities are worth what the target's are. But a namespace that the
+    target shares with its host belongs to an outer user namespace, and can be joined only from there
+    (setns(2)).
     """
     user = _differing(pid, "user")
     others = [(fd, kind) for name, kind in _NAMESPACES if (fd := _differing(pid, name)) is not None]

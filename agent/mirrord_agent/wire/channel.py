@@ -1,7 +1,8 @@
 """The channel: requests, streams and events over one websocket; both sides use this class.
 
-The supervisor allocates odd stream ids, the agent even ones. Nothing here waits per frame: a frame that arrives is one call of its stream, a
-frame that is sent joins what leaves at the end of this turn of the event loop.
+The supervisor allocates odd stream ids, the agent even ones. Nothing here waits per frame: a frame that
+arrives is one call of its stream, a frame that is sent joins what leaves at the end of this turn of the event
+loop.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ __all__ = [
 ]
 MOST_REQUESTS: Final = 32_768
 """Requests of one side that may be without a reply; more is a fault of the peer."""
+_SPARE_WINDOW: Final = 32 * 1024 * 1024
+"""Bytes that all streams together may have under way beyond the first window of each."""
 _LAST_ID: Final = 2**32 - 1
 _R = TypeVar("_R", bound=Message)
 
@@ -51,7 +54,7 @@ class Handler(Protocol):
     """Answers the other side's requests."""
 
     async def __call__(self, request: Request, channel: "Channel") -> Reply:
-        """Return the reply; raise RequestFailed or OSError for an errno. It is cancelled when nobody waits any more."""
+        """Return the reply; raise RequestFailed or OSError for an errno. Cancelled when nobody waits."""
 
 
 class Channel:
@@ -70,6 +73,7 @@ class Channel:
         self.streams_opened: int = 0
         self.scratch: Final = memoryview(bytearray(WINDOW))
         """Where sockets are received into, just before it is sent."""
+        self._spare_window: int = _SPARE_WINDOW
         self._socket: Final = socket
         self._client: Final = client
         self._handler: Final = handler
@@ -122,7 +126,8 @@ class Channel:
     async def request(self, request: Request, expect: type[Message] = Message) -> Message:
         """Send a request and return its reply, which is an ``expect``.
 
-        Cancelling this cancels the work on the other side. Raise RequestFailed with the target's errno, or ChannelClosed.
+        Cancelling this cancels the work on the other side. Raise RequestFailed with the target's errno, or
+        ChannelClosed.
         """
         if self.reason is not None:
             raise ChannelClosed(self.reason)
@@ -164,7 +169,7 @@ class Channel:
     # Streams.
 
     def open_stream(self) -> Stream:
-        """Allocate a stream; a request that names it then opens it. On a closed channel it is a stream that was reset."""
+        """Allocate a stream, to be opened by a request that names it. On a closed channel it is reset."""
         return self._open(datagrams=False)
 
     def open_datagram_stream(self) -> Stream:
@@ -193,8 +198,16 @@ class Channel:
 
     def forget(self, stream: Stream) -> None:
         """Drop a stream that is closed; for Stream."""
-        self._streams.pop(stream.id, None)
+        if self._streams.pop(stream.id, None) is not None:
+            self._spare_window += stream.grown
         self.blocked.pop(stream, None)
+
+    def take_window(self, wanted: int) -> int:
+        """Return ``wanted`` if streams may have so much more under way, else 0; for Stream."""
+        if wanted > self._spare_window:
+            return 0
+        self._spare_window -= wanted
+        return wanted
 
     # Sending.
 
@@ -283,7 +296,7 @@ class Channel:
             self.on_event(messages.decode_event(frame.payload))
 
     def _check_was_open(self, frame: Frame) -> None:
-        """Ignore what was under way to a stream that we have closed; raise WireError if there never was one."""
+        """Ignore what was under way to a stream closed here; raise WireError if there never was one."""
         ours = frame.id % 2 == self._client
         if frame.id == 0 or frame.id >= self._next_stream if ours else frame.id > self._highest:
             raise WireError(f"a {frame.kind.name} frame for stream {frame.id}, which was never opened")

@@ -1,4 +1,4 @@
-"""Frames: one byte kind, a big-endian 32 bit id, and the payload. One frame is one binary websocket message."""
+"""Frames: a byte kind, a big-endian 32 bit id, and the payload. One frame is one binary websocket message."""
 
 import struct
 from enum import IntEnum

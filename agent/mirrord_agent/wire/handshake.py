@@ -1,4 +1,4 @@
-"""The handshake: both sides prove possession of the session's Ed25519 keys before anything else is read; no I/O here.
+"""The handshake: both sides prove that they have the session's Ed25519 keys before anything else; no I/O.
 
     client                                  agent
     ClientHello(protocol, version, nonce) →
@@ -6,8 +6,8 @@
     ClientProof(signature)                →
                                           ← Welcome(addresses, hostname, pid)
 
-The agent may answer with Refused(reason) instead. A signature covers the signer's role, and both sides' protocols, versions, nonces and
-public keys: it is of no use to anyone else, nor at any other time.
+The agent may answer with Refused(reason) instead. A signature covers the signer's role, and both sides'
+protocols, versions, nonces and public keys: it is of no use to anyone else, nor at any other time.
 """
 
 import os
@@ -196,7 +196,8 @@ def _check_protocols(client: ClientHello, agent: AgentHello) -> None:
     if client.protocol != agent.protocol:
         raise HandshakeError(
             f"mirrord {_printable(client.version)} speaks protocol {client.protocol}, "
-            f"the agent {_printable(agent.version)} speaks protocol {agent.protocol}: use the same version of both"
+            f"the agent {_printable(agent.version)} speaks protocol {agent.protocol}: "
+            "use the same version of both"
         )
 
 

@@ -1,7 +1,7 @@
 """The messages of the protocol: requests of the supervisor, replies and events of the agent.
 
-They travel as JSON. Names, paths and values are bytes on Linux; they are carried as the string with the same code points (latin-1),
-which loses nothing. Every size has a limit.
+They travel as JSON. Names, paths and values are bytes on Linux; they are carried as the string with the same
+code points (latin-1), which loses nothing. Every size has a limit.
 """
 
 from functools import cache
@@ -157,8 +157,8 @@ class OpenUnix(StreamRequest):
 class OpenFile(StreamRequest):
     """Ask for a file's content; the reply is FileOpened, and then the content on the stream, ending with FIN.
 
-    Only the requester's side of the stream is read: the content comes only for a regular file, and not if ``have`` is its version;
-    FIN comes in every case. An error while reading is a RESET with its errno.
+    Only the requester's side of the stream is read: the content comes only for a regular file, and not if
+    ``have`` is its version; FIN comes in every case. An error while reading is a RESET with its errno.
     """
 
     type: Literal["open_file"] = "open_file"
@@ -194,7 +194,7 @@ class Access(Message):
 
 
 class ListDirectory(Message):
-    """Ask for at most PAGE entries of a directory, by name, from the first after ``after``; the reply is Listing."""
+    """Ask for at most PAGE entries of a directory, by name, those after ``after``; the reply is Listing."""
 
     type: Literal["list_directory"] = "list_directory"
     path: Path

@@ -1,7 +1,7 @@
-"""A pump copies between a connected socket and a stream, both ways, with back pressure, and passes on how each side ends.
+"""A pump copies between a connected socket and a stream, both ways, and passes on how each side ends.
 
-FIN becomes FIN (``shutdown``), so half-close works; RST becomes a reset and a reset becomes RST. It calls the socket directly and keeps only
-what the socket does not take, at most one window.
+FIN becomes FIN (``shutdown``), so half-close works; RST becomes a reset and a reset becomes RST. It calls the
+socket directly and keeps only what the socket does not take, at most one window.
 """
 
 import asyncio
@@ -157,15 +157,15 @@ class Pump:
             self._loop.add_writer(self._fd, self._writable)
 
     def _writable(self) -> None:
-        if self._unsent is None:
+        unsent = self._unsent
+        if unsent is None:
             return
-        with memoryview(self._unsent) as view:
+        with memoryview(unsent) as view:
             sent = self._send(view)
-        if self._unsent is None:
-            # the send found the socket broken
+        if self._broken or self.closed:
             return
-        del self._unsent[:sent]
-        if not self._unsent:
+        del unsent[:sent]
+        if not unsent:
             self._all_sent()
 
     def _packet(self, data: Data) -> None:
@@ -200,7 +200,7 @@ class Pump:
         return sent
 
     def _break(self) -> None:
-        """Send nothing any more; pass on what the socket still has to read, as the kernel gives it before the error."""
+        """Send nothing any more, but read on: the kernel gives what it has received before the error."""
         if self._eof:
             self.abort()
             return

@@ -1,7 +1,8 @@
 """Streams: bytes both ways on a channel, each way with its own credit, so that a stalled one holds no other.
 
-The sender of a direction may have WINDOW bytes under way that the receiver has not :meth:`Stream.consumed`. A datagram stream has no
-credit: what finds the link busy is lost, as on any network.
+The sender of a direction may have WINDOW bytes under way that the receiver has not :meth:`Stream.consumed`.
+The receiver grants more, up to MOST_WINDOW, where it keeps up and only the way is long. A datagram stream
+has no credit: what finds the link busy is lost, as on any network.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 Data = bytes | bytearray | memoryview
 WINDOW: Final = 256 * 1024
-"""Bytes of one direction that may be under way."""
+"""Bytes of one direction that may be under way at first, and the most that one write may have."""
+MOST_WINDOW: Final = 4 * 1024 * 1024
+"""Bytes of one direction that may ever be under way."""
 _RETURN: Final = WINDOW // 4
 """Credit is given back in pieces of at least this size."""
 _DATAGRAMS: Final = 64
@@ -35,8 +38,8 @@ def _ignore(data: Data) -> None:
 class Stream:
     """One stream; only used on the event loop of its channel.
 
-    Before :meth:`bind` what arrives is kept (at most WINDOW bytes). Before the request that opens the stream has been sent, what
-    is written is kept too.
+    Before :meth:`bind` what arrives is kept (at most WINDOW bytes). Before the request that opens the stream
+    has been sent, what is written is kept too.
     """
 
     __slots__ = (
@@ -46,6 +49,7 @@ class Stream:
         "_fin_received",
         "_fin_sent",
         "_kept",
+        "_limit",
         "_on_data",
         "_on_fin",
         "_on_reset",
@@ -72,6 +76,8 @@ class Stream:
         self._channel: Final = channel
         self._announced: bool = announced
         self._credit: int = WINDOW
+        # what the other side may have under way, and what of it it has not used
+        self._limit: int = WINDOW
         self._window: int = WINDOW
         self._unreturned: int = 0
         self._fin_sent: bool = False
@@ -93,8 +99,9 @@ class Stream:
     ) -> None:
         """Say what is called when something happens; what was kept is given at once.
 
-        ``on_data`` may keep the data, it does not change; once it is dealt with, say so by :meth:`consumed`. ``on_writable`` is called when
-        there may be credit again. ``on_reset`` is also called when the channel closes. After ``on_reset`` nothing is called.
+        ``on_data`` may keep the data, it does not change; once it is dealt with, say so by :meth:`consumed`.
+        ``on_writable`` is called when there may be credit again. ``on_reset`` is also called when the channel
+        closes. After ``on_reset`` nothing is called.
         """
         self._on_data, self._on_fin, self._on_reset, self._on_writable = (
             on_data,
@@ -118,11 +125,11 @@ class Stream:
         if self._channel.busy:
             self._channel.blocked[self] = None
             return 0
-        return 0 if self._fin_sent or self.closed else self._credit
+        return 0 if self._fin_sent or self.closed else min(self._credit, WINDOW)
 
     @property
     def scratch(self) -> memoryview:
-        """A buffer of WINDOW bytes to receive into just before :meth:`write`; all streams of the channel share it."""
+        """A buffer of WINDOW bytes to receive into just before :meth:`write`; all streams share it."""
         return self._channel.scratch
 
     def write(self, data: Data) -> None:
@@ -170,11 +177,29 @@ class Stream:
             return
         self._unreturned += count
         if self._unreturned >= _RETURN or self.immediate:
+            self._unreturned += self._growth()
             self._window += self._unreturned
             self._channel.send_number(Kind.CREDIT, self.id, self._unreturned)
             self._unreturned = 0
 
+    def _growth(self) -> int:
+        """Return how much more the other side may have under way.
+
+        It has used nearly all that it may while nothing waits here: only the round trip holds it up.
+        """
+        waiting = self._limit - self._window - self._unreturned
+        if waiting or self._window >= self._limit // 4 or self._limit >= MOST_WINDOW:
+            return 0
+        growth = self._channel.take_window(self._limit)
+        self._limit += growth
+        return growth
+
     # What the channel calls.
+
+    @property
+    def grown(self) -> int:
+        """Bytes that the other side may have under way beyond WINDOW."""
+        return self._limit - WINDOW
 
     def announce(self) -> None:
         """Send what was written before the other side had been told of this stream."""
@@ -214,8 +239,10 @@ class Stream:
     def receive_credit(self, count: int) -> None:
         """Take a CREDIT frame; raise WireError on more than was used."""
         self._credit += count
-        if self._credit > WINDOW:
-            raise WireError(f"credit of {self._credit} on stream {self.id}, at most {WINDOW} is possible")
+        if self._credit > MOST_WINDOW:
+            raise WireError(
+                f"credit of {self._credit} on stream {self.id}, at most {MOST_WINDOW} is possible"
+            )
         self.writable()
 
     def receive_reset(self, errno: int) -> None:
@@ -247,7 +274,7 @@ class Stream:
             self._on_fin = self._on_reset = self._on_writable = _nothing
 
     def reader(self) -> "Reader":
-        """Return an awaitable reader, for one who only reads; its own direction is ended when the other is."""
+        """Return an awaitable reader, for one who only reads; our direction ends when the other does."""
         return Reader(self)
 
 
@@ -278,7 +305,7 @@ class Reader:
         return piece
 
     async def read_all(self, *, at_most: int) -> bytes:
-        """Return everything up to the end; raise ValueError on more than ``at_most`` bytes, StreamReset, or ChannelClosed."""
+        """Return everything; raise ValueError beyond ``at_most`` bytes, StreamReset, or ChannelClosed."""
         pieces: list[Data] = []
         size = 0
         while piece := await self.read():

@@ -1,7 +1,7 @@
-"""A websocket as an asyncio protocol: the rules are of the ``websockets`` package (RFC 6455), the reading and writing is ours.
+"""A websocket as an asyncio protocol: the rules are the ``websockets`` package's, reading and writing ours.
 
-``websockets``' own asyncio connection awaits once or more per message; here a message is one call, and what is written in one turn of the
-event loop leaves in one system call.
+``websockets``' own asyncio connection awaits once or more per message; here a message is one call, and what
+is written in one turn of the event loop leaves in one system call.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class WebSocket(asyncio.BufferedProtocol):
             await self._wait()
 
     async def receive(self) -> Message:
-        """Return the next message, before anything is bound to ``on_message``; raise ChannelClosed at the end."""
+        """Return the next message, as long as ``on_message`` is not set; raise ChannelClosed at the end."""
         while not self._messages:
             await self._wait()
         message = self._messages.popleft()
@@ -95,7 +95,7 @@ class WebSocket(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def send(self, message: Message) -> None:
-        """Send one message, in this turn of the event loop or at its end; nothing happens once the connection has ended."""
+        """Send one message by the end of this turn of the event loop; none once the connection has ended."""
         if self.reason is not None or self._protocol.state is not State.OPEN:
             return
         self._protocol.send_binary(message)
