@@ -1,12 +1,14 @@
 """The built-in path lists: what is absent, remote or local where the user has no rule for it.
 
-They are the existing mirrord's (3.250), with two corrections, both so that the code which the program runs is
-local as its executable is: ``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``,
+They are the existing mirrord's (3.250), with three corrections, all so that the code which the program runs is
+local as its executable is: directories that lead to it are local, too, since an interpreter looks at each of them; ``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``,
 so on many distributions the C library came from the pod. Names ignore case as there; the directories of this
 machine (home, current directory …) do not, since they name one file.
 """
 
+import posixpath
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 _ABSENT_IN_HOME: Final = (b"/.config/gcloud", b"/.kube", b"/.azure")
@@ -37,10 +39,22 @@ class BuiltIn:
     Each question takes a normalised path and gives the rule that says yes, for people, or None.
     """
 
-    def __init__(self, *, cwd: bytes, home: bytes | None, tmpdir: bytes, executable: bytes | None) -> None:
+    def __init__(
+        self,
+        *,
+        cwd: bytes,
+        home: bytes | None,
+        tmpdir: bytes,
+        executable: bytes | None,
+        code: Iterable[bytes] = (),
+    ) -> None:
+        """``code`` are files that the program is told to run, such as a script."""
         self._home: Final = None if not home else home.rstrip(b"/") + b"/."
         self._absent: Final = tuple(home.rstrip(b"/") + name for name in _ABSENT_IN_HOME) if home else ()
         self._executable: Final = executable
+        self._leading: Final = frozenset(
+            parent for path in (cwd, executable, *code) if path for parent in _parents(path)
+        )
         self._trees: Final = tuple(
             (tree.rstrip(b"/"), rule)
             for tree, rule in (
@@ -90,9 +104,17 @@ class BuiltIn:
                 return f"built in: {rule}"
         if path == self._executable:
             return "built in: it is the program"
+        if path in self._leading:
+            return "built in: it leads to the current directory or the program, whose real path is local"
         if self._home and path.startswith(self._home):
             return "built in: it is a hidden file of the home directory"
         return None
+
+
+def _parents(path: bytes) -> Iterator[bytes]:
+    """Return the directories above a path; interpreters look at each of them to find a script's real path."""
+    while (path := posixpath.dirname(path)) not in (b"/", b""):
+        yield path
 
 
 def _within(path: bytes, tree: bytes) -> bool:

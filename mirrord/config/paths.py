@@ -9,7 +9,7 @@ all of it. The user's patterns are case-insensitive searches. What is built in l
 import enum
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Self
 
 from mirrord.config.builtin import BuiltIn
@@ -51,6 +51,7 @@ class PathRules:
         home: bytes | None,
         tmpdir: bytes = b"/tmp",
         executable: bytes | None = None,
+        code: Sequence[bytes] = (),
         aws: bool = True,
     ) -> None:
         mapping = dict(fs.mapping)
@@ -64,7 +65,7 @@ class PathRules:
         self._lists: Final = [
             (compile_pattern(pattern), pattern, name) for name in _LISTS for pattern in getattr(fs, name)
         ]
-        self._built_in: Final = BuiltIn(cwd=cwd, home=home, tmpdir=tmpdir, executable=executable)
+        self._built_in: Final = BuiltIn(cwd=cwd, home=home, tmpdir=tmpdir, executable=executable, code=code)
         self._mode: Final = fs.mode
         self._reads: Final[dict[bytes, Decision]] = {}
         self._writes: Final[dict[bytes, Decision]] = {}
@@ -78,15 +79,23 @@ class PathRules:
         home: bytes | None,
         tmpdir: bytes = b"/tmp",
         executable: bytes | None = None,
+        code: Sequence[bytes] = (),
     ) -> Self:
         """Compile the rules of a session.
 
         ``cwd`` is the directory that the session started in, ``home`` and ``tmpdir`` are the local ``$HOME``
-        and ``$TMPDIR``, and ``executable`` is the absolute path of the program.
+        and ``$TMPDIR``, and ``executable`` is the absolute path of the program; ``code`` are
+        files that it is told to run.
         """
         feature = settings.feature
         return cls(
-            feature.fs, cwd=cwd, home=home, tmpdir=tmpdir, executable=executable, aws=feature.magic.aws
+            feature.fs,
+            cwd=cwd,
+            home=home,
+            tmpdir=tmpdir,
+            executable=executable,
+            code=code,
+            aws=feature.magic.aws,
         )
 
     @property

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Final
 
 from mirrord_agent.wire.channel import ChannelClosed
@@ -94,7 +95,7 @@ class Run:
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
-            program=shutil.which(program[0], path=os.fsdecode(environment.get(b"PATH", b""))) or program[0],
+            program=(_found(program[0], environment), *program[1:]),
             forget_thread=self._forget_thread,
             forget_threads=self._forget_threads,
             returning_from_signal=interrupted.returning if can_repair() else None,
@@ -207,3 +208,7 @@ class Run:
                 return
             self._sayings.detail(epilogue(statistics.requests))
         link.channel.close("the session is over")
+
+
+def _found(program: str, environment: Mapping[bytes, bytes]) -> str:
+    return shutil.which(program, path=os.fsdecode(environment.get(b"PATH", b""))) or program

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
@@ -31,12 +31,12 @@ async def build_world(
     remote: Remote,
     *,
     tree: str,
-    program: str,
+    program: Sequence[str],
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
 ) -> World:
-    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program's path."""
+    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program and its words."""
     loop = asyncio.get_running_loop()
     files = RemoteFiles(link.channel, Placeholders(tree))
     outgoing = OutgoingRules.from_settings(settings)
@@ -69,14 +69,15 @@ async def build_world(
     )
 
 
-def _path_rules(settings: Settings, program: str) -> PathRules:
+def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
     home = os.environ.get("HOME")
     return PathRules.from_settings(
         settings,
         cwd=os.getcwdb(),
         home=os.fsencode(home) if home else None,
         tmpdir=os.fsencode(os.environ.get("TMPDIR", "/tmp")),
-        executable=os.fsencode(os.path.abspath(program)),
+        executable=os.fsencode(os.path.abspath(program[0])),
+        code=[os.fsencode(word) for word in program[1:] if word.startswith("/") and os.path.isfile(word)],
     )
 
 
