@@ -1,0 +1,196 @@
+"""Running tests on an event loop, two channels joined to each other, and agents as processes."""
+
+import asyncio
+import functools
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from mirrord_agent.wire.channel import Channel, Data, Handler, Stream
+from mirrord_agent.wire.handshake import new_key, public_bytes
+from mirrord_agent.wire.messages import Done, GetHostname, OpenTcp, Reply, Request
+from mirrord_agent.wire.websocket import WebSocket
+
+from mirrord.link.client import Link, connect
+from mirrord.link.endpoint import AgentEndpoint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PATIENCE: Final = 30.0
+"""Seconds after which something that must happen has not."""
+
+
+def on_loop(test: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
+    """Run a test on an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def limited() -> None:
+            async with asyncio.timeout(PATIENCE):
+                await test(*args, **kwargs)
+
+        asyncio.run(limited())
+
+    return run
+
+
+async def until(condition: Callable[[], T]) -> T:
+    """Return the first true value of ``condition``."""
+    async with asyncio.timeout(PATIENCE):
+        while not (value := condition()):
+            await asyncio.sleep(0)
+    return value
+
+
+async def joined_websockets() -> tuple[WebSocket, WebSocket]:
+    """Return the client's and the agent's end of one websocket, opened."""
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    _, agent = await loop.create_connection(lambda: WebSocket(loop, client=False), sock=theirs)
+    _, client = await loop.create_connection(lambda: WebSocket(loop, client=True), sock=ours)
+    await client.opened()
+    await agent.opened()
+    return client, agent
+
+
+@dataclass
+class Pair:
+    """The client's and the agent's end of one link."""
+
+    client: Channel
+    agent: Channel
+
+    async def streams(self, *, datagrams: bool = False) -> tuple[Stream, Stream]:
+        """Return both ends of a new stream; the agent must answer requests by :func:`agreeing`."""
+        ours = self.client.open_datagram_stream() if datagrams else self.client.open_stream()
+        await self.client.request(OpenTcp(stream=ours.id, host="", port=0), Done)
+        return ours, self.agent.stream(ours.id)
+
+
+async def agreeing(request: Request, channel: Channel) -> Reply:
+    """Answer everything with Done."""
+    return Done()
+
+
+@asynccontextmanager
+async def joined(handler: Handler | None = agreeing) -> AsyncIterator[Pair]:
+    """Join two channels by a real websocket over a socket pair."""
+    ours, theirs = await joined_websockets()
+    for end in (ours, theirs):
+        end.prove()
+    pair = Pair(Channel(ours, client=True), Channel(theirs, client=False, handler=handler))
+    pair.client.start()
+    pair.agent.start()
+    try:
+        yield pair
+    finally:
+        for channel in (pair.client, pair.agent):
+            channel.close("the test has ended")
+        for channel in (pair.client, pair.agent):
+            await channel.wait_closed()
+
+
+async def settled(pair: Pair) -> None:
+    """Wait until the agent has taken, and answered, everything that was sent to it so far."""
+    await pair.client.request(GetHostname(), Done)
+
+
+class Recorder:
+    """What happened on a stream."""
+
+    def __init__(self, stream: Stream, *, consume: bool = True) -> None:
+        self.stream: Final = stream
+        self.data: Final = bytearray()
+        self.pieces: Final[list[bytes]] = []
+        self.fins = 0
+        self.resets = 0
+        self.writable = 0
+        self._consume: Final = consume
+        stream.bind(on_data=self._data, on_fin=self._fin, on_reset=self._reset, on_writable=self._writable)
+
+    def _data(self, data: Data) -> None:
+        self.data.extend(data)
+        self.pieces.append(bytes(data))
+        if self._consume:
+            self.stream.consumed(len(data))
+
+    def _fin(self) -> None:
+        self.fins += 1
+
+    def _reset(self) -> None:
+        self.resets += 1
+
+    def _writable(self) -> None:
+        self.writable += 1
+
+
+async def write_all(stream: Stream, data: bytes, recorder: Recorder) -> None:
+    """Write as credit comes."""
+    view = memoryview(data)
+    while view:
+        await until(lambda: stream.credit or recorder.resets)
+        if recorder.resets:
+            return
+        piece = view[: stream.credit]
+        stream.write(piece)
+        view = view[len(piece) :]
+
+
+@dataclass
+class RunningAgent:
+    """An agent's process and how to reach it."""
+
+    process: "subprocess.Popen[str]"
+    path: Path
+    ready: str
+
+    @property
+    def endpoint(self) -> AgentEndpoint:
+        """Where it is."""
+        return AgentEndpoint(str(self.path), bytes.fromhex(self.ready.rpartition("key=")[2]))
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end and return its status and what it said."""
+        _, said = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, said
+
+
+KEY: Final = new_key()
+
+
+@contextmanager
+def running_agent(
+    path: Path, target: int, *options: str, wrapper: tuple[str, ...] = ()
+) -> Iterator[RunningAgent]:
+    """Start an agent for a process and end it after."""
+    command = [
+        *wrapper,
+        *(sys.executable, "-m", "mirrord_agent", "--target-pid", str(target)),
+        *("--listen", f"unix:{path}", "--client-key", public_bytes(KEY).hex(), *options),
+    ]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield RunningAgent(process, path, process.stdout.readline().strip())
+        finally:
+            process.terminate()
+            with suppress(ValueError):
+                # a test that has looked at its end has closed the pipes
+                process.communicate(timeout=PATIENCE)
+
+
+@asynccontextmanager
+async def linked(agent: RunningAgent) -> AsyncIterator[Link]:
+    """Connect to an agent."""
+    link = await connect(agent.endpoint, KEY)
+    try:
+        yield link
+    finally:
+        link.channel.close("the test has ended")
+        await link.channel.wait_closed()

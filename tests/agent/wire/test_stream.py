@@ -1,0 +1,208 @@
+import asyncio
+import os
+
+import pytest
+from mirrord_agent.wire.channel import ChannelClosed, StreamReset
+from mirrord_agent.wire.stream import MOST_WINDOW, WINDOW
+
+from ..running import Recorder, joined, on_loop, settled, until, write_all
+
+
+@on_loop
+async def test_bytes_arrive_in_order_both_ways() -> None:
+    async with joined() as pair:
+        ours, theirs = (Recorder(stream) for stream in await pair.streams())
+        up, down = os.urandom(3 * WINDOW + 1), os.urandom(5 * WINDOW + 7)
+        await asyncio.gather(write_all(ours.stream, up, ours), write_all(theirs.stream, down, theirs))
+        await until(lambda: len(theirs.data) == len(up) and len(ours.data) == len(down))
+        assert (theirs.data, ours.data) == (up, down)
+
+
+@on_loop
+async def test_credit_ends_and_comes_back() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        sender, receiver = Recorder(ours), Recorder(theirs, consume=False)
+        assert ours.credit == WINDOW
+        ours.write(bytes(WINDOW))
+        assert ours.credit == 0
+        with pytest.raises(ValueError, match="1 bytes written, there is credit for 0"):
+            ours.write(b"x")
+        await until(lambda: len(receiver.data) == WINDOW)
+        theirs.consumed(WINDOW // 4 - 1)
+        await settled(pair)
+        assert (ours.credit, sender.writable) == (0, 0)
+        theirs.consumed(1)
+        await until(lambda: ours.credit == WINDOW // 4)
+        assert sender.writable == 1
+
+
+@on_loop
+async def test_a_stalled_stream_holds_no_other() -> None:
+    async with joined() as pair:
+        stalled, other = await pair.streams(), await pair.streams()
+        held = Recorder(stalled[1], consume=False)
+        stalled[0].write(bytes(WINDOW))
+        sender, receiver = (Recorder(stream) for stream in other)
+        data = os.urandom(8 * WINDOW)
+        await write_all(other[0], data, sender)
+        await until(lambda: receiver.data == data)
+        assert len(held.data) == WINDOW
+        assert stalled[0].credit == 0
+
+
+@on_loop
+async def test_the_window_grows_only_for_who_keeps_up() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        sender, receiver = Recorder(ours), Recorder(theirs)
+        await write_all(ours, bytes(32 * WINDOW), sender)
+        await until(lambda: len(receiver.data) == 32 * WINDOW)
+        assert 0 < theirs.grown <= MOST_WINDOW - WINDOW
+        assert ours.credit == WINDOW
+        slow, waiting = await pair.streams()
+        late = Recorder(waiting, consume=False)
+        Recorder(slow)
+        for size in range(WINDOW, 8 * WINDOW, WINDOW):
+            slow.write(bytes(WINDOW))
+            await until(lambda size=size: len(late.data) == size)
+            waiting.consumed(WINDOW - 1 if size == WINDOW else WINDOW)
+            await until(lambda: slow.credit >= WINDOW - WINDOW // 4)
+            if slow.credit < WINDOW:
+                break
+        assert waiting.grown == 0
+
+
+@on_loop
+async def test_grown_windows_have_a_common_limit() -> None:
+    async with joined() as pair:
+        assert pair.agent.take_window(32 * 1024 * 1024) > 0
+        ours, theirs = await pair.streams()
+        sender, receiver = Recorder(ours), Recorder(theirs)
+        await write_all(ours, bytes(8 * WINDOW), sender)
+        await until(lambda: len(receiver.data) == 8 * WINDOW)
+        assert theirs.grown == 0
+
+
+@on_loop
+async def test_each_side_ends_its_own_direction() -> None:
+    async with joined() as pair:
+        ours, theirs = (Recorder(stream) for stream in await pair.streams())
+        ours.stream.write(b"question")
+        ours.stream.fin()
+        await until(lambda: theirs.fins)
+        assert theirs.data == b"question"
+        assert ours.stream.credit == 0
+        theirs.stream.write(b"answer")
+        theirs.stream.fin()
+        await until(lambda: ours.fins)
+        assert ours.data == b"answer"
+        assert ours.stream.closed
+        assert theirs.stream.closed
+        assert (pair.client.open_streams, pair.agent.open_streams) == (0, 0)
+        assert (ours.resets, theirs.resets) == (0, 0)
+
+
+@on_loop
+async def test_a_reset_ends_both_directions() -> None:
+    async with joined() as pair:
+        ours, theirs = (Recorder(stream) for stream in await pair.streams())
+        theirs.stream.reset(5)
+        theirs.stream.reset()
+        ours.stream.write(b"under way")
+        await until(lambda: ours.resets)
+        await settled(pair)
+        assert ours.stream.errno == 5
+        assert (ours.resets, theirs.resets, theirs.data) == (1, 0, b"")
+        assert (pair.client.open_streams, pair.agent.open_streams) == (0, 0)
+        ours.stream.write(b"ignored")
+        ours.stream.fin()
+        ours.stream.consumed(1)
+
+
+@on_loop
+async def test_what_comes_before_the_bind_is_kept() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        ours.write(b"early ")
+        ours.write(b"bird")
+        ours.fin()
+        await settled(pair)
+        late = Recorder(theirs)
+        assert (late.data, late.fins) == (b"early bird", 1)
+
+
+@on_loop
+async def test_a_reset_before_the_bind_is_told() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        ours.write(b"lost")
+        ours.reset()
+        await settled(pair)
+        late = Recorder(theirs)
+        await until(lambda: late.resets)
+        assert late.data == b""
+
+
+@on_loop
+async def test_datagrams_are_dropped_where_there_is_no_room() -> None:
+    async with joined() as pair:
+        ours = pair.client.open_datagram_stream()
+        for number in range(100):
+            ours.write(b"%d" % number)
+        assert len(ours._unsent or ()) == 64
+        Recorder(ours)
+        pair.client._socket.busy = True
+        ours.write(b"dropped")
+        pair.client._socket.busy = False
+        assert len(ours._unsent or ()) == 64
+        ours.write(bytes(2_000_000))
+        assert pair.client.reason is None
+
+
+@on_loop
+async def test_a_reader_reads_to_the_end() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        sender = Recorder(theirs)
+        data = os.urandom(3 * WINDOW)
+        reading = asyncio.create_task(ours.reader().read_all(at_most=3 * WINDOW))
+        await write_all(theirs, data, sender)
+        theirs.fin()
+        assert await reading == data
+        await until(lambda: theirs.closed)
+
+
+@on_loop
+async def test_a_reader_does_not_read_more_than_it_may() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        sender = Recorder(theirs)
+        theirs.write(b"12345")
+        with pytest.raises(ValueError, match="more than 4 bytes"):
+            await ours.reader().read_all(at_most=4)
+        await until(lambda: sender.resets)
+
+
+@on_loop
+async def test_a_reader_is_told_of_a_reset_after_the_data() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        reader = ours.reader()
+        theirs.write(b"half")
+        theirs.reset(5)
+        assert bytes(await reader.read()) == b"half"
+        with pytest.raises(StreamReset) as caught:
+            await reader.read()
+        assert caught.value.errno == 5
+
+
+@on_loop
+async def test_a_reader_is_told_why_the_channel_closed() -> None:
+    async with joined() as pair:
+        ours, _ = await pair.streams()
+        reading = asyncio.create_task(ours.reader().read())
+        await asyncio.sleep(0)
+        pair.agent.close("the pod is gone")
+        with pytest.raises(ChannelClosed, match="the pod is gone"):
+            await reading

@@ -1,0 +1,204 @@
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from mirrord_agent.wire import websocket as module
+from mirrord_agent.wire.errors import ChannelClosed
+from mirrord_agent.wire.frames import MAX_FRAME
+from mirrord_agent.wire.websocket import FIRST_MESSAGES, WebSocket
+
+from ..running import joined_websockets, on_loop, until
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@asynccontextmanager
+async def ends() -> AsyncIterator[tuple[WebSocket, WebSocket]]:
+    client, agent = await joined_websockets()
+    try:
+        yield client, agent
+    finally:
+        for end in (client, agent):
+            end.abort("the test has ended")
+        for end in (client, agent):
+            await end.wait_closed()
+
+
+@asynccontextmanager
+async def raw_client() -> AsyncIterator[tuple[socket.socket, WebSocket]]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    loop = asyncio.get_running_loop()
+    _, agent = await loop.create_connection(lambda: WebSocket(loop, client=False), sock=theirs)
+    with ours:
+        yield ours, agent
+        agent.abort("the test has ended")
+        await agent.wait_closed()
+
+
+async def read(sock: socket.socket) -> bytes:
+    return await asyncio.get_running_loop().sock_recv(sock, 65_536)
+
+
+@on_loop
+async def test_messages_arrive_in_order_and_whole() -> None:
+    async with ends() as (client, agent):
+        messages = [b"", b"a", bytes(200), bytes(4000)]
+        for message in messages:
+            client.send(message)
+        assert [bytes(await agent.receive()) for _ in messages] == messages
+        agent.send(b"answer")
+        assert bytes(await client.receive()) == b"answer"
+
+
+@on_loop
+async def test_a_long_message_needs_the_proof() -> None:
+    async with ends() as (client, agent):
+        client.send(bytes(FIRST_MESSAGES + 1))
+        with pytest.raises(ChannelClosed, match="4097 bytes"):
+            await agent.receive()
+        with pytest.raises(ChannelClosed, match="4097 bytes"):
+            await client.receive()
+
+
+@on_loop
+async def test_messages_have_a_limit_after_the_proof() -> None:
+    async with ends() as (client, agent):
+        agent.prove()
+        longest = os.urandom(MAX_FRAME)
+        client.send(longest)
+        assert await agent.receive() == longest
+        client.send(longest + b"x")
+        with pytest.raises(ChannelClosed, match=f"{MAX_FRAME + 1} bytes"):
+            await agent.receive()
+
+
+@on_loop
+async def test_what_waits_is_given_when_somebody_listens() -> None:
+    async with ends() as (client, agent):
+        client.send(b"1")
+        client.send(b"2")
+        await until(lambda: agent._messages)
+        taken: list[bytes] = []
+        agent.start(lambda message: taken.append(bytes(message)))
+        client.send(b"3")
+        await until(lambda: len(taken) == 3)
+        assert taken == [b"1", b"2", b"3"]
+
+
+@on_loop
+async def test_a_goodbye_carries_its_reason() -> None:
+    async with ends() as (client, agent):
+        lost: list[str] = []
+        agent.on_lost = lost.append
+        client.send(b"last")
+        client.close("enough é" * 100)
+        assert bytes(await agent.receive()) == b"last"
+        await until(lambda: lost)
+        assert lost[0].startswith("enough é")
+        assert client.reason is not None
+        client.send(b"too late")
+        client.close("again")
+
+
+@on_loop
+async def test_the_end_of_the_other_side_is_noticed_at_once() -> None:
+    async with ends() as (client, agent):
+        agent.abort("killed")
+        with pytest.raises(ChannelClosed, match="the other side closed the connection"):
+            await client.receive()
+
+
+@on_loop
+async def test_fragments_are_joined() -> None:
+    async with ends() as (client, agent):
+        protocol = client._protocol
+        protocol.send_binary(b"one ", fin=False)
+        protocol.send_continuation(b"two ", fin=False)
+        protocol.send_ping(b"")
+        protocol.send_continuation(b"three", fin=True)
+        client._flush()
+        assert bytes(await agent.receive()) == b"one two three"
+
+
+@on_loop
+async def test_text_is_refused() -> None:
+    async with ends() as (client, agent):
+        client._protocol.send_text(b"text")
+        client._flush()
+        with pytest.raises(ChannelClosed, match="sent a text message"):
+            await agent.receive()
+
+
+@on_loop
+async def test_what_is_no_websocket_is_refused() -> None:
+    async with raw_client() as (client, agent):
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(ChannelClosed, match="the websocket was refused"):
+            await agent.opened()
+
+
+@on_loop
+async def test_noise_is_refused() -> None:
+    async with raw_client() as (client, agent):
+        client.send(b"\0" * 100_000)
+        with pytest.raises(ChannelClosed):
+            await agent.opened()
+
+
+@on_loop
+async def test_an_unmasked_frame_is_refused() -> None:
+    async with raw_client() as (client, agent):
+        client.send(UPGRADE)
+        await agent.opened()
+        assert (await read(client)).startswith(b"HTTP/1.1 101 ")
+        client.send(b"\x82\x01x")
+        with pytest.raises(ChannelClosed, match="broke the websocket protocol: incorrect masking"):
+            await agent.receive()
+
+
+@on_loop
+async def test_a_ping_is_answered_and_silence_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PING_INTERVAL", 0.01)
+    monkeypatch.setattr(module, "SILENCE", 0.05)
+    async with raw_client() as (client, agent):
+        client.send(UPGRADE)
+        await agent.opened()
+        await read(client)
+        assert (await read(client)).startswith(b"\x89\0")
+        with pytest.raises(ChannelClosed, match="no sign of life from the other side"):
+            await agent.receive()
+
+
+@on_loop
+async def test_pings_keep_a_silent_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PING_INTERVAL", 0.001)
+    monkeypatch.setattr(module, "SILENCE", 1.0)
+    async with ends() as (client, agent):
+        heard = agent._heard
+        await until(lambda: agent._heard > heard + 0.01)
+        assert client.reason is agent.reason is None
+
+
+@on_loop
+async def test_much_that_waits_is_told_and_too_much_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ends() as (client, agent):
+        agent.prove()
+        resumed: list[bool] = []
+        client.on_resumed = lambda: resumed.append(True)
+        while not client.busy:
+            client.send(bytes(128 * 1024))
+        agent.start(lambda message: None)
+        await until(lambda: resumed)
+        assert not client.busy
+    monkeypatch.setattr(module, "MOST", 4 * MAX_FRAME)
+    async with ends() as (client, _):
+        while client.reason is None:
+            client.send(bytes(128 * 1024))
+        assert client.reason == "the other side does not read what is sent to it"
