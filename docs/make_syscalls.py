@@ -39,7 +39,7 @@ def page() -> str:
         ("process", process.Process(world)),
         ("names", names.Names(world)),
         ("outgoing, streams", outgoing.Outgoing(world)),
-        ("outgoing, datagrams", datagrams.Datagrams(world)),
+        ("outgoing, datagrams", datagrams.Datagrams(world, outgoing.Outgoing(world))),
         ("files", files.Files(world)),
     )
     return _HEAD + "".join(_line(name, row) for name, plane in planes for row in plane.rows())

@@ -54,9 +54,11 @@ def become(wanted: Credentials) -> None:
         linux.set_thread_groups(sorted(wanted.groups))
     if ours.gids != wanted.gids:
         linux.set_thread_gids(*wanted.gids[:3])
+        linux.set_thread_fs_gid(wanted.gids[3])
     if ours.uids != wanted.uids:
         linux.set_thread_uids(*wanted.uids[:3])
-    if ours.gids != wanted.gids or ours.uids != wanted.uids:
-        linux.set_thread_fs_ids(wanted.uids[3], wanted.gids[3])
+        # leaving user 0 has taken the effective capabilities away, and CAP_SETUID is needed once more
+        linux.set_thread_capabilities(effective=ours.permitted, permitted=ours.permitted)
+        linux.set_thread_fs_uid(wanted.uids[3])
     permitted = ours.permitted & wanted.permitted
     linux.set_thread_capabilities(effective=wanted.effective & permitted, permitted=permitted)

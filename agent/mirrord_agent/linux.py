@@ -159,13 +159,21 @@ def set_thread_uids(real: int, effective: int, saved: int) -> None:
     _call(_NUMBERS["setresuid"], real, effective, saved)
 
 
-def set_thread_fs_ids(uid: int, gid: int) -> None:
-    """Set the ids that decide on files; raise PermissionError, which the calls do not tell (setfsuid(2))."""
-    for name, value in (("setfsgid", gid), ("setfsuid", uid)):
-        _call(_NUMBERS[name], value)
-        # a call that cannot succeed returns the present value
-        if _call(_NUMBERS[name], _KEEP) != value:
-            raise PermissionError(f"{name} {value} is not allowed")
+def set_thread_fs_gid(gid: int) -> None:
+    """Set the group that decides on files; raise PermissionError, which the call does not tell (setfsgid(2))."""
+    _set_and_check("setfsgid", gid)
+
+
+def set_thread_fs_uid(uid: int) -> None:
+    """Set the user that decides on files; raise PermissionError, which the call does not tell (setfsuid(2))."""
+    _set_and_check("setfsuid", uid)
+
+
+def _set_and_check(name: str, value: int) -> None:
+    _call(_NUMBERS[name], value)
+    # a call that cannot succeed returns the present value
+    if _call(_NUMBERS[name], _KEEP) != value:
+        raise PermissionError(f"{name} {value} is not allowed")
 
 
 def set_thread_capabilities(*, effective: int, permitted: int) -> None:

@@ -17,6 +17,7 @@ from mirrord_agent.target import Target
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError
 from mirrord_agent.wire.handshake import AgentHandshake, refusal
+from mirrord_agent.wire.pump import draining
 from mirrord_agent.wire.websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _FIRST_CLIENT: Final = 30.0
 """Seconds in which the client must have proved itself."""
 _HANDSHAKE: Final = 10.0
+_LINGER: Final = 60.0
+"""Seconds for which peers may take what has been written for them, as ``net.ipv4.tcp_fin_timeout`` has it."""
+_LINGER_TICK: Final = 0.02
 _UNPROVED: Final = 16
 """Connections that may be in their handshake at once."""
 
@@ -64,6 +68,7 @@ class Agent:
         if self._channel is not None:
             self._channel.close(f"the agent ended: {reason}")
             await self._channel.wait_closed()
+        await _drained()
         return reason
 
     @contextlib.contextmanager
@@ -137,6 +142,15 @@ class Agent:
             lambda closed: self._finish(f"the client is gone: {closed.result()}")
         )
         channel.start()
+
+
+async def _drained() -> None:
+    """Let slow peers take what the client's programs wrote before they ended, as a kernel does for a process
+    that is gone.
+    """
+    deadline = asyncio.get_running_loop().time() + _LINGER
+    while draining and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(_LINGER_TICK)
 
 
 async def serve(

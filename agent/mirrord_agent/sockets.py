@@ -28,11 +28,22 @@ async def open_tcp(request: OpenTcp, channel: Channel) -> Opened:
         sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
         # the program's side decides what is sent when
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if request.local_port:
+            _bind(sock, request.local_port)
         await _connect(channel.loop, sock, name)
         opened = Opened(local=address(sock.getsockname()), remote=address(sock.getpeername()))
         _pump(channel, sock, request.stream)
         stack.pop_all()
     return opened
+
+
+def _bind(sock: socket.socket, port: int) -> None:
+    """Take the port that the program has chosen; where it is taken here, any: the program cannot know this
+    machine's ports.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError):
+        sock.bind(("::" if sock.family == socket.AF_INET6 else "0.0.0.0", port))
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, name: tuple[str | int, ...]) -> None:

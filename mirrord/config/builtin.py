@@ -1,9 +1,10 @@
 """The built-in path lists: what is absent, remote or local where the user has no rule for it.
 
-They are the existing mirrord's (3.250), with three corrections, all so that the code which the program runs is
-local as its executable is: directories that lead to it are local, too, since an interpreter looks at each of them; ``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``,
-so on many distributions the C library came from the pod. Names ignore case as there; the directories of this
-machine (home, current directory …) do not, since they name one file.
+They are the existing mirrord's (3.250), with three corrections, all so that the code which the program runs
+is local as its executable is: directories that lead to it are local, too, since an interpreter looks at each
+of them; ``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``, so on many
+distributions the C library came from the pod. Names ignore case as there; the directories of this machine
+(home, current directory …) do not, since they name one file.
 """
 
 import posixpath

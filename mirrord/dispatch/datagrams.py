@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from mirrord.dispatch.message import Message, Writes, pack_control
-from mirrord.dispatch.outgoing import is_own_datagram_socket
+from mirrord.dispatch.outgoing import Outgoing, is_own_datagram_socket
 from mirrord.dispatch.row import Row, given, trap
 from mirrord.dispatch.sockets import (
     address_writes,
@@ -53,8 +53,9 @@ class Received:
 class Datagrams:
     """Datagrams that the pod sends and receives."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, streams: Outgoing) -> None:
         self._world: Final = world
+        self._streams: Final = streams
 
     def rows(self) -> list[Row]:
         """Return the calls of this plane."""
@@ -75,7 +76,7 @@ class Datagrams:
         call.require_network()
         with program_socket(call, call.args[0]) as sock:
             if sock.type == socket.SOCK_STREAM:
-                return self._fast_open(call, peer)
+                return self._fast_open(call, sock, peer)
             relay = self._relay(sock, peer)
             if relay is None or call.args[2] > _LARGEST_PAYLOAD:
                 return CONTINUE
@@ -140,10 +141,9 @@ class Datagrams:
         relay = self._relay(sock, peer) if peer else None
         return -1 if relay is None else _send(sock, data, flags, relay)
 
-    def _fast_open(self, call: Call, peer: Peer) -> Verdict:
-        """Refuse data in the SYN, as where it is switched off: programs then connect first (tcp(7))."""
+    def _fast_open(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
         if call.args[3] & _MSG_FASTOPEN and self._world.is_remote_stream(peer):
-            return Fail(errno.EOPNOTSUPP)
+            return self._streams.fast_open(call, sock, peer)
         return CONTINUE
 
     def _relay(self, sock: socket.socket, peer: Peer) -> Peer | None:

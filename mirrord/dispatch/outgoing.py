@@ -72,9 +72,7 @@ class Outgoing:
             return CONTINUE
         call.require_network()
         with program_socket(call, call.args[0]) as sock:
-            if sock.family not in _NETWORKS or (
-                sock.family == socket.AF_INET and peer.family == socket.AF_INET6
-            ):
+            if not _can_reach(sock, peer):
                 return CONTINUE
             if sock.type == socket.SOCK_DGRAM and sock.proto in (0, socket.IPPROTO_UDP):
                 return self._connect_datagrams(sock, peer)
@@ -91,14 +89,34 @@ class Outgoing:
         if not self._connections.can_hold:
             return self._connect_plainly(sock, peer)
         token = self._connections.loopback.token(ipv6_only=is_ipv6_only(sock))
+        bound_port = sock.getsockname()[1]
         number = begin(sock, token)
         if number in _NOT_HELD:
             return self._connect_plainly(sock, peer)
         if number not in (0, errno.EINPROGRESS):
             return Fail(number)
-        return self._held(sock, self._begin(call, sock, token, peer))
+        return self._held(sock, self._begin(call, sock, token, peer, bound_port))
 
-    def _begin(self, call: Call, sock: socket.socket, token: Peer, peer: Peer) -> Connection:
+    def fast_open(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
+        """Connect and send by one call (MSG_FASTOPEN, tcp(7)); as without a cookie, the bytes follow the
+        handshake.
+        """
+        verdict = self._connect_stream(call, sock, peer)
+        if not isinstance(verdict, Wait):
+            return verdict
+        data = call.read(call.args[1], call.args[2]) if call.args[2] else b""
+        return Wait(partial(self._then_send, verdict, sock.dup(), data), interruptible=True)
+
+    async def _then_send(self, connected: Wait, sock: socket.socket, data: bytes) -> Verdict:
+        with sock:
+            verdict = await connected.answer()
+            if verdict is not CONTINUE:
+                return verdict
+            if number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return Fail(number)
+            return Return(sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) if data else 0)
+
+    def _begin(self, call: Call, sock: socket.socket, token: Peer, peer: Peer, bound_port: int) -> Connection:
         connection = Connection(
             cookie=cookie(sock),
             inode=os.fstat(sock.fileno()).st_ino,
@@ -108,6 +126,7 @@ class Outgoing:
             program=from_name(sock.getsockname()),
             tid=call.tid,
             fd=descriptor(call.args[0]),
+            bound_port=bound_port,
         )
         self._connections.begin(connection)
         return connection
@@ -253,6 +272,15 @@ class Outgoing:
             )
             self._connections.take_error(connection, sock)
         return Return(0, (value, (length[0], _INT.pack(len(value[1])))))
+
+
+def _can_reach(sock: socket.socket, peer: Peer) -> bool:
+    """Tell whether a socket of this family may speak to such an address; if not, the kernel says so itself."""
+    if sock.family == socket.AF_INET:
+        return peer.family == socket.AF_INET
+    if sock.family != socket.AF_INET6:
+        return False
+    return peer.family == socket.AF_INET6 or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
 def begin_datagrams(sock: socket.socket, relay: Peer) -> int:

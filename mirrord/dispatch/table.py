@@ -33,6 +33,7 @@ def _rows(world: World) -> Iterable[Row]:
     yield from Process(world).rows()
     yield from Names(world).rows()
     if world.has_network:
-        yield from Outgoing(world).rows()
-        yield from Datagrams(world).rows()
+        streams = Outgoing(world)
+        yield from streams.rows()
+        yield from Datagrams(world, streams).rows()
     yield from Files(world).rows()

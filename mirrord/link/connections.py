@@ -13,6 +13,7 @@ import asyncio
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -28,6 +29,7 @@ from mirrord.link.loopback import Loopback, abort, begin, complete, is_ipv6_only
 
 Cookie = NewType("Cookie", int)
 _ABANDONED_TICK: Final = 0.5
+_FLUSH_TICK: Final = 0.005
 LINK_LOST: Final = errno.ENETDOWN
 """What every call gets that needs an agent which is gone."""
 
@@ -54,6 +56,8 @@ class Connection:
     """The local address of the program's socket, on this machine."""
     tid: int
     fd: int
+    bound_port: int = 0
+    """The local port that the program chose, 0 if it left that to the kernel."""
     local: Peer | None = None
     """The address that the connection has in the pod, once it is known."""
     state: State = State.PENDING
@@ -79,6 +83,8 @@ class Connections:
         self._by_cookie: Final[dict[Cookie, Connection]] = {}
         self._tasks: Final[dict[Connection, asyncio.Task[None]]] = {}
         self._watch: asyncio.TimerHandle | None = None
+        self._pumps: Final[dict[Cookie, Pump]] = {}
+        self._refusing: Final = threading.Lock()
         self._can_hold: Final = self_test(loopback)
 
     @property
@@ -90,8 +96,13 @@ class Connections:
         return bool(self._by_cookie)
 
     def get(self, cookie: Cookie) -> Connection | None:
-        """Return what is known of a socket; from any thread."""
-        return self._by_cookie.get(cookie)
+        """Return what is known of a socket; from any thread.
+
+        Waits while a connect is being refused: in between, the socket has another error for some
+        microseconds.
+        """
+        with self._refusing:
+            return self._by_cookie.get(cookie)
 
     def forget(self, connection: Connection) -> None:
         """Drop a failed connection whose error the program has taken; from any thread."""
@@ -118,7 +129,7 @@ class Connections:
 
     async def _connect(self, connection: Connection) -> None:
         try:
-            stream, opened = await self._open(connection.remote)
+            stream, opened = await self._open(connection.remote, connection.bound_port)
         except RequestFailed as failure:
             self._refuse(connection, failure.errno)
         except ChannelClosed:
@@ -131,11 +142,11 @@ class Connections:
         finally:
             self._settle(connection)
 
-    async def _open(self, remote: Peer) -> tuple[Stream, Opened]:
+    async def _open(self, remote: Peer, local_port: int = 0) -> tuple[Stream, Opened]:
         stream = self._channel.open_stream()
         try:
             opened = await self._channel.request(
-                OpenTcp(stream=stream.id, host=remote.host, port=remote.port), Opened
+                OpenTcp(stream=stream.id, host=remote.host, port=remote.port, local_port=local_port), Opened
             )
         except BaseException:
             stream.reset()
@@ -151,22 +162,37 @@ class Connections:
             self._by_cookie.pop(connection.cookie, None)
             return
         ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        cookie = connection.cookie
-        Pump(self._loop, ours, stream, on_closed=lambda: self._by_cookie.pop(cookie, None))
+        self._relay(connection.cookie, ours, stream)
+
+    def _relay(self, cookie: Cookie, ours: socket.socket, stream: Stream) -> None:
+        pump = Pump(self._loop, ours, stream, on_closed=lambda: self._closed(cookie))
+        if not pump.closed:
+            self._pumps[cookie] = pump
+
+    def _closed(self, cookie: Cookie) -> None:
+        self._by_cookie.pop(cookie, None)
+        self._pumps.pop(cookie, None)
+
+    async def flushed(self) -> None:
+        """Wait until what the program wrote before it ended has been handed to the agent, as the kernel would
+        go on to send it.
+        """
+        while any(not pump.read_to_end for pump in self._pumps.values()):
+            await asyncio.sleep(_FLUSH_TICK)
 
     def _refuse(self, connection: Connection, number: int) -> None:
-        connection.state = State.FAILED
         program_socket = self._find(connection)
         if program_socket is None:
             self._by_cookie.pop(connection.cookie, None)
             return
-        with program_socket:
+        with program_socket, self._refusing:
             self.loopback.refuse(program_socket)
-        if number == errno.ECONNREFUSED:
-            # the socket itself now says so
-            self._by_cookie.pop(connection.cookie, None)
-        else:
-            connection.error = number
+            if number == errno.ECONNREFUSED:
+                # the socket itself now says so
+                self._by_cookie.pop(connection.cookie, None)
+            else:
+                connection.error = number
+                connection.state = State.FAILED
 
     def _settle(self, connection: Connection) -> None:
         for waiter in connection.waiters:
@@ -204,7 +230,7 @@ class Connections:
             stream.reset()
             raise
         self._by_cookie[cookie] = connection
-        Pump(self._loop, ours, stream, on_closed=lambda: self._by_cookie.pop(cookie, None))
+        self._relay(cookie, ours, stream)
 
     async def _accept(self, program_socket: socket.socket) -> socket.socket:
         ipv6 = is_ipv6_only(program_socket)

@@ -20,11 +20,14 @@ import itertools
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from mirrord.link.addresses import Peer, from_name, to_name
 
 _SO_BINDTODEVICE: Final = 25
+_IP_LOCAL_PORT_RANGE: Final = 51
 _MSG_FASTOPEN: Final = 0x20000000
 _TCP_ESTABLISHED: Final = 1
 TCP_SYN_SENT: Final = 2
@@ -57,9 +60,11 @@ class Loopback:
 
     def refuse(self, program_socket: socket.socket) -> None:
         """Make a held connect end as a refused one."""
-        abort(program_socket)
+        port = _port(program_socket)
         dead = self._dead6 if self._dead6 and is_ipv6_only(program_socket) else self._dead
-        begin(program_socket, from_name(dead.getsockname()))
+        abort(program_socket)
+        with _only_port(program_socket, port):
+            begin(program_socket, from_name(dead.getsockname()))
 
     def close(self) -> None:
         """Close the listeners: connects that are still held are refused by the kernel at their next SYN."""
@@ -68,6 +73,23 @@ class Loopback:
         self._dead.close()
         if self._dead6:
             self._dead6.close()
+
+
+@contextmanager
+def _only_port(sock: socket.socket, port: int) -> Iterator[None]:
+    """Have the next connect take this local port, which a refused socket goes on to report (Linux 6.3; else
+    any port).
+    """
+    try:
+        before = sock.getsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, 4)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, struct.pack("=HH", port, port))
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, before)
 
 
 def _token_address(number: int) -> str:

@@ -19,6 +19,7 @@ from mirrord.config.load import resolve
 from mirrord.dispatch.table import Table
 from mirrord.link import client
 from mirrord.link.client import Link
+from mirrord.link.connections import Connections
 from mirrord.session.banner import banner, epilogue
 from mirrord.session.chain import EXITED, LEFT, SIGNAL, STOPPED, Chain, leave_standard_streams, receive, send
 from mirrord.session.directory import SESSION_VARIABLE
@@ -35,6 +36,8 @@ from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
+_LINGER: Final = 60.0
+"""Seconds for which the session goes on for the sake of what its program wrote before it ended."""
 _SWITCH_INTERVAL: Final = 0.0005
 """Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay
 (default 0.005).
@@ -53,6 +56,7 @@ class Run:
         self._own: frozenset[int] = frozenset()
         self._gate: Gate | None = None
         self._held: HeldCalls | None = None
+        self._connections: Connections | None = None
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
@@ -82,7 +86,7 @@ class Run:
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
         await self._over
-        await self._say_epilogue(link)
+        await self._finish(link)
 
     async def _start(self, link: Link, remote: Remote) -> None:
         loop = asyncio.get_running_loop()
@@ -100,6 +104,7 @@ class Run:
             forget_threads=self._forget_threads,
             returning_from_signal=interrupted.returning if can_repair() else None,
         )
+        self._connections = world.connections
         table = Table(world)
         interrupted.trapped = table.handlers
         self._own = frozenset(children()) - {self._parked.pid}
@@ -199,13 +204,19 @@ class Run:
         if self._over is not None and not self._over.done():
             self._sayings.warn(f"the agent is gone, and what was remote fails from now on: {reason.result()}")
 
-    async def _say_epilogue(self, link: Link) -> None:
-        if self._settings.verbosity:
-            try:
+    async def _finish(self, link: Link) -> None:
+        """Hand over what the program wrote last, and know by an answer that the agent has it."""
+        try:
+            async with asyncio.timeout(_LINGER):
+                if self._connections is not None:
+                    await self._connections.flushed()
                 statistics = await link.channel.request(GetStatistics(), Statistics)
-            except ChannelClosed:
-                # the user has been told when it went
-                return
+        except ChannelClosed:
+            # the user has been told when it went
+            return
+        except TimeoutError:
+            self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
+        else:
             self._sayings.detail(epilogue(statistics.requests))
         link.channel.close("the session is over")
 

@@ -36,7 +36,9 @@ async def build_world(
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
 ) -> World:
-    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program and its words."""
+    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program and its
+    words.
+    """
     loop = asyncio.get_running_loop()
     files = RemoteFiles(link.channel, Placeholders(tree))
     outgoing = OutgoingRules.from_settings(settings)

@@ -133,6 +133,8 @@ class OpenTcp(StreamRequest):
     type: Literal["open_tcp"] = "open_tcp"
     host: Host
     port: Port
+    local_port: Port = 0
+    """The port that the program has bound its socket to; taken in the target, too, where it is free there."""
 
 
 class OpenUdp(StreamRequest):

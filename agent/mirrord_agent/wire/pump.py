@@ -17,6 +17,10 @@ _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: close sends RST (socket(7))."""
 
 
+draining: Final[set["Pump"]] = set()
+"""Pumps whose stream is gone while their socket has still something to take."""
+
+
 def _nothing() -> None:
     """Do nothing."""
 
@@ -72,7 +76,7 @@ class Pump:
         stream.bind(
             on_data=self._packet if self._waiting is not None else self._data,
             on_fin=self._stream_fin,
-            on_reset=self.abort,
+            on_reset=self._stream_reset,
             on_writable=self._read_again,
         )
         self._read_again()
@@ -82,6 +86,11 @@ class Pump:
         """The socket is closed."""
         return self._socket.fileno() < 0
 
+    @property
+    def read_to_end(self) -> bool:
+        """Everything that the socket's peer wrote has gone into the stream."""
+        return self._eof or self.closed
+
     def abort(self) -> None:
         """Close the socket with RST and reset the stream."""
         if self.closed:
@@ -89,6 +98,18 @@ class Pump:
         self._stream.reset()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self._close()
+
+    def _stream_reset(self) -> None:
+        """End as the other side's socket did: after its FIN there may still be bytes to deliver here."""
+        if not self._fin or self._broken or self.closed:
+            self.abort()
+            return
+        self._stop_reading()
+        self._eof = True
+        if self._unsent is not None or self._waiting:
+            draining.add(self)
+        elif self._shut:
+            self._close()
 
     # From the socket to the stream.
 
@@ -247,6 +268,7 @@ class Pump:
     def _close(self) -> None:
         if self.closed:
             return
+        draining.discard(self)
         self._stop_reading()
         self._stop_writing()
         self._socket.close()
