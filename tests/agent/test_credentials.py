@@ -9,7 +9,7 @@ STATUS = """Name:\tname: with colon
 Umask:\t0022
 Uid:\t1000\t1001\t1002\t1003
 Gid:\t2000\t2001\t2002\t2003
-Groups:\t4 24 27 
+Groups:\t4 24 27
 CapInh:\t0000000000000000
 CapPrm:\t000001ffffffffff
 CapEff:\t0000000000000400

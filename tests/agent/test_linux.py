@@ -92,12 +92,13 @@ def test_only_the_thread_changes() -> None:
     def become() -> None:
         linux.set_thread_groups([7, 8])
         linux.set_thread_gids(11, 12, 13)
+        linux.set_thread_fs_gid(13)
         linux.set_thread_uids(21, 22, 23)
-        linux.set_thread_fs_ids(22, 12)
+        linux.set_thread_fs_uid(23)
         linux.set_thread_capabilities(effective=0b10, permitted=0b110)
         mine = Credentials.of_this_thread()
-        assert mine.uids == (21, 22, 23, 22)
-        assert mine.gids == (11, 12, 13, 12)
+        assert mine.uids == (21, 22, 23, 23)
+        assert mine.gids == (11, 12, 13, 13)
         assert mine.groups == {7, 8}
         assert (mine.effective, mine.permitted) == (0b10, 0b110)
 
@@ -112,8 +113,9 @@ def test_file_system_ids_that_are_not_allowed_are_noticed() -> None:
         linux.set_thread_gids(11, 11, 11)
         linux.set_thread_uids(21, 21, 21)
         linux.set_thread_capabilities(effective=0, permitted=0)
-        linux.set_thread_fs_ids(21, 11)
         with pytest.raises(PermissionError, match="setfsgid 0 is not allowed"):
-            linux.set_thread_fs_ids(0, 0)
+            linux.set_thread_fs_gid(0)
+        with pytest.raises(PermissionError, match="setfsuid 0 is not allowed"):
+            linux.set_thread_fs_uid(0)
 
     in_thread(become)
