@@ -275,7 +275,7 @@ class Outgoing:
 
 
 def _can_reach(sock: socket.socket, peer: Peer) -> bool:
-    """Tell whether a socket of this family may speak to such an address; if not, the kernel says so itself."""
+    """Tell whether a socket may speak to such an address; if not, the kernel says so itself."""
     if sock.family == socket.AF_INET:
         return peer.family == socket.AF_INET
     if sock.family != socket.AF_INET6:

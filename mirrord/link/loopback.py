@@ -62,7 +62,9 @@ class Loopback:
         """Make a held connect end as a refused one."""
         port = _port(program_socket)
         dead = self._dead6 if self._dead6 and is_ipv6_only(program_socket) else self._dead
-        abort(program_socket)
+        # its ECONNRESET stays until the next connect clears it: a program that polls just now sees an error
+        # either way
+        _disconnect(program_socket)
         with _only_port(program_socket, port):
             begin(program_socket, from_name(dead.getsockname()))
 
@@ -190,8 +192,12 @@ def complete(token: Peer, program: Peer) -> socket.socket | None:
 
 def abort(sock: socket.socket) -> None:
     """Undo a held connect and take the error that this leaves on the socket (connect(2), AF_UNSPEC)."""
-    _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
+    _disconnect(sock)
     sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _disconnect(sock: socket.socket) -> None:
+    _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
 
 
 def tcp_state(sock: socket.socket) -> int:

@@ -36,6 +36,7 @@ from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
+_FLUSH_PATIENCE: Final = 0.5
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
 _SWITCH_INTERVAL: Final = 0.0005
@@ -171,14 +172,12 @@ class Run:
         return set(children()) - self._own
 
     def _go_on_in_background(self) -> None:
-        self._told = True
         count = len(self._left())
         self._sayings.info(
             f"the program has ended; {count} process{'es' * (count > 1)} that it left "
             "will be served in the background"
         )
-        send(self._channel, LEFT, self._status or 0)
-        leave_standard_streams(error=True)
+        self._let_go()
 
     def _front_says(self) -> None:
         match receive(self._channel):
@@ -204,12 +203,28 @@ class Run:
         if self._over is not None and not self._over.done():
             self._sayings.warn(f"the agent is gone, and what was remote fails from now on: {reason.result()}")
 
+    async def _flush(self) -> None:
+        """Hand over what is left; the user's shell waits for that a moment only, as it would not wait for a
+        kernel's buffers.
+        """
+        if self._connections is None:
+            return
+        flushed = asyncio.ensure_future(self._connections.flushed())
+        await asyncio.wait([flushed], timeout=_FLUSH_PATIENCE)
+        if not flushed.done() and not self._told:
+            self._let_go()
+        await flushed
+
+    def _let_go(self) -> None:
+        self._told = True
+        send(self._channel, LEFT, self._status or 0)
+        leave_standard_streams(error=True)
+
     async def _finish(self, link: Link) -> None:
         """Hand over what the program wrote last, and know by an answer that the agent has it."""
         try:
             async with asyncio.timeout(_LINGER):
-                if self._connections is not None:
-                    await self._connections.flushed()
+                await self._flush()
                 statistics = await link.channel.request(GetStatistics(), Statistics)
         except ChannelClosed:
             # the user has been told when it went
