@@ -54,7 +54,12 @@ def test_what_is_closed_locally_is_closed_remotely(
 
 @pytest.mark.parametrize(
     ("way", "size", "far"),
-    [("up", BULK, "swallow"), ("up", SLOW_BULK, "slowly"), ("down", BULK, "pour"), ("down", SLOW_BULK, "pour")],
+    [
+        ("up", BULK, "swallow"),
+        ("up", SLOW_BULK, "slowly"),
+        ("down", BULK, "pour"),
+        ("down", SLOW_BULK, "pour"),
+    ],
     ids=["up", "up-slow-reader", "down", "down-slow-reader"],
 )
 def test_bulk_is_whole_and_the_supervisor_stays_small(
@@ -62,7 +67,9 @@ def test_bulk_is_whole_and_the_supervisor_stays_small(
 ) -> None:
     other = peer(far, str(size))
     pause = "0.001" if size == SLOW_BULK else "0"
-    with runner.start(line(*command("bulk"), way, HOST, other.port, str(size), pause, options=["-q"])) as process:
+    with runner.start(
+        line(*command("bulk"), way, HOST, other.port, str(size), pause, options=["-q"])
+    ) as process:
         assert read_line(process) == "connected"
         supervisor = Chain.of(process.pid).supervisor
         before = memory(supervisor)

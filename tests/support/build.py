@@ -80,6 +80,8 @@ _RECIPES: Final = {
     "probe-go": _go("probe/go"),
     "probe-java": _java("probe/Probe.java", "Probe"),
     "burst-go": _go("burst/go"),
+    "preempted": _go("preempted"),
+    # a debugger wants every variable, and no function to be inlined
     "delve": _go("delve", "-gcflags=all=-N -l"),
 }
 

@@ -48,7 +48,8 @@ def reset(connection: socket.socket) -> str:
 
 
 def their_reset(connection: socket.socket) -> str:
-    """Reset the connection."""
+    """Reset the connection, once it is known to be used: earlier the connect itself might fail."""
+    connection.recv(1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOW)
     return "reset"
 

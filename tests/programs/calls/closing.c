@@ -41,6 +41,7 @@ int main(int count, char **arguments)
         check("setsockopt", setsockopt(sock, SOL_SOCKET, SO_LINGER, &now, sizeof now));
         close(sock);
     } else if (!strcmp(way, "their-reset")) {
+        check("write", write(sock, "x", 1));
         read_all(sock);
         printf("write %s\n", result(write(sock, "x", 1)));
     } else {

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 import sys
 
 
@@ -9,7 +10,8 @@ async def outcome(host: str, port: int, patience: float) -> str:
     """Return what became of one connection."""
     try:
         async with asyncio.timeout(patience):
-            _, writer = await asyncio.open_connection(host, port)
+            # of several addresses that fail, asyncio would give no errno
+            _, writer = await asyncio.open_connection(host, port, family=socket.AF_INET)
     except ConnectionRefusedError:
         return "refused"
     except TimeoutError:

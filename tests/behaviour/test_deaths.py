@@ -1,0 +1,133 @@
+"""When a part of the session is killed, what is left of it goes too, and the user is told."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from subprocess import Popen
+
+import pytest
+
+from ..conftest import Line
+from ..support.build import SYSTEM_PYTHON, command
+from ..support.processes import Chain, state
+from ..support.relay import Relay
+from ..support.running import Runner, read_line, write
+from ..support.sandboxes import Sandbox
+from ..support.user import User
+from ..support.waiting import until
+
+PENDING = """
+import errno, os, socket, sys, threading
+established = socket.create_connection(("10.96.0.20", 7))
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.connect(("10.96.0.20", 10))
+print("ready", flush=True)
+sys.stdin.readline()
+def attempt(name, call):
+    try:
+        call()
+        text = "no error"
+    except OSError as error:
+        text = errno.errorcode.get(error.errno, str(error))
+    print(name, text, flush=True)
+calls = {
+    "open": lambda: open("/app/data/0001.txt"),
+    "stat": lambda: os.stat("/app/data/0002.txt"),
+    "connect": lambda: socket.create_connection(("10.96.0.20", 10)),
+    "receive": lambda: established.recv(1) or (_ for _ in ()).throw(ConnectionResetError(104, "")),
+}
+threads = [threading.Thread(target=attempt, args=each) for each in calls.items()]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+attempt("afterwards", lambda: os.stat("/app/data/0003.txt"))
+print("end", flush=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session whose program has left a daemon, and stays itself."""
+
+    process: "Popen[str]"
+    chain: Chain
+    daemon: int
+
+    def victims(self, names: str) -> list[int]:
+        """Return the processes called so."""
+        return [getattr(self.chain, name) for name in names.split()]
+
+
+@pytest.fixture
+def session(line: Line, runner: Runner, user: User) -> Iterator[Session]:
+    """Start it, and wait until the daemon runs."""
+    file = user.home / "daemon"
+    with runner.start(line(*command("daemon"), str(file), "wait"), reads=False) as process:
+        assert read_line(process) == "ready"
+        yield Session(process, Chain.of(process.pid), int(file.read_text()))
+    file.unlink()
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("names", ["supervisor", "front", "keeper", "supervisor front", "keeper supervisor"])
+def test_a_killed_part_takes_the_whole_session_with_it(session: Session, names: str) -> None:
+    for pid in session.victims(names):
+        os.kill(pid, signal.SIGKILL)
+
+    until("the daemon has ended", lambda: state(session.daemon) in "ZX")
+    _, said = session.process.communicate(timeout=20)
+
+    assert "session" in said.splitlines()[-1]
+    assert session.process.returncode == (-signal.SIGKILL if "front" in names else 125)
+
+
+def test_a_program_that_leaves_a_daemon_ends_and_says_so(line: Line, runner: Runner, user: User) -> None:
+    file = user.home / "left"
+    with runner.start(line(*command("daemon"), str(file)), reads=False) as process:
+        assert process.wait(20) == 0
+        daemon = int(file.read_text())
+        assert state(daemon) == "S"
+        assert process.stderr is not None
+        assert "1 process" in process.stderr.read()
+        os.kill(daemon, signal.SIGTERM)
+        until("the daemon has ended", lambda: state(daemon) == "X")
+
+
+def test_a_killed_agent_fails_every_pending_call(
+    line: Line, runner: Runner, sandbox: Sandbox, slow: Callable[..., Relay]
+) -> None:
+    link = slow()
+    with runner.start(line(SYSTEM_PYTHON, "-c", PENDING), env=link.env) as process:
+        assert read_line(process) == "ready"
+        (agent,) = sandbox.agents()
+        os.kill(agent, signal.SIGSTOP)
+        write(process, "\n")
+        until("all calls wait", lambda: _waiting(link))
+        os.kill(agent, signal.SIGKILL)
+        lines = [read_line(process) for _ in range(6)]
+        _, said = process.communicate(timeout=20)
+
+    assert lines[-1] == "end"
+    failures = dict(text.split(" ", 1) for text in lines[:-1])
+    assert set(failures) == {"open", "stat", "connect", "receive", "afterwards"}
+    assert "no error" not in failures.values()
+    assert "agent" in said.splitlines()[-1]
+
+
+def _waiting(link: Relay) -> bool:
+    counts = link.requests.counts
+    return counts["open_file"] >= 1 and counts["stat"] >= 1 and counts["open_tcp"] >= 2
+
+
+def test_a_cut_link_is_told(line: Line, runner: Runner, slow: Callable[..., Relay]) -> None:
+    link = slow()
+    script = "echo ready; read go; cat /app/config.yaml; echo status $?"
+    with runner.start(line("sh", "-c", script), env=link.env) as process:
+        assert read_line(process) == "ready"
+        link.cut()
+        assert process.stderr is not None
+        while "agent is gone" not in process.stderr.readline():
+            continue
+        write(process, "go\n")
+        assert read_line(process) == "status 1"
+        assert process.wait(20) == 0

@@ -1,0 +1,94 @@
+"""First files: the target's configuration and secrets, read and looked at."""
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+
+from ..conftest import Mirrord
+from ..support.build import ROOT
+from ..support.running import Outcome
+from ..support.sandboxes import Sandbox
+
+SECRETS = "/var/run/secrets/kubernetes.io/serviceaccount"
+BIG = "/app/data/big.bin"
+STAT = "%n %s %a %u %g %h %F %.Y"
+
+
+@pytest.mark.both_users
+def test_a_file_of_the_target_is_read(mirrord: Mirrord, sandbox: Sandbox) -> None:
+    session = mirrord("cat", "/app/config.yaml", options=["-v"])
+
+    assert session.lines == [sandbox.config]
+    assert session.statistics["open_file"] == 1
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("name", ["token", "namespace", "ca.crt"])
+def test_secrets_are_the_targets(mirrord: Mirrord, in_pod: Callable[..., Outcome], name: str) -> None:
+    line = ["cat", f"{SECRETS}/{name}"]
+
+    assert mirrord(*line).lines == in_pod(*line).lines
+
+
+@pytest.mark.parametrize(
+    "path", ["/app/config.yaml", "/app/data", "/app/data/link", "/app/data/unreadable", BIG, "/app/echo.sock"]
+)
+@pytest.mark.parametrize("follow", [[], ["-L"]])
+def test_stat_tells_what_the_pod_tells(
+    mirrord: Mirrord, in_pod: Callable[..., Outcome], path: str, follow: list[str]
+) -> None:
+    line = ["stat", *follow, "-c", STAT, path]
+
+    assert mirrord(*line).lines == in_pod(*line).lines
+
+
+@pytest.mark.parametrize(
+    "path", ["/app/nothing", "/app/config.yaml/below", "/nowhere/at/all", f"/app/{'x' * 300}"]
+)
+def test_what_is_not_there_fails_as_in_the_pod(
+    mirrord: Mirrord, in_pod: Callable[..., Outcome], path: str
+) -> None:
+    session, pod = mirrord("cat", path), in_pod("cat", path)
+
+    assert session.code == pod.code == 1
+    assert pod.err.strip() in session.err
+
+
+@pytest.mark.parametrize("name", ["a name with spaces.txt", "caf\udce9.txt"])
+def test_names_of_any_bytes(mirrord: Mirrord, in_pod: Callable[..., Outcome], name: str) -> None:
+    line = ["cat", f"/app/data/{name}"]
+
+    session = mirrord(*line)
+
+    assert session.lines
+    assert session.lines == in_pod(*line).lines
+
+
+def test_a_large_file_is_whole(mirrord: Mirrord, in_pod: Callable[..., Outcome]) -> None:
+    line = ["sha256sum", BIG]
+
+    session = mirrord(*line)
+
+    assert session.lines == in_pod(*line).lines
+
+
+def test_a_file_of_this_machine_stays_local(mirrord: Mirrord) -> None:
+    path = ROOT / "pyproject.toml"
+
+    session = mirrord("sha256sum", str(path), options=["-v"])
+
+    assert session.lines[0].split()[0] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "open_file" not in session.statistics
+
+
+def test_files_may_be_left_local(mirrord: Mirrord) -> None:
+    session = mirrord("cat", "/app/config.yaml", options=["--fs-mode", "local"])
+
+    assert session.code == 1
+
+
+def test_a_remote_file_is_not_written(mirrord: Mirrord, in_pod: Callable[..., Outcome]) -> None:
+    mirrord("sh", "-c", "echo changed > /app/config.yaml")
+
+    assert in_pod("cat", "/app/config.yaml").lines != ["changed"]

@@ -1,0 +1,86 @@
+"""Processes made and run in every way there is, each of which sees the target."""
+
+import pytest
+
+from ..conftest import Mirrord
+from ..support.build import SYSTEM_PYTHON, command
+from ..support.sandboxes import Sandbox
+
+REMOTE = "/app/config.yaml"
+ECHO = ("10.96.0.20", "7")
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("way", ["vfork", "spawn", "thread"])
+def test_a_child_made_so_sees_the_target(mirrord: Mirrord, sandbox: Sandbox, way: str) -> None:
+    session = mirrord(*command("children"), way, REMOTE)
+
+    assert session.lines == [sandbox.config, "status 0"]
+
+
+@pytest.mark.both_users
+def test_two_hundred_processes_at_once(mirrord: Mirrord) -> None:
+    session = mirrord(*command("crowd"), "200", REMOTE, *ECHO, options=["-v"])
+
+    assert session.lines == ["good 200"]
+    assert session.statistics["open_tcp"] == 200
+
+
+@pytest.mark.parametrize(
+    ("way", "lines"),
+    [
+        ("clone", ["clone echoed"]),
+        ("pass", ["pass echoed"]),
+        ("fork", ["child echoed", "parent echoed"]),
+    ],
+)
+def test_a_connection_is_shared(mirrord: Mirrord, way: str, lines: list[str]) -> None:
+    assert mirrord(*command("shared"), way, *ECHO).lines == lines
+
+
+@pytest.mark.both_users
+def test_a_program_with_a_filter_of_its_own(mirrord: Mirrord, sandbox: Sandbox) -> None:
+    session = mirrord(*command("filtered"), REMOTE, *ECHO)
+
+    assert session.lines == ["getppid EOWNERDEAD", sandbox.config, "word echoed"]
+
+
+def test_a_program_that_closes_every_descriptor(mirrord: Mirrord, sandbox: Sandbox) -> None:
+    session = mirrord(*command("range"), REMOTE, *ECHO)
+
+    assert session.lines == ["descriptors 3", "close_range ok", "closed EBADF", sandbox.config, "word echoed"]
+
+
+def test_calls_of_another_architecture_stay_local(mirrord: Mirrord) -> None:
+    lines = mirrord(*command("old_calls"), REMOTE).lines
+    if lines == ["no 32-bit calls"]:
+        pytest.skip("this kernel has no 32-bit calls")
+
+    assert lines == ["getpid right", "open ENOENT"]
+
+
+def test_a_bad_pointer_is_the_programs_own_error(mirrord: Mirrord) -> None:
+    session = mirrord(*command("bad_pointer"))
+
+    assert session.lines == ["open EFAULT", "stat EFAULT", "connect EFAULT", "uname EFAULT"]
+
+
+def test_io_uring_is_not_there(mirrord: Mirrord) -> None:
+    script = (
+        "import ctypes, errno\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "value = libc.syscall(425, 8, ctypes.create_string_buffer(120))\n"
+        "print(value, errno.errorcode[ctypes.get_errno()])\n"
+    )
+
+    assert mirrord(SYSTEM_PYTHON, "-S", "-c", script).lines == ["-1 ENOSYS"]
+
+
+def test_a_child_of_a_child_of_a_shell(mirrord: Mirrord, sandbox: Sandbox) -> None:
+    session = mirrord("sh", "-c", "(sh -c '(uname -n | cat)'; true) | cat")
+
+    assert session.lines == [sandbox.hostname]
+
+
+def test_an_empty_environment_changes_nothing(mirrord: Mirrord, sandbox: Sandbox) -> None:
+    assert mirrord("env", "-i", "/bin/uname", "-n").lines == [sandbox.hostname]

@@ -1,3 +1,0 @@
-module mirrord.test/programs
-
-go 1.24

@@ -1,0 +1,3 @@
+module mirrord.test/preempted
+
+go 1.22
