@@ -12,9 +12,9 @@ ports = st.integers(0, 65_535)
 peers4 = st.builds(Peer, st.ip_addresses(v=4).map(str), ports)
 peers6 = st.builds(
     Peer,
-    st.ip_addresses(v=6)
-    .filter(lambda address: address.ipv4_mapped is None)
-    .map(lambda address: socket.inet_ntop(socket.AF_INET6, address.packed)),
+    st.integers(0, 2**128 - 1)
+    .filter(lambda number: number >> 32 != 0xFFFF)
+    .map(lambda number: socket.inet_ntop(socket.AF_INET6, number.to_bytes(16, "big"))),
     ports,
 )
 

@@ -143,7 +143,7 @@ def test_an_abort_leaves_a_socket_as_new(loopback: Loopback, program: socket.soc
 class WithoutFastOpen(socket.socket):
     """A socket where ``net.ipv4.tcp_fastopen`` is 0."""
 
-    def sendto(self, *args: object) -> int:  # type: ignore[override]
+    def sendto(self, *args: object) -> int:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
