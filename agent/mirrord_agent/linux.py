@@ -160,12 +160,12 @@ def set_thread_uids(real: int, effective: int, saved: int) -> None:
 
 
 def set_thread_fs_gid(gid: int) -> None:
-    """Set the group that decides on files; raise PermissionError, which the call itself hides (setfsgid(2))."""
+    """Set the group that decides on files; raise PermissionError, which the call hides (setfsgid(2))."""
     _set_and_check("setfsgid", gid)
 
 
 def set_thread_fs_uid(uid: int) -> None:
-    """Set the user that decides on files; raise PermissionError, which the call itself hides (setfsuid(2))."""
+    """Set the user that decides on files; raise PermissionError, which the call hides (setfsuid(2))."""
     _set_and_check("setfsuid", uid)
 
 

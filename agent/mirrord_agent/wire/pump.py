@@ -106,10 +106,7 @@ class Pump:
             return
         self._stop_reading()
         self._eof = True
-        if self._unsent is not None or self._waiting:
-            draining.add(self)
-        elif self._shut:
-            self._close()
+        self._close_if_done()
 
     # From the socket to the stream.
 
@@ -246,6 +243,8 @@ class Pump:
         self._fin = True
         if self._unsent is None and not self._waiting:
             self._shut_down()
+        else:
+            self._close_if_done()
 
     def _shut_down(self) -> None:
         if self._broken:
@@ -264,6 +263,8 @@ class Pump:
     def _close_if_done(self) -> None:
         if self._eof and self._shut:
             self._close()
+        elif self._eof and self._fin:
+            draining.add(self)
 
     def _close(self) -> None:
         if self.closed:

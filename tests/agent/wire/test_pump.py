@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from mirrord_agent.wire.pump import Pump
+from mirrord_agent.wire.pump import Pump, draining
 from mirrord_agent.wire.stream import MOST_WINDOW, WINDOW
 
 from ..running import Pair, Recorder, joined, on_loop, until
@@ -192,6 +192,26 @@ def test_a_reader_that_stops_stops_the_writer(maker: object) -> None:
 
 def _progress(relay: Relay) -> int:
     return sum(pump._stream._credit - pump._stream._window for pump in relay.pumps)
+
+
+@on_loop
+async def test_what_was_written_last_is_delivered_after_the_link() -> None:
+    """Both sides have written their last, the link ends, and the server still reads slowly."""
+    async with relayed() as relay:
+        relay.server.shutdown(socket.SHUT_WR)
+        assert await relay.read(relay.program) == b""
+        relay.pumps[1]._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32_768)
+        relay.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+        sent = relay.program.send(os.urandom(WINDOW))
+        relay.program.close()
+        await until(lambda: relay.pumps[0].closed)
+        await until(lambda: relay.pumps[1]._fin)
+        relay.pair.client.close("gone")
+        await relay.pair.agent.closed
+        assert draining == {relay.pumps[1]}
+        assert len(await relay.read_all(relay.server)) == sent
+        assert draining == set()
+        assert len(relay.closed) == 2
 
 
 @on_loop
