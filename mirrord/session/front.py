@@ -67,6 +67,7 @@ class Front:
         self._witness: Final = witness
         self._keeper: Final = keeper_pid
         self._signals: Final = _signalfd()
+        self._keeper_status: int | None = None
 
     def serve(self) -> int:
         """Serve until the program, or the session, has ended."""
@@ -81,6 +82,8 @@ class Front:
                     return code
             if self._signals in ready:
                 self._signal()
+            if self._keeper_killed():
+                return self._end_all("its keeper")
 
     def _news(self, words: list[str]) -> int | None:
         match words:
@@ -90,21 +93,32 @@ class Front:
             case [kind, status] if kind == LEFT:
                 return _end_as(int(status))
             case [kind, status] if kind == EXITED:
-                os.waitpid(self._keeper, 0)
+                self._wait_for_keeper()
                 return _end_as(int(status))
             case [kind, code] if kind == FAILED:
-                os.waitpid(self._keeper, 0)
+                self._wait_for_keeper()
                 return int(code)
             case []:
-                return self._supervisor_died()
+                return self._end_all("its supervisor")
         return None
 
-    def _supervisor_died(self) -> int:
+    def _end_all(self, who: str) -> int:
         """End what is left; the keeper does the same, whoever of us is its parent."""
         ended = kill_all_descendants()
         self._chain.directory.remove()
-        say(f"the session was ended: its supervisor died{' (and the program with it)' if ended else ''}")
+        say(f"the session was ended: {who} died{', and the program with it' if ended else ''}")
         return EXIT_MIRRORD
+
+    def _keeper_killed(self) -> bool:
+        """Tell whether the keeper was killed; its normal end comes with the supervisor's last words."""
+        if self._keeper_status is None:
+            pid, status = os.waitpid(self._keeper, os.WNOHANG)
+            self._keeper_status = status if pid else None
+        return self._keeper_status is not None and os.WIFSIGNALED(self._keeper_status)
+
+    def _wait_for_keeper(self) -> None:
+        if self._keeper_status is None:
+            _, self._keeper_status = os.waitpid(self._keeper, 0)
 
     def _signal(self) -> None:
         try:
