@@ -59,8 +59,8 @@ class Agent:
         """Serve; print ``ready`` once connections are taken. Return why it ended; raise AgentError."""
         await self._files.check()
         self._server = await self._loop.create_unix_server(self._connection, sock=self._listener)
-        print(ready, flush=True)
         with self._watched(until_stdin_closes=until_stdin_closes):
+            print(ready, flush=True)
             patience = self._loop.call_later(_FIRST_CLIENT, self._nobody_came)
             reason = await self._end
             patience.cancel()

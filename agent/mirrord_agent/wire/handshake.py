@@ -7,7 +7,8 @@
                                           ← Welcome(addresses, hostname, pid)
 
 The agent may answer with Refused(reason) instead. A signature covers the signer's role, and both sides'
-protocols, versions, nonces and public keys: it is of no use to anyone else, nor at any other time.
+protocols, versions and nonces, and the agent's public key: it is of no use to anyone else, nor at any other
+time.
 """
 
 import os
@@ -126,7 +127,7 @@ class ClientHandshake:
         """Check the agent's answer and return our proof; raise HandshakeError."""
         answer = self._parse(AgentHello, message)
         _check_protocols(self._hello, answer)
-        transcript = _transcript(self._hello, answer, public_bytes(self._key), self._agent_key)
+        transcript = _transcript(self._hello, answer, self._agent_key)
         _verify(
             self._agent_key,
             answer.signature,
@@ -171,7 +172,7 @@ class AgentHandshake:
             protocol=self._protocol, version=self._version, nonce=os.urandom(32), signature=bytes(64)
         )
         _check_protocols(hello, ours)
-        transcript = _transcript(hello, ours, self._client_key, public_bytes(self._key))
+        transcript = _transcript(hello, ours, public_bytes(self._key))
         self._transcript = transcript
         return _encode(ours.model_copy(update={"signature": self._key.sign(_AGENT + transcript)}))
 
@@ -201,12 +202,11 @@ def _check_protocols(client: ClientHello, agent: AgentHello) -> None:
         )
 
 
-def _transcript(client: ClientHello, agent: AgentHello, client_key: bytes, agent_key: bytes) -> bytes:
+def _transcript(client: ClientHello, agent: AgentHello, agent_key: bytes) -> bytes:
     parts = (
         str(client.protocol).encode(),
         client.version.encode(),
         client.nonce,
-        client_key,
         str(agent.protocol).encode(),
         agent.version.encode(),
         agent.nonce,

@@ -30,6 +30,7 @@ MOST: Final = 64 * 1024 * 1024
 """Bytes that may wait to be written, what does not pause included; then the link is given up."""
 FIRST_MESSAGES: Final = 4096
 """Bytes of the longest message before the peer has proved itself."""
+_CLOSED: Final = "the other side closed the connection"
 _FLUSH: Final = 128 * 1024
 _READ: Final = 256 * 1024
 _URI: Final = "ws://mirrord-agent/"
@@ -160,12 +161,13 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Take the end of the peer's bytes: it died or has closed."""
-        self._end(self._explain("the other side closed the connection"))
+        self._end(self._explain(_CLOSED))
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the transport."""
-        self._end(self._explain(f"the connection broke: {exc}" if exc else "the connection was closed"))
+        broke = exc is not None and not isinstance(exc, ConnectionResetError | BrokenPipeError)
+        self._end(self._explain(f"the connection broke: {exc}" if broke else _CLOSED))
         self._transport = None
         if not self._ended.done():
             self._ended.set_result(None)
@@ -251,7 +253,7 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def _peer_closed(self) -> None:
         self._flush()
-        self._end(self._explain("the other side closed the connection"))
+        self._end(self._explain(_CLOSED))
 
     def _explain(self, otherwise: str) -> str:
         """Return the most telling reason that is known."""

@@ -1,0 +1,217 @@
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mirrord_agent.wire.channel import ChannelClosed
+from mirrord_agent.wire.handshake import new_key
+from mirrord_agent.wire.messages import (
+    Environment,
+    GetEnvironment,
+    GetHostname,
+    GetStatistics,
+    Hostname,
+    Opened,
+    OpenTcp,
+    Statistics,
+)
+
+from mirrord.errors import LinkError
+from mirrord.link.client import connect
+
+from .running import KEY, PATIENCE, RunningAgent, linked, on_loop, running_agent
+from .test_linux import needs_root
+from .test_target import needs_unshare, process
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[RunningAgent]:
+    """An agent for this very process."""
+    with running_agent(tmp_path / "agent.sock", os.getpid()) as running:
+        yield running
+
+
+def test_it_serves_its_client_and_ends_with_it(agent: RunningAgent) -> None:
+    assert agent.ready.startswith("mirrord-agent 0.1.0 ready key=")
+
+    @on_loop
+    async def check() -> None:
+        async with linked(agent) as link:
+            assert link.welcome.pid == os.getpid()
+            assert link.welcome.hostname == socket.gethostname().encode()
+            environment = await link.channel.request(GetEnvironment(), Environment)
+            assert (b"PATH", os.environb[b"PATH"]) in environment.variables
+            assert not agent.path.exists() or stat_is_private(agent.path)
+
+    check()
+    status, said = agent.ended()
+    assert (status, "the client is gone: the test has ended" in said) == (0, True)
+    assert not agent.path.exists()
+
+
+def stat_is_private(path: Path) -> bool:
+    """Tell whether only this user may connect."""
+    return path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_socket_is_private(agent: RunningAgent) -> None:
+    assert stat_is_private(agent.path)
+
+
+def test_another_client_is_refused_and_the_right_one_served_after(agent: RunningAgent) -> None:
+    @on_loop
+    async def check() -> None:
+        with pytest.raises(LinkError, match="the agent refused: the client's key is not the session's"):
+            await connect(agent.endpoint, new_key())
+        async with linked(agent) as link:
+            await link.channel.request(GetHostname(), Hostname)
+
+    check()
+
+
+def test_noise_is_outlived(agent: RunningAgent) -> None:
+    for noise in (b"", b"\0" * 10_000, b"GET / HTTP/1.1\r\n\r\n", os.urandom(5_000)):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(agent.path))
+            client.sendall(noise)
+
+    @on_loop
+    async def check() -> None:
+        async with linked(agent) as link:
+            await link.channel.request(GetHostname(), Hostname)
+
+    check()
+
+
+def test_there_is_one_client_only(agent: RunningAgent) -> None:
+    @on_loop
+    async def check() -> None:
+        async with linked(agent):
+            with pytest.raises(LinkError, match=r"cannot be reached|has a client already"):
+                await connect(agent.endpoint, KEY)
+
+    check()
+
+
+def test_its_death_fails_what_is_pending_at_once(agent: RunningAgent) -> None:
+    @on_loop
+    async def check() -> None:
+        link = await connect(agent.endpoint, KEY)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            with socket.create_connection(listener.getsockname()):
+                host, port = listener.getsockname()
+                requests = [
+                    asyncio.create_task(
+                        link.channel.request(
+                            OpenTcp(stream=link.channel.open_stream().id, host=host, port=port), Opened
+                        )
+                    )
+                    for _ in range(20)
+                ]
+                while (await link.channel.request(GetStatistics(), Statistics)).in_flight < 21:
+                    continue
+                agent.process.kill()
+                for outcome in await asyncio.gather(*requests, return_exceptions=True):
+                    assert isinstance(outcome, ChannelClosed)
+                    assert outcome.reason == "the other side closed the connection"
+        await link.channel.wait_closed()
+
+    check()
+
+
+def test_it_ends_when_its_target_does(tmp_path: Path) -> None:
+    with process() as pid, running_agent(tmp_path / "agent.sock", pid) as agent:
+
+        @on_loop
+        async def check() -> None:
+            async with linked(agent) as link:
+                os.kill(pid, signal.SIGKILL)
+                assert await link.channel.closed == "the agent ended: the target has ended"
+
+        check()
+        assert agent.ended()[0] == 0
+
+
+def test_it_ends_with_its_standard_input(tmp_path: Path) -> None:
+    with running_agent(tmp_path / "agent.sock", os.getpid(), "--until-stdin-closes") as agent:
+        assert agent.process.poll() is None
+        status, said = agent.ended()
+        assert (status, said) == (0, "mirrord-agent: ended: its creator has ended\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_ends_in_order_by_a_signal(agent: RunningAgent, number: signal.Signals) -> None:
+    agent.process.send_signal(number)
+    assert agent.ended() == (0, f"mirrord-agent: ended: signal {number.name}\n")
+    assert not agent.path.exists()
+
+
+@contextmanager
+def pod(*options: str) -> Iterator[int]:
+    """Start a process in namespaces of its own."""
+    with process("unshare", *options) as pid:
+        yield pid
+
+
+@needs_root
+@needs_unshare
+def test_it_acts_in_the_targets_namespaces(tmp_path: Path) -> None:
+    script = "hostname pod-7; ip link set lo up; ip address add 10.1.2.3 dev lo"
+    with pod("-nu") as pid:
+        subprocess.run(["nsenter", "-t", str(pid), "-n", "-u", "sh", "-c", script], check=True)
+        with running_agent(tmp_path / "agent.sock", pid) as agent:
+
+            @on_loop
+            async def check() -> None:
+                async with linked(agent) as link:
+                    assert link.welcome.hostname == b"pod-7"
+                    assert link.welcome.addresses == ("10.1.2.3",)
+                    subprocess.run(["nsenter", "-t", str(pid), "-u", "hostname", "pod-8"], check=True)
+                    assert (await link.channel.request(GetHostname(), Hostname)).name == b"pod-8"
+
+            check()
+
+
+ORDINARY = """
+import os, sys
+os.setgroups([]); os.setresgid(1234, 1234, 1234); os.setresuid(1234, 1234, 1234)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@needs_root
+@needs_unshare
+def test_an_ordinary_user_serves_a_user_namespace_of_theirs(tmp_path: Path) -> None:
+    """As the sandbox does it: the agent is started outside, by the owner of the target's user namespace."""
+    for part in (tmp_path, *tmp_path.parents[:3]):
+        part.chmod(0o755)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(0o700)
+    os.chown(theirs, 1234, 1234)
+    ordinary = (sys.executable, "-c", ORDINARY)
+    with process(*ordinary, "unshare", "-Urnu") as pid:
+        inside = ("nsenter", "-t", str(pid), "-U", "--preserve-credentials")
+        for wrapper in (ordinary, (*ordinary, *inside)):
+            with running_agent(theirs / "agent.sock", pid, wrapper=wrapper) as agent:
+                check_it_serves(agent)
+
+
+def check_it_serves(agent: RunningAgent) -> None:
+    """Check that an agent is in a network of its own."""
+
+    @on_loop
+    async def check() -> None:
+        async with linked(agent) as link:
+            assert link.welcome.addresses == ()
+            await link.channel.request(GetEnvironment(), Environment)
+
+    check()
+    assert agent.process.wait(PATIENCE) == 0
