@@ -105,7 +105,7 @@ class Recorder:
 
     def __init__(self, stream: Stream, *, consume: bool = True) -> None:
         self.stream: Final = stream
-        self.data: Final = bytearray()
+        self._received: Final = bytearray()
         self.pieces: Final[list[bytes]] = []
         self.fins = 0
         self.resets = 0
@@ -113,8 +113,18 @@ class Recorder:
         self._consume: Final = consume
         stream.bind(on_data=self._data, on_fin=self._fin, on_reset=self._reset, on_writable=self._writable)
 
+    @property
+    def data(self) -> bytes:
+        """All bytes so far."""
+        return bytes(self._received)
+
+    @property
+    def size(self) -> int:
+        """How many bytes so far."""
+        return len(self._received)
+
     def _data(self, data: Data) -> None:
-        self.data.extend(data)
+        self._received.extend(data)
         self.pieces.append(bytes(data))
         if self._consume:
             self.stream.consumed(len(data))

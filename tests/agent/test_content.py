@@ -83,9 +83,9 @@ async def test_a_reader_that_stops_stops_the_reading(tmp_path: Path) -> None:
         fd = os.open(file, os.O_RDONLY)
         sender = ContentSender(Files(target_at(Path("/"))), fd, 4 * WINDOW, theirs)
         task = asyncio.create_task(sender.send())
-        await until(lambda: len(recorder.data) == WINDOW)
+        await until(lambda: recorder.size == WINDOW)
         await settled(pair)
-        assert (len(recorder.data), task.done()) == (WINDOW, False)
+        assert (recorder.size, task.done()) == (WINDOW, False)
         ours.reset()
         await task
         with pytest.raises(OSError):

@@ -1,5 +1,6 @@
 import errno
 import socket
+from functools import partial
 
 import pytest
 from mirrord_agent.datagrams import open_udp
@@ -52,7 +53,7 @@ def test_datagrams_pass_both_ways(
                     ours.stream.write(pack_header(host, port) + bytes(size))
                     received: list[tuple[bytes, tuple[str, int]]] = []
                     server.setblocking(False)
-                    await until(lambda received=received: _try(server, received))
+                    await until(partial(_try, server, received))
                     assert (len(received[0][0]), received[0][1][1]) == (size, reply.local.port)
                     server.sendto(b"x" * size, received[0][1])
                     await until(lambda: ours.pieces)

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,7 @@ def test_a_unix_socket_is_found_in_the_root(tmp_path: Path, kind: str) -> None:
                         ours.stream.write(b"question")
                         assert await asyncio.to_thread(theirs.recv, 100) == b"question"
                         theirs.sendall(b"answer")
-                    await until(lambda ours=ours: ours.fins)
+                    await until(partial(getattr, ours, "fins"))
                     assert ours.data == b"answer"
 
     check()

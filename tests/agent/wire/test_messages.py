@@ -146,14 +146,14 @@ def test_bytes_travel_as_they_are() -> None:
 def test_sizes_have_limits() -> None:
     with pytest.raises(ValidationError):
         Stat(path=b"/" * 4097)
-    entry = (b"name", Attributes(**dict.fromkeys(_NUMBERS, 0)))
+    entry = (b"name", Attributes.model_validate(dict.fromkeys(_NUMBERS, 0)))
     assert len(Listing(attributes=entry[1], entries=(entry,) * PAGE).entries) == PAGE
     with pytest.raises(ValidationError):
         Listing(attributes=entry[1], entries=(entry,) * (PAGE + 1))
 
 
 def test_a_version_changes_with_the_content() -> None:
-    found = Attributes(**{name: number for number, name in enumerate(_NUMBERS)})
+    found = Attributes.model_validate({name: number for number, name in enumerate(_NUMBERS)})
     version = found.version()
     assert found.model_copy(update={"atime_ns": 99, "nlink": 99}).version() == version
     for name in ("dev", "ino", "size", "mtime_ns", "ctime_ns"):

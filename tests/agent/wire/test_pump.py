@@ -8,6 +8,7 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from mirrord_agent.wire.pump import Pump, draining
@@ -84,8 +85,8 @@ async def relayed(maker: object = tcp_pair) -> AsyncIterator[Relay]:
             client, agent = await pair.streams()
             loop = asyncio.get_running_loop()
             for sock, stream, name in ((ours, client, "client"), (theirs, agent, "agent")):
-                on_closed = relay.closed.append
-                relay.pumps.append(Pump(loop, sock, stream, on_closed=lambda name=name, f=on_closed: f(name)))
+                on_closed = partial(relay.closed.append, name)
+                relay.pumps.append(Pump(loop, sock, stream, on_closed=on_closed))
             yield relay
             for pump in relay.pumps:
                 pump.abort()
