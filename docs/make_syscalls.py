@@ -15,8 +15,8 @@ PAGE: Final = Path(__file__).parent / "syscalls.md"
 _HEAD: Final = """\
 # System calls
 
-Made from the code by `docs/make_syscalls.py`. A call that is not in this table is never trapped. One that is trapped and turns out to be
-local is continued: the kernel runs it as the program made it.
+Made from the code by `docs/make_syscalls.py`. A call that is not in this table is never trapped. One that is
+trapped and turns out to be local is continued: the kernel runs it as the program made it.
 
 | call | plane | trapped | what becomes of it |
 | --- | --- | --- | --- |

@@ -18,12 +18,14 @@ _LATER: Final = (
 def prepare(spec: str) -> "Target":
     """Begin to make, or join, the target that the text names: ``sandbox`` or ``sandbox/NAME``.
 
-    Must be called before there are threads; does not wait. Raises UsageError for what is no target, TargetError for one that is
-    not there or not supported yet.
+    Must be called before there are threads; does not wait. Raises UsageError for what is no target,
+    TargetError for one that is not there or not supported yet.
     """
     kind, slash, name = spec.partition("/")
     if kind in _LATER:
-        raise TargetError(f"the target `{spec}` is not supported yet", remedy="use `sandbox`, which needs no cluster")
+        raise TargetError(
+            f"the target `{spec}` is not supported yet", remedy="use `sandbox`, which needs no cluster"
+        )
     if kind != _SANDBOX:
         raise UsageError(f"`{spec}` is not a target", remedy=f"did you mean `{_nearest(spec)}`?")
     from mirrord.targets.sandbox import launch, registry

@@ -13,7 +13,8 @@ class Target(Protocol):
         """What to call it in front of people."""
 
     def start_agent(self, client_key: bytes) -> AgentEndpoint:
-        """Start an agent for the holder of an Ed25519 key (its 32 public bytes), and return it when it listens.
+        """Start an agent for the holder of an Ed25519 key (its 32 public bytes), and return it when it
+        listens.
 
         Blocks, for up to half a minute. Raises TargetError.
         """

@@ -52,14 +52,16 @@ class Agent:
         )
 
     def key_of(self, line: bytes) -> str:
-        """Return its public key, in hex, from the line that it prints when it is ready; raises TargetError."""
+        """Return its public key, in hex, from the line that says it is ready; raises TargetError."""
         if (match := _READY.fullmatch(line)) is None:
             raise TargetError(f"the sandbox's agent did not start: {self._excuse() or line!r}")
         return match[1].decode()
 
     def _excuse(self) -> str:
         size = os.fstat(self._stderr).st_size
-        text = os.pread(self._stderr, _EXCUSE_SIZE, max(0, size - _EXCUSE_SIZE)).decode(errors="replace").strip()
+        text = (
+            os.pread(self._stderr, _EXCUSE_SIZE, max(0, size - _EXCUSE_SIZE)).decode(errors="replace").strip()
+        )
         return text.splitlines()[-1] if text else ""
 
     def end(self) -> int:

@@ -1,7 +1,8 @@
 """Start one of the sandbox's processes: ``python -I -S boot.py FD``.
 
-The descriptor gives a message: where modules are found, which of them to run, and what it is to do. So nothing is in the command line,
-the environment is free to be the pod's, and no time goes into searching for installed packages a second time.
+The descriptor gives a message: where modules are found, which of them to run, and what it is to do. So
+nothing is in the command line, the environment is free to be the pod's, and no time goes into searching for
+installed packages a second time.
 """
 
 import importlib

@@ -1,4 +1,6 @@
-"""Run a command as a child, as if the shell had run it itself: terminal, signals, exit code and death by signal."""
+"""Run a command as a child, as if the shell had run it itself: terminal, signals, exit code and death by
+signal.
+"""
 
 import fcntl
 import os
@@ -40,8 +42,8 @@ class Command:
 def run(command: Command, sandbox: socket.socket) -> int:
     """Run a command in this process's namespaces, without capabilities, and return how it ended (waitpid(2)).
 
-    It is killed when ``sandbox``, the connection to the supervisor, is closed at the other end: with it went the network. Returns
-    the status of having been killed then.
+    It is killed when ``sandbox``, the connection to the supervisor, is closed at the other end: with it went
+    the network. Returns the status of having been killed then.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)

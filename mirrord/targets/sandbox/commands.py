@@ -1,7 +1,6 @@
 """The actions of ``mirrord sandbox``."""
 
 import os
-import select
 import signal
 from collections.abc import Mapping
 from typing import Final
@@ -17,7 +16,9 @@ _ENDS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def up(*, name: str, hostname: str | None, env: Mapping[str, str], files: Mapping[str, str]) -> int:
-    """Keep a sandbox under a name until SIGINT, SIGTERM or SIGHUP, and return 0; raises UsageError, TargetError."""
+    """Keep a sandbox under a name until SIGINT, SIGTERM or SIGHUP, and return 0; raises UsageError,
+    TargetError.
+    """
     spec = PodSpec(hostname or HOSTNAME, dict(env), dict(files))
     listener, path = registry.listen(registry.checked(name))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
@@ -81,7 +82,9 @@ def _visible(directory: str | None, program: str) -> tuple[str, ...]:
 
 
 def run(name: str, argv: list[str]) -> int:
-    """Run a command of this machine in a sandbox's cluster network; returns its exit code; raises UsageError, TargetError."""
+    """Run a command of this machine in a sandbox's cluster network; returns its exit code; raises UsageError,
+    TargetError.
+    """
     with launch.joined(registry.checked(name)) as connection:
         command = child.Command(argv, dict(os.environ), enter.working_directory() or "/")
         enter.enter_cluster(connection.processes())

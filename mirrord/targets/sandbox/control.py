@@ -9,7 +9,9 @@ MAX_LINE: Final = 64 * 2**10
 
 @dataclass(frozen=True, slots=True)
 class AskAgent:
-    """Start an agent that takes only the client with this Ed25519 public key (hex); it ends with the connection."""
+    """Start an agent that takes only the client with this Ed25519 public key (hex); it ends with the
+    connection.
+    """
 
     client_key: str
 

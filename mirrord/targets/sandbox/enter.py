@@ -1,4 +1,6 @@
-"""Move this process into a sandbox's namespaces, so that its children are in the pod, or in the cluster's network."""
+"""Move this process into a sandbox's namespaces, so that its children are in the pod, or in the cluster's
+network.
+"""
 
 import contextlib
 import os
@@ -21,9 +23,7 @@ class _Namespaces:
     """Descriptors of the namespaces of a process, opened before any of them is entered."""
 
     def __init__(self, pid: int, *kinds: str) -> None:
-        self._fds = {
-            kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds
-        }
+        self._fds = {kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}
 
     def enter(self, kind: str, flag: int) -> None:
         linux.setns(self._fds[kind], flag)
@@ -33,8 +33,9 @@ class _Namespaces:
 def enter_pod(processes: Processes, directories: tuple[str, ...]) -> None:
     """Enter the pod; children of this process will be in its PID namespace too.
 
-    Of this machine, ``directories`` can be read at the same paths, by this process and its children only; those that the pod has
-    itself, or that it has as links, are the pod's own. The process must have one thread only. Raises TargetError.
+    Of this machine, ``directories`` can be read at the same paths, by this process and its children only;
+    those that the pod has itself, or that it has as links, are the pod's own. The process must have one
+    thread only. Raises TargetError.
     """
     with explained():
         pod = _Namespaces(processes.pod, "user", "mnt", "net", "uts", "ipc", "pid")
@@ -69,7 +70,7 @@ def _top(path: str) -> str:
 
 
 def _is_missing(path: str) -> bool:
-    """Return whether this machine's directory can be put at a path of the pod without covering what that has."""
+    """Return whether this machine's directory can be put at a path of the pod and cover nothing."""
     if path == "/" or _top(path) in _POD_OWN:
         return False
     try:
@@ -96,7 +97,11 @@ def _extend_root(names: list[str]) -> None:
     The new root is a file system of its own, on which everything of the old one is mounted where it was.
     """
     links = {entry.name: os.readlink(entry.path) for entry in os.scandir("/") if entry.is_symlink()}
-    trees = {entry.name: linux.clone_tree(entry.path) for entry in os.scandir("/") if entry.is_dir(follow_symlinks=False)}
+    trees = {
+        entry.name: linux.clone_tree(entry.path)
+        for entry in os.scandir("/")
+        if entry.is_dir(follow_symlinks=False)
+    }
     linux.mount("pod", _STAGE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
     for name, target in links.items():
         os.symlink(target, f"{_STAGE}/{name}")

@@ -31,7 +31,8 @@ app:x:{POD_UID}:{POD_UID}:app:/app:/bin/sh
 nobody:x:65534:65534:nobody:/:/bin/false
 """,
     "/etc/group": f"root:x:0:\napp:x:{POD_UID}:\nnogroup:x:65534:\n",
-    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n"
+    "protocols: files\n",
 }
 
 

@@ -54,7 +54,9 @@ class Connection:
         return answer
 
     def start_agent(self, client_key: bytes) -> AgentEndpoint:
-        """Start an agent that serves only the holder of an Ed25519 key, and return where it is; raises TargetError."""
+        """Start an agent that serves only the holder of an Ed25519 key, and return where it is; raises
+        TargetError.
+        """
         answer = self.ask(AskAgent(client_key.hex()))
         if not isinstance(answer, AgentReady):
             raise TargetError("the sandbox gave a wrong answer")
@@ -103,7 +105,9 @@ def _spawn(control: socket.socket, listener: socket.socket | None, environment: 
 class PrivateSandbox:
     """A sandbox that lasts as long as this object, and at most as long as the process that made it."""
 
-    def __init__(self, spec: PodSpec, *, listener: socket.socket | None = None, listener_path: str = "") -> None:
+    def __init__(
+        self, spec: PodSpec, *, listener: socket.socket | None = None, listener_path: str = ""
+    ) -> None:
         """Start it, without waiting: what goes wrong is told by the first request. Raises OSError."""
         control, theirs = socket.socketpair()
         with theirs:
@@ -170,7 +174,9 @@ def join(name: str) -> NamedSandbox:
 
 
 def join_or_make(name: str = registry.DEFAULT) -> NamedSandbox | PrivateSandbox:
-    """Return a session of a sandbox that is up; of the default name, make a private one otherwise. Raises TargetError."""
+    """Return a session of a sandbox that is up; of the default name, make a private one otherwise. Raises
+    TargetError.
+    """
     if name != registry.DEFAULT:
         return join(name)
     return find(name) or make(PodSpec())

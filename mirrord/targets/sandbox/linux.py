@@ -1,6 +1,7 @@
 """The system calls on namespaces, mounts and capabilities that Python 3.11 has no functions for.
 
-Every function raises OSError with the kernel's errno. See namespaces(7), mount_namespaces(7), capabilities(7).
+Every function raises OSError with the kernel's errno. See namespaces(7), mount_namespaces(7),
+capabilities(7).
 """
 
 import ctypes

@@ -1,4 +1,6 @@
-"""The sandbox's two networks: the pod's, with one interface, and the cluster's, with the addresses of all services."""
+"""The sandbox's two networks: the pod's, with one interface, and the cluster's, with the addresses of all
+services.
+"""
 
 import os
 from typing import Final
@@ -45,7 +47,8 @@ def configure_cluster() -> None:
 def tune(*, forward: bool) -> None:
     """Let anybody in this network listen on low ports, and listeners have long queues.
 
-    A cluster side that forwards, and knows no way to the world, answers at once that there is none; it would be silent otherwise.
+    A cluster side that forwards, and knows no way to the world, answers at once that there is none; it would
+    be silent otherwise.
     """
     settings = {"net/ipv4/ip_unprivileged_port_start": "0", "net/core/somaxconn": str(BACKLOG)}
     if forward:

@@ -24,8 +24,9 @@ _ECHO_PATH = "/app/echo.sock"
 def start(spec: PodSpec, channel: socket.socket) -> int:
     """Fork the pod's main process and return its PID here; the network namespace is already the pod's.
 
-    The other end of ``channel`` must send a byte before the pod ends with its parent's end; it gets a message (``boot.encode``) when
-    the pod is ready: null, or what went wrong. The environment is this process's. Raises OSError.
+    The other end of ``channel`` must send a byte before the pod ends with its parent's end; it gets a message
+    (``boot.encode``) when the pod is ready: null, or what went wrong. The environment is this process's.
+    Raises OSError.
     """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     middle = os.fork()

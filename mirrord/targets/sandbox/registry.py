@@ -1,4 +1,4 @@
-"""Where the sandboxes that are up are found: one unix socket for each name, in a directory of the user's own."""
+"""Where the sandboxes that are up are found: one unix socket for each name, in a directory of the user's."""
 
 import contextlib
 import fcntl
@@ -27,7 +27,7 @@ def checked(name: str) -> str:
 
 
 def _base() -> str:
-    """Return XDG_RUNTIME_DIR where there is one, else our own directory under /tmp, which may not exist yet."""
+    """Return XDG_RUNTIME_DIR where there is one, else our own directory under /tmp, perhaps not made yet."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and os.path.isdir(runtime):
         return f"{runtime}/mirrord"
@@ -59,7 +59,8 @@ def _check_own(path: str) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise TargetError(
-            f"{path} is not a directory that only this user can write to", remedy="remove it, or set XDG_RUNTIME_DIR"
+            f"{path} is not a directory that only this user can write to",
+            remedy="remove it, or set XDG_RUNTIME_DIR",
         )
 
 
@@ -86,7 +87,9 @@ def connect(name: str) -> socket.socket | None:
 
 
 def listen(name: str) -> tuple[socket.socket, str]:
-    """Return a socket at which the sandbox ``name`` will be found, and its path; raises TargetError if one is up."""
+    """Return a socket at which the sandbox ``name`` will be found, and its path; raises TargetError if one is
+    up.
+    """
     try:
         with _directory(make=True) as (path, directory):
             # Two that start at once must not both find the name free.

@@ -14,7 +14,14 @@ _STAGE: Final = "/tmp"
 # /nix: on NixOS all else is links into it.
 _PROGRAMS: Final = ("/usr", "/bin", "/sbin", "/lib*", "/nix")
 _SETTINGS: Final = (
-    *("alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "crypto-policies", "gai.conf"),
+    *(
+        "alternatives",
+        "bash.bashrc",
+        "ca-certificates",
+        "ca-certificates.conf",
+        "crypto-policies",
+        "gai.conf",
+    ),
     *("host.conf", "inputrc", "java*", "ld-musl*", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
     *("mime.types", "os-release", "pki", "protocols", "rpc", "services", "ssl", "terminfo", "timezone"),
 )

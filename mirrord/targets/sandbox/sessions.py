@@ -50,7 +50,8 @@ class Sandbox:
         self._listener = listener
         self._listener_path = listener_path
         self._spare: Agent | None = agent
-        # The agents' sockets are in a directory that nobody can find but through this process, and that goes with it.
+        # The agents' sockets are in a directory that nobody can find but through this process, and that goes
+        # with it.
         self._directory = f"/proc/{os.getpid()}/fd/{linux.floating_tmpfs()}"
         self._agents = 0
 
@@ -67,7 +68,9 @@ class Sandbox:
             self._end_children()
 
     def _end_children(self) -> None:
-        """Kill and wait for every child; the pod's descendants end with it, the orphans of others are adopted."""
+        """Kill and wait for every child; the pod's descendants end with it, the orphans of others are
+        adopted.
+        """
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             for child in file.read().split():
                 os.kill(int(child), signal.SIGKILL)

@@ -47,7 +47,8 @@ def _make(task: Task, control: socket.socket) -> "Sandbox":
     _settle(task)
     with userns.explained():
         userns.enter_new(others=_KINDS)
-        # Changes of the machine's mounts are seen here, so that they are not kept busy; ours are not seen there.
+        # Changes of the machine's mounts are seen here, so that they are not kept busy; ours are not seen
+        # there.
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
     # After the new credentials, which clear it.
     linux.die_with_parent(signal.SIGTERM)
@@ -60,7 +61,8 @@ def _make(task: Task, control: socket.socket) -> "Sandbox":
 
 
 def _populate(task: Task, control: socket.socket, agent: Agent) -> "Sandbox":
-    # Imported here, while the agent does its own imports, and before the pod's fork, which needs most of it too.
+    # Imported here, while the agent does its own imports, and before the pod's fork, which needs most of it
+    # too.
     from mirrord.targets.sandbox import pod
     from mirrord.targets.sandbox.sessions import Sandbox
 
@@ -86,4 +88,3 @@ def _populate(task: Task, control: socket.socket, agent: Agent) -> "Sandbox":
         listener_path=task.listener,
         agent=agent,
     )
-

@@ -52,7 +52,8 @@ def _write(path: str, text: str) -> None:
 
 
 def enter_new(*, others: int) -> None:
-    """Move into a new user namespace, where the current user is the pod's, and new ones of the kinds ``others``.
+    """Move into a new user namespace, where the current user is the pod's, and new ones of the kinds
+    ``others``.
 
     All capabilities are had there. Raises OSError. See user_namespaces(7) for the order of the files.
     """

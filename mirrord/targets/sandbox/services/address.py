@@ -29,7 +29,9 @@ def addresses(host: Host) -> Iterator[IpAddress]:
         yield host.v6
 
 
-async def serve_tcp(host: Host, port: int, protocol: Callable[[], asyncio.BaseProtocol]) -> list[asyncio.Server]:
+async def serve_tcp(
+    host: Host, port: int, protocol: Callable[[], asyncio.BaseProtocol]
+) -> list[asyncio.Server]:
     """Serve connections to a port at all addresses of ``host``; raises OSError."""
     loop = asyncio.get_running_loop()
     return [

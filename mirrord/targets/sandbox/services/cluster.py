@@ -11,7 +11,7 @@ from mirrord.targets.sandbox.services.http import HttpServer
 
 
 async def serve() -> list[object]:
-    """Start the services in the current network namespace; they last as long as the result. Raises OSError."""
+    """Start the services in this network namespace; they last as long as the result. Raises OSError."""
     echo, web = SERVICES["echo"], SERVICES["web"]
     forwarder = functools.partial(Forwarder, str(POD.v4), POD_PORT)
     # Nothing is at port 9 of echo: connections to it are refused.

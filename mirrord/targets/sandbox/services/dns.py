@@ -1,4 +1,4 @@
-"""The cluster's DNS server: its services have an IPv4 and an IPv6 address each, and there is no other name."""
+"""The cluster's DNS server: a service has an IPv4 and an IPv6 address, and there is no other name."""
 
 import asyncio
 import socket
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from mirrord.targets.sandbox.contract import DNS, DOMAIN, NAMESPACE, SERVICES, Host
 from mirrord.targets.sandbox.services.address import addresses, bound, serve_tcp
+
+if TYPE_CHECKING:
+    import dns.message
 
 _PORT: Final = 53
 _TTL: Final = 5
@@ -46,7 +49,7 @@ def answer(query: bytes, *, udp: bool) -> bytes | None:
         return response.to_wire(max_size=65535) if not udp else None
 
 
-def _fill(response: "Message") -> None:
+def _fill(response: "dns.message.Message") -> None:
     import dns.flags
     import dns.rcode
     import dns.rdataclass
@@ -101,7 +104,9 @@ class _Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while len(self._buffer) >= 2 and len(self._buffer) >= (end := 2 + int.from_bytes(self._buffer[:2], "big")):
+        while len(self._buffer) >= 2 and len(self._buffer) >= (
+            end := 2 + int.from_bytes(self._buffer[:2], "big")
+        ):
             response = answer(bytes(self._buffer[2:end]), udp=False)
             del self._buffer[:end]
             if response is None:
@@ -111,7 +116,7 @@ class _Stream(asyncio.Protocol):
 
 
 async def serve() -> list[object]:
-    """Answer queries at the cluster's DNS addresses; raises OSError. The servers last as long as the result."""
+    """Answer queries at the cluster's DNS addresses while the result lives; raises OSError."""
     sockets = [bound(socket.SOCK_DGRAM, address, _PORT) for address in addresses(DNS)]
     for item in sockets:
         asyncio.get_running_loop().add_reader(item.fileno(), _answer_datagrams, item)

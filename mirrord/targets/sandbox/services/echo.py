@@ -60,8 +60,8 @@ def _echo_datagrams(item: socket.socket) -> None:
 def swallow(host: Host, port: int) -> list[socket.socket]:
     """Have the kernel drop, without an answer, all that is sent to a port of ``host``; raises OSError.
 
-    A socket that is bound keeps it from answering that the port is closed; a filter on that takes no packet (socket(7)), so that a
-    connection is never even begun.
+    A socket that is bound keeps it from answering that the port is closed; a filter on that takes no packet
+    (socket(7)), so that a connection is never even begun.
     """
     program = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0), 8)
     option = struct.pack("HP", 1, ctypes.addressof(program))

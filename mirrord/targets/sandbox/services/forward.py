@@ -14,6 +14,8 @@ class _End(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
+        self._early = b""
+        """What came before there was another end: uvloop begins to read whatever ``connection_made`` says."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -25,6 +27,14 @@ class _End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if (to := self._to()) is not None:
             to.write(data)
+        elif self.other is None:
+            self._early += data
+
+    def join(self, other: "_End") -> None:
+        """Become one connection with ``other``."""
+        self.other, other.other = other, self
+        if self._early and other.transport is not None:
+            other.transport.write(self._early)
 
     def eof_received(self) -> bool:
         if (to := self._to()) is not None and not to.is_closing():
@@ -80,5 +90,5 @@ class Forwarder(_End):
             assert end.transport is not None
             end.transport.close()
             return
-        self.other, end.other = end, self
+        self.join(end)
         self.transport.resume_reading()

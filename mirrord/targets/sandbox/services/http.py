@@ -15,7 +15,7 @@ _BLOCK: Final = hashlib.shake_256(b"mirrord sandbox").digest(_PERIOD) * 5
 
 
 def some_bytes(offset: int, size: int) -> bytes:
-    """Return what ``/bytes`` has from ``offset`` on: the same for everybody, at most 4 × 65521 bytes at once."""
+    """Return what ``/bytes`` has from ``offset`` on, the same for everybody, at most 4 × 65521 bytes."""
     start = offset % _PERIOD
     return _BLOCK[start : start + min(size, _CHUNK)]
 
@@ -87,7 +87,9 @@ class HttpServer(asyncio.Protocol):
                 self._text(400, "expected /bytes?n=NUMBER\n")
         elif url.path == "/sum":
             posted = request.method == b"POST"
-            self._text(200 if posted else 405, self._hash.hexdigest() if posted else "POST the bytes to sum up\n")
+            self._text(
+                200 if posted else 405, self._hash.hexdigest() if posted else "POST the bytes to sum up\n"
+            )
         elif url.path == "/":
             self._text(200, self._describe(request), kind="application/json")
         else:
