@@ -14,7 +14,6 @@ from mirrord.link import datagrams as module
 from mirrord.link.addresses import Peer, from_name, to_name
 from mirrord.link.connections import Cookie
 from mirrord.link.datagrams import Association, Datagrams
-
 from mirrord.link.inodes import udp_inodes
 
 from .agent import FakeAgent, until
