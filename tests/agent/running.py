@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+import pytest
 from mirrord_agent.wire.channel import Channel, Data, Handler, Stream
 from mirrord_agent.wire.handshake import new_key, public_bytes
 from mirrord_agent.wire.messages import Done, GetHostname, OpenTcp, Reply, Request
@@ -56,6 +59,14 @@ async def joined_websockets() -> tuple[WebSocket, WebSocket]:
     await client.opened()
     await agent.opened()
     return client, agent
+
+
+def tool(name: str) -> str:
+    """Return the path of a program; skip the test without it, or fail it where everything must be there."""
+    path = shutil.which(name)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is missing")
+    return path
 
 
 @dataclass

@@ -1,11 +1,10 @@
 import ipaddress
-import shutil
 import subprocess
 import sys
 
-import pytest
 from mirrord_agent.interfaces import own_addresses
 
+from .running import tool
 from .test_linux import needs_root
 
 
@@ -16,12 +15,9 @@ def test_only_addresses_that_others_reach_are_told() -> None:
         assert not address.is_link_local
 
 
-MISSING = [name for name in ("unshare", "ip") if shutil.which(name) is None]
-
-
 @needs_root
-@pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}")
 def test_the_preferred_come_first() -> None:
+    tool("ip")
     script = f"""
         ip link add one type veth peer name two
         ip address add fd00::9/64 dev one nodad
@@ -31,7 +27,9 @@ def test_the_preferred_come_first() -> None:
         ip link set lo up; ip link set one up; ip link set two up
         {sys.executable} -c 'from mirrord_agent.interfaces import own_addresses; print(*own_addresses())'
     """
-    run = subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [tool("unshare"), "-n", "sh", "-ec", script], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     first, *rest = run.stdout.split()
     # the interfaces of a pair are numbered in either order

@@ -25,9 +25,9 @@ from mirrord_agent.wire.messages import (
 from mirrord.errors import LinkError
 from mirrord.link.client import connect
 
-from .running import KEY, PATIENCE, RunningAgent, linked, on_loop, running_agent
+from .running import KEY, PATIENCE, RunningAgent, linked, on_loop, running_agent, tool
 from .test_linux import needs_root
-from .test_target import needs_unshare, process
+from .test_target import process
 
 
 @pytest.fixture
@@ -157,12 +157,11 @@ def test_it_ends_in_order_by_a_signal(agent: RunningAgent, number: signal.Signal
 @contextmanager
 def pod(*options: str) -> Iterator[int]:
     """Start a process in namespaces of its own."""
-    with process("unshare", *options) as pid:
+    with process(tool("unshare"), *options) as pid:
         yield pid
 
 
 @needs_root
-@needs_unshare
 def test_it_acts_in_the_targets_namespaces(tmp_path: Path) -> None:
     script = "hostname pod-7; ip link set lo up; ip address add 10.1.2.3 dev lo"
     with pod("-nu") as pid:
@@ -188,7 +187,6 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 @needs_root
-@needs_unshare
 def test_an_ordinary_user_serves_a_user_namespace_of_theirs(tmp_path: Path) -> None:
     """As the sandbox does it: the agent is started outside, by the owner of the target's user namespace."""
     for part in (tmp_path, *tmp_path.parents[:3]):
@@ -197,8 +195,8 @@ def test_an_ordinary_user_serves_a_user_namespace_of_theirs(tmp_path: Path) -> N
     theirs.mkdir(0o700)
     os.chown(theirs, 1234, 1234)
     ordinary = (sys.executable, "-c", ORDINARY)
-    with process(*ordinary, "unshare", "-Urnu") as pid:
-        inside = ("nsenter", "-t", str(pid), "-U", "--preserve-credentials")
+    with process(*ordinary, tool("unshare"), "-Urnu") as pid:
+        inside = (tool("nsenter"), "-t", str(pid), "-U", "--preserve-credentials")
         for wrapper in (ordinary, (*ordinary, *inside)):
             with running_agent(theirs / "agent.sock", pid, wrapper=wrapper) as agent:
                 check_it_serves(agent)

@@ -1,5 +1,4 @@
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +9,8 @@ from mirrord_agent.credentials import Credentials
 from mirrord_agent.errors import AgentError
 from mirrord_agent.target import enter
 
+from .running import tool
 from .test_linux import needs_root
-
-needs_unshare = pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare (util-linux)")
 
 
 @contextmanager
@@ -66,10 +64,9 @@ def namespaces(pid: int) -> str:
 
 
 @needs_root
-@needs_unshare
 @pytest.mark.parametrize("kinds", ["-n", "-nu", "-u", "-Urn", "-Uru", "-Ur"])
 def test_what_differs_is_entered(kinds: str) -> None:
-    with process("unshare", kinds) as pid:
+    with process(tool("unshare"), kinds) as pid:
         seen = entered(pid)
         assert namespaces(pid) in seen
         assert "(0, 0, 0, 0)" in seen
