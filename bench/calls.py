@@ -1,0 +1,63 @@
+"""Rows about single calls: what a trap costs, and what a call costs that is not trapped."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from bench.command import UNDER_MIRRORD, compiled, floor, local_file, proot, run, strace
+from bench.options import Options
+from bench.report import Budget, Line, compared
+from bench.sample import Samples, parse
+
+_COUNT: Final = 4000
+_ROUNDS: Final = 7
+_TRAPPED: Final = Budget(0.10, "≤ 0.10 × strace")
+_UNTRAPPED: Final = Budget(1.03, "≤ 1.03 × native")
+_NATIVE: Final = 0
+_STRACE: Final = 1
+
+
+def openat(options: Options) -> Iterator[Line]:
+    """Measure a trapped openat(2) of a local path."""
+    yield from _row("openat", "openat", ["openat"], options, _TRAPPED, baseline=_STRACE)
+
+
+def stat(options: Options) -> Iterator[Line]:
+    """Measure a trapped newfstatat(2) of a local path."""
+    yield from _row("stat", "stat", ["newfstatat"], options, _TRAPPED, baseline=_STRACE)
+
+
+def connect(options: Options) -> Iterator[Line]:
+    """Measure a trapped connect(2) to this machine."""
+    yield from _row("connect", "connect", ["connect"], options, _TRAPPED, baseline=_STRACE)
+
+
+def messages(options: Options) -> Iterator[Line]:
+    """Measure a small sendmsg(2) and its recvmsg(2) on a connection, as gRPC makes them: two traps."""
+    yield from _row(
+        "sendmsg+recvmsg", "messages", ["sendmsg", "recvmsg"], options, _TRAPPED, baseline=_STRACE
+    )
+
+
+def untrapped(options: Options) -> Iterator[Line]:
+    """Measure calls that no filter is interested in: one that does nothing, and one that does little."""
+    for row, way in (("untrapped, lseek", "lseek"), ("untrapped, read 4 KiB", "read")):
+        yield from _row(row, way, ["openat"], options, _UNTRAPPED, baseline=_NATIVE)
+
+
+def _row(
+    row: str, way: str, calls: Sequence[str], options: Options, budget: Budget, *, baseline: int
+) -> Iterator[Line]:
+    wrappers = {
+        "native": (),
+        "strace": strace(*calls),
+        "proot": proot(),
+        "the kernel's part, in C": floor(*calls),
+        "mirrord": UNDER_MIRRORD,
+    }
+    program, file = compiled("calls"), local_file()
+    samples = {name: Samples(name) for name in wrappers}
+    for _ in range(options.rounds(_ROUNDS)):
+        for name, wrapper in wrappers.items():
+            line = [*wrapper, program, way, str(options.count(_COUNT)), file]
+            samples[name].add(parse(run(line))["median"])
+    yield from compared(row, list(samples.values()), baseline=baseline, budget=budget)

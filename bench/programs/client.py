@@ -1,0 +1,149 @@
+"""client.py MODE ARGS: what the bench runs as "the program" where it needs a network; prints "name numbers".
+
+Imports the least that it can, as its start is part of some measurements' preparation.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import sys
+import time
+
+_PIECE = 256 * 1024
+_TALKS = (9, 5, 100)
+"""Sizes of what a gRPC library sends for a small call: frame head, message head, message."""
+
+
+def _connected(host: str, port: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.connect((host, int(port)))
+    return sock
+
+
+def _print(name: str, values: list[float]) -> None:
+    print(name, *(f"{value:.9f}" for value in values), flush=True)
+
+
+def connect(host: str, port: str, count: str) -> None:
+    """Time blocking connects, and how long a non-blocking one keeps its event loop."""
+    took: list[float] = []
+    held: list[float] = []
+    for _ in range(int(count)):
+        start = time.perf_counter()
+        _connected(host, port).close()
+        took.append(time.perf_counter() - start)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            start = time.perf_counter()
+            sock.connect_ex((host, int(port)))
+            held.append(time.perf_counter() - start)
+            select.select([], [sock], [])
+    _print("connect", took)
+    _print("nonblocking", held)
+
+
+def request(host: str, port: str, count: str) -> None:
+    """Time small requests on one connection, sent by sendmsg(2) and received by recvmsg(2)."""
+    parts = [bytes(size) for size in _TALKS]
+    took: list[float] = []
+    with _connected(host, port) as sock:
+        for _ in range(int(count)):
+            start = time.perf_counter()
+            sock.sendmsg(parts)
+            left = sum(_TALKS)
+            while left:
+                left -= len(sock.recvmsg(4096)[0])
+            took.append(time.perf_counter() - start)
+    _print("request", took)
+
+
+def files(folder: str, count: str) -> None:
+    """Time opening and reading small files, each for the first time, and looking for absent ones."""
+    os.listdir(folder)
+    took: list[float] = []
+    absent: list[float] = []
+    for number in range(int(count)):
+        start = time.perf_counter()
+        fd = os.open(f"{folder}/{number:04}.txt", os.O_RDONLY)
+        os.read(fd, 65536)
+        os.close(fd)
+        took.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(f"{folder}/absent-{number}")
+        absent.append(time.perf_counter() - start)
+    _print("file", took)
+    _print("absent", absent)
+
+
+def down(host: str, port: str, size: str) -> None:
+    """Time receiving a large body."""
+    room = bytearray(_PIECE)
+    with _connected(host, port) as sock:
+        sock.sendall(f"GET /bytes?n={size} HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n".encode())
+        start, got = time.perf_counter(), 0
+        while count := sock.recv_into(room):
+            got += count
+        if got < int(size):
+            sys.exit(f"{got} bytes only")
+        _print("down", [got / (time.perf_counter() - start) / 1e6])
+
+
+def up(host: str, port: str, size: str) -> None:
+    """Time sending a large body, the answer that sums it up included."""
+    piece, left = bytes(_PIECE), int(size)
+    head = f"POST /sum HTTP/1.1\r\nHost: echo\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+    with _connected(host, port) as sock:
+        start = time.perf_counter()
+        sock.sendall(head.encode())
+        while left:
+            left -= sock.send(piece[: min(left, _PIECE)])
+        if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
+            sys.exit("not summed up")
+        _print("up", [int(size) / (time.perf_counter() - start) / 1e6])
+
+
+def crowd(host: str, port: str, count: str) -> None:
+    """Open connections all at once, talk on each, and hold them until told to end."""
+    print("pid", os.getpid(), os.getppid(), flush=True)
+    sys.stdin.readline()
+    start = time.perf_counter()
+    socks: dict[int, socket.socket] = {}
+    poll = select.epoll()
+    for _ in range(int(count)):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.connect_ex((host, int(port)))
+        socks[sock.fileno()] = sock
+        poll.register(sock.fileno(), select.EPOLLOUT)
+    began = time.perf_counter() - start
+    waiting = dict.fromkeys(socks)
+    while waiting:
+        for number, _ in poll.poll():
+            if error := socks[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                sys.exit(f"{len(waiting)} connections left: {os.strerror(error)}")
+            socks[number].send(b"x")
+            poll.unregister(number)
+            del waiting[number]
+    waiting = dict.fromkeys(socks)
+    for number in waiting:
+        poll.register(number, select.EPOLLIN)
+    while waiting:
+        for number, _ in poll.poll():
+            socks[number].recv(1)
+            poll.unregister(number)
+            del waiting[number]
+    _print("crowd", [began, time.perf_counter() - start])
+    sys.stdin.readline()
+
+
+def stream(host: str, port: str, direction: str) -> None:
+    """Keep a connection busy in one direction until killed."""
+    while True:
+        (down if direction == "down" else up)(host, port, str(2**30))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
