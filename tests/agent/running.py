@@ -88,6 +88,24 @@ async def agreeing(request: Request, channel: Channel) -> Reply:
     return Done()
 
 
+class Waiting:
+    """A handler that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.begun = 0
+        self.cancelled = 0
+
+    async def __call__(self, request: Request, channel: Channel) -> Reply:
+        self.begun += 1
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return Done()
+
+
 @asynccontextmanager
 async def joined(handler: Handler | None = agreeing) -> AsyncIterator[Pair]:
     """Join two channels by a real websocket over a socket pair."""

@@ -6,19 +6,16 @@ loop.
 """
 
 import asyncio
-import errno
-import sys
-import traceback
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar, cast, overload
+from typing import Final, TypeVar, overload
 
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError, RequestFailed, StreamReset, WireError
 from mirrord_agent.wire.frames import (
+    Data,
     Frame,
     FrameError,
     Kind,
-    RequestId,
     StreamId,
     decode,
     decode_number,
@@ -26,7 +23,10 @@ from mirrord_agent.wire.frames import (
     encode_number,
 )
 from mirrord_agent.wire.messages import Event, Failed, Message, MessageError, Reply, Request
-from mirrord_agent.wire.stream import WINDOW, Data, Reader, Stream
+from mirrord_agent.wire.pending import Pending
+from mirrord_agent.wire.reader import Reader
+from mirrord_agent.wire.serving import Handler, Serving
+from mirrord_agent.wire.stream import WINDOW, Stream
 from mirrord_agent.wire.websocket import WebSocket
 
 __all__ = [
@@ -42,19 +42,10 @@ __all__ = [
     "StreamReset",
     "WireError",
 ]
-MOST_REQUESTS: Final = 32_768
-"""Requests of one side that may be without a reply; more is a fault of the peer."""
 _SPARE_WINDOW: Final = 32 * 1024 * 1024
 """Bytes that all streams together may have under way beyond the first window of each."""
 _LAST_ID: Final = 2**32 - 1
 _R = TypeVar("_R", bound=Message)
-
-
-class Handler(Protocol):
-    """Answers the other side's requests."""
-
-    async def __call__(self, request: Request, channel: "Channel") -> Reply:
-        """Return the reply; raise RequestFailed or OSError for an errno. Cancelled when nobody waits."""
 
 
 class Channel:
@@ -76,14 +67,12 @@ class Channel:
         self._spare_window: int = _SPARE_WINDOW
         self._socket: Final = socket
         self._client: Final = client
-        self._handler: Final = handler
         self._streams: Final[dict[int, Stream]] = {}
         self._next_stream: int = 1 if client else 2
         self._highest: int = 0
         """Of the other side's streams, the highest id so far."""
-        self._next_request: int = 1
-        self._pending: Final[dict[int, asyncio.Future[Reply]]] = {}
-        self._serving: Final[dict[int, asyncio.Task[None]]] = {}
+        self._pending: Final = Pending(socket.loop)
+        self._serving: Final = Serving(self, handler)
         self._resumed: asyncio.Future[None] | None = None
         socket.on_lost = self._lost
         socket.on_resumed = self._go_on
@@ -131,16 +120,14 @@ class Channel:
         """
         if self.reason is not None:
             raise ChannelClosed(self.reason)
-        id = self._request_id()
-        future: asyncio.Future[Reply] = self.loop.create_future()
-        self._pending[id] = future
+        id, future = self._pending.begin()
         self.send(Kind.REQUEST, id, messages.encode(request))
         if isinstance(request, messages.StreamRequest):
             self._announce(request.stream)
         try:
             reply = await future
         except asyncio.CancelledError:
-            if self._pending.pop(id, None) is not None:
+            if self._pending.drop(id):
                 self.send(Kind.CANCEL, id)
             raise
         if isinstance(reply, Failed):
@@ -149,13 +136,6 @@ class Channel:
             self.close(f"the reply to {request.type} was {reply.type}")
             raise ChannelClosed(self.reason or "")
         return reply
-
-    def _request_id(self) -> RequestId:
-        while self._next_request in self._pending:
-            self._next_request = self._next_request % _LAST_ID + 1
-        id = RequestId(self._next_request)
-        self._next_request = self._next_request % _LAST_ID + 1
-        return id
 
     def _announce(self, id: int) -> None:
         stream = self._streams.get(id)
@@ -188,6 +168,20 @@ class Channel:
     def stream(self, id: int) -> Stream:
         """Return the stream that the request being served has opened; KeyError if it was reset since."""
         return self._streams[id]
+
+    def accept(self, id: int, *, datagrams: bool) -> None:
+        """Take the other side's new stream; raise WireError; for Serving."""
+        if id % 2 == self._client:
+            raise WireError(f"stream {id} opened by the side that it does not belong to")
+        if id in self._streams:
+            raise WireError(f"stream {id} opened twice")
+        self._highest = max(self._highest, id)
+        self._add(Stream(self, StreamId(id), announced=True, datagrams=datagrams))
+
+    def give_up(self, id: int) -> None:
+        """Reset a stream whose request failed, if it is still there; for Serving."""
+        if (stream := self._streams.get(id)) is not None:
+            stream.reset()
 
     def _add(self, stream: Stream) -> None:
         if self.reason is not None:
@@ -249,12 +243,8 @@ class Channel:
         if self.closed.done():
             return
         self.closed.set_result(reason)
-        for future in self._pending.values():
-            if not future.done():
-                future.set_exception(ChannelClosed(reason))
-        self._pending.clear()
-        for task in self._serving.values():
-            task.cancel()
+        self._pending.fail(reason)
+        self._serving.stop()
         for stream in list(self._streams.values()):
             stream.receive_reset(0)
         if self._resumed is not None:
@@ -286,12 +276,11 @@ class Channel:
             else:
                 stream.receive_reset(_errno(decode_number(frame)))
         elif kind is Kind.REPLY:
-            self._take_reply(frame)
+            self._pending.take(frame)
         elif kind is Kind.REQUEST:
-            self._take_request(frame)
+            self._serving.take(frame)
         elif kind is Kind.CANCEL:
-            if (task := self._serving.get(frame.id)) is not None:
-                task.cancel()
+            self._serving.cancel(frame.id)
         elif self.on_event is not None:
             self.on_event(messages.decode_event(frame.payload))
 
@@ -300,64 +289,6 @@ class Channel:
         ours = frame.id % 2 == self._client
         if frame.id == 0 or frame.id >= self._next_stream if ours else frame.id > self._highest:
             raise WireError(f"a {frame.kind.name} frame for stream {frame.id}, which was never opened")
-
-    def _take_reply(self, frame: Frame) -> None:
-        future = self._pending.pop(frame.id, None)
-        if future is not None and not future.done():
-            try:
-                future.set_result(messages.decode_reply(frame.payload))
-            except MessageError:
-                self._pending[frame.id] = future
-                raise
-        elif future is None and frame.id >= self._next_request:
-            raise WireError(f"a reply to request {frame.id}, which was never made")
-
-    def _take_request(self, frame: Frame) -> None:
-        request = messages.decode_request(frame.payload)
-        if self._handler is None:
-            raise WireError(f"a request ({request.type}) to the side that answers none")
-        if frame.id in self._serving or frame.id == 0:
-            raise WireError(f"request {frame.id} made twice")
-        if len(self._serving) >= MOST_REQUESTS:
-            raise WireError(f"more than {MOST_REQUESTS} requests at once")
-        if isinstance(request, messages.StreamRequest):
-            self._accept(request.stream, datagrams=isinstance(request, messages.OpenUdp))
-        task = self.loop.create_task(self._serve(RequestId(frame.id), request, self._handler))
-        self._serving[frame.id] = task
-
-    def _accept(self, id: int, *, datagrams: bool) -> None:
-        if id % 2 == self._client:
-            raise WireError(f"stream {id} opened by the side that it does not belong to")
-        if id in self._streams:
-            raise WireError(f"stream {id} opened twice")
-        self._highest = max(self._highest, id)
-        self._add(Stream(self, StreamId(id), announced=True, datagrams=datagrams))
-
-    async def _serve(self, id: RequestId, request: Request, handler: Handler) -> None:
-        reply: Reply | None = None
-        try:
-            await self.drained()
-            reply = await handler(request, self)
-        except RequestFailed as failure:
-            reply = Failed(errno=failure.errno)
-        except OSError as error:
-            reply = Failed(errno=error.errno or errno.EIO)
-        except (asyncio.CancelledError, ChannelClosed):
-            # nobody waits for the reply
-            reply = None
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            reply = Failed(errno=errno.EIO)
-        finally:
-            del self._serving[id]
-        self._finish(id, request, reply)
-
-    def _finish(self, id: RequestId, request: Request, reply: Reply | None) -> None:
-        failed = reply is None or isinstance(reply, Failed)
-        if failed and isinstance(request, messages.StreamRequest) and request.stream in self._streams:
-            self._streams[request.stream].reset()
-        if reply is not None:
-            self.send(Kind.REPLY, id, messages.encode(cast(Message, reply)))
 
 
 def _errno(number: int) -> int:

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple, NewType
 MAX_FRAME: Final = 1024 * 1024
 """Bytes of the longest frame, its header included."""
 
+Data = bytes | bytearray | memoryview
+"""What is sent and received."""
 StreamId = NewType("StreamId", int)
 RequestId = NewType("RequestId", int)
 
@@ -52,7 +54,7 @@ _EMPTY: Final = frozenset({Kind.CANCEL, Kind.FIN})
 _NUMBERS: Final = frozenset({Kind.CREDIT, Kind.RESET})
 
 
-def encode(kind: Kind, id: int, payload: bytes | bytearray | memoryview = b"") -> bytes:
+def encode(kind: Kind, id: int, payload: Data = b"") -> bytes:
     """Return the bytes of a frame; ValueError if the payload is longer than MAX_PAYLOAD."""
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"payload of {len(payload)} bytes, at most {MAX_PAYLOAD} fit a frame")
@@ -64,7 +66,7 @@ def encode_number(kind: Kind, id: int, value: int) -> bytes:
     return HEADER.pack(kind, id) + NUMBER.pack(value)
 
 
-def decode(message: bytes | bytearray | memoryview) -> Frame:
+def decode(message: Data) -> Frame:
     """Return the frame that a message holds, its size checked for its kind; raise FrameError."""
     size = len(message)
     if not HEADER.size <= size <= MAX_FRAME:

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from mirrord_agent.wire.stream import WINDOW, Data, Stream
+from mirrord_agent.wire.frames import Data
+from mirrord_agent.wire.stream import WINDOW, Stream
 
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: close sends RST (socket(7))."""

@@ -7,7 +7,6 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mirrord_agent.wire import channel as module
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed
 from mirrord_agent.wire.frames import Kind, encode, encode_number
@@ -26,28 +25,10 @@ from mirrord_agent.wire.messages import (
 from mirrord_agent.wire.stream import WINDOW
 from mirrord_agent.wire.websocket import WebSocket
 
-from ..running import Recorder, agreeing, joined, joined_websockets, on_loop, settled, until
+from ..running import Recorder, Waiting, agreeing, joined, joined_websockets, on_loop, settled, until
 
 SOAK: Final = os.environ.get("MIRRORD_SOAK") == "1"
 FRAMES: Final = 100_000 if SOAK else 2_000
-
-
-class Waiting:
-    """A handler that answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.go = asyncio.Event()
-        self.begun = 0
-        self.cancelled = 0
-
-    async def __call__(self, request: Request, channel: Channel) -> Reply:
-        self.begun += 1
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return Done()
 
 
 @on_loop
@@ -60,68 +41,6 @@ async def test_a_request_has_its_reply() -> None:
         names = [b"/%d" % number for number in range(100)]
         requests = (pair.client.request(Stat(path=name), Hostname) for name in names)
         assert [reply.name for reply in await asyncio.gather(*requests)] == names
-
-
-@pytest.mark.parametrize(
-    ("raised", "number"),
-    [
-        (RequestFailed(errno.ECONNREFUSED), errno.ECONNREFUSED),
-        (PermissionError(errno.EACCES, "no"), errno.EACCES),
-        (OSError("no errno"), errno.EIO),
-    ],
-)
-def test_an_error_arrives_as_its_errno(raised: Exception, number: int) -> None:
-    async def failing(request: Request, channel: Channel) -> Reply:
-        raise raised
-
-    @on_loop
-    async def check() -> None:
-        async with joined(failing) as pair:
-            with pytest.raises(RequestFailed) as caught:
-                await pair.client.request(GetHostname(), Hostname)
-            assert caught.value.errno == number
-
-    check()
-
-
-@on_loop
-async def test_a_handlers_fault_is_told_and_the_link_lives(capsys: pytest.CaptureFixture[str]) -> None:
-    async def faulty(request: Request, channel: Channel) -> Reply:
-        raise LookupError("a fault")
-
-    async with joined(faulty) as pair:
-        for _ in range(2):
-            with pytest.raises(RequestFailed):
-                await pair.client.request(GetHostname())
-    assert capsys.readouterr().err.count("LookupError: a fault") == 2
-
-
-@on_loop
-async def test_a_slow_request_holds_no_other() -> None:
-    waiting = Waiting()
-
-    async def mixed(request: Request, channel: Channel) -> Reply:
-        return await waiting(request, channel) if isinstance(request, Stat) else Done()
-
-    async with joined(mixed) as pair:
-        slow = asyncio.create_task(pair.client.request(Stat(path=b"/"), Done))
-        for _ in range(100):
-            await pair.client.request(GetHostname(), Done)
-        assert (waiting.begun, slow.done()) == (1, False)
-        waiting.go.set()
-        await slow
-
-
-@on_loop
-async def test_cancelling_cancels_the_work() -> None:
-    waiting = Waiting()
-    async with joined(waiting) as pair:
-        request = asyncio.create_task(pair.client.request(Stat(path=b"/"), Done))
-        await until(lambda: waiting.begun)
-        request.cancel()
-        await until(lambda: waiting.cancelled)
-        assert pair.agent.requests_served == 0
-        assert pair.client.reason is None
 
 
 @on_loop
@@ -291,15 +210,6 @@ async def test_a_reply_that_is_none_closes_the_link() -> None:
         pair.agent.send(Kind.REPLY, 1, b"{}")
         with pytest.raises(ChannelClosed, match="not a message"):
             await request
-
-
-@on_loop
-async def test_requests_at_once_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_REQUESTS", 3)
-    async with joined(Waiting()) as pair:
-        for id in range(1, 5):
-            pair.client._socket.send(frame(GetHostname(), id))
-        assert "more than 3 requests at once" in await pair.client.closed
 
 
 @on_loop

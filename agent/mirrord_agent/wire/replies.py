@@ -1,0 +1,125 @@
+"""The replies and events of the agent."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from mirrord_agent.wire.message import Address, ByteString, Errno, Message, StreamNumber, Version
+
+PAGE: Final = 1000
+"""Entries of a directory that one listing carries at most."""
+
+
+class Attributes(Message):
+    """What statx(2) tells of a file; times are nanoseconds since the epoch."""
+
+    type: Literal["attributes"] = "attributes"
+    dev: int
+    ino: int
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    rdev: int
+    size: int
+    blksize: int
+    blocks: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    btime_ns: int | None = None
+    mount_id: int | None = None
+    flags: int = 0
+    """``stx_attributes``."""
+    flags_known: int = 0
+    """``stx_attributes_mask``."""
+
+    def version(self) -> Version:
+        """Return what identifies the content."""
+        return Version(
+            dev=self.dev, ino=self.ino, size=self.size, mtime_ns=self.mtime_ns, ctime_ns=self.ctime_ns
+        )
+
+
+class Environment(Message):
+    """The target's environment, in its order; what has no ``=`` is left out."""
+
+    type: Literal["environment"] = "environment"
+    variables: tuple[tuple[ByteString, ByteString], ...]
+
+
+class Hostname(Message):
+    """The target's host name."""
+
+    type: Literal["hostname"] = "hostname"
+    name: Annotated[ByteString, Field(max_length=64)]
+
+
+class Statistics(Message):
+    """What the agent was asked so far."""
+
+    type: Literal["statistics"] = "statistics"
+    requests: dict[str, int]
+    """Requests by their ``type``, this one included."""
+    in_flight: int
+    """Requests that have no reply yet, this one included."""
+    most_in_flight: int
+    streams_opened: int
+    streams_open: int
+    resident_bytes: int
+
+
+class Opened(Message):
+    """The socket is there; ``remote`` is the peer that it is connected to."""
+
+    type: Literal["opened"] = "opened"
+    local: Address
+    remote: Address | None = None
+
+
+class FileOpened(Message):
+    """The file is there; its content follows on the stream if it is regular and not ``unchanged``."""
+
+    type: Literal["file_opened"] = "file_opened"
+    attributes: Attributes
+    unchanged: bool = False
+
+
+class Link(Message):
+    """Where a symbolic link points, unresolved."""
+
+    type: Literal["link"] = "link"
+    target: ByteString
+
+
+class Done(Message):
+    """Yes."""
+
+    type: Literal["done"] = "done"
+
+
+class Listing(Message):
+    """Entries of a directory, sorted by name, without ``.`` and ``..``."""
+
+    type: Literal["listing"] = "listing"
+    attributes: Attributes
+    """Of the directory itself."""
+    entries: Annotated[tuple[tuple[ByteString, Attributes], ...], Field(max_length=PAGE)]
+    more: bool = False
+    """More entries follow after the last one."""
+
+
+class Failed(Message):
+    """The call failed in the target with this errno."""
+
+    type: Literal["failed"] = "failed"
+    errno: Errno
+
+
+class DatagramError(Message):
+    """An ICMP error reached a UDP socket; ``peer`` is the address whose datagram met it, where known."""
+
+    type: Literal["datagram_error"] = "datagram_error"
+    stream: StreamNumber
+    errno: Errno
+    peer: Address | None = None
