@@ -1,0 +1,154 @@
+"""Programs that do what a test tells them, free or under a filter."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+from mirrord_seccomp import bpf
+from mirrord_seccomp.bpf import Action, Rule
+from mirrord_seccomp.notify import Listener
+from mirrord_seccomp.syscalls import current_arch, number
+
+from mirrord.tracer.launch import launch
+from mirrord.tracer.parked import Parked, park
+
+PYTHON: Final = os.path.realpath(sys.executable)
+_SCRIPT: Final = """
+import ctypes, mmap, os, signal, socket, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def call(number, *arguments):
+    result = libc.syscall(number, *map(ctypes.c_long, arguments))
+    return result if result >= 0 else -ctypes.get_errno()
+def page(content=b"", pages=1):
+    space = mmap.mmap(-1, pages * 4096)
+    space.write(content)
+    kept.append(space)
+    return ctypes.addressof(ctypes.c_char.from_buffer(space))
+kept = []
+line = b""
+while piece := os.read(0, 1):
+    line += piece
+    if piece == b"\\n":
+        code, line = line.decode(), b""
+        try:
+            value = eval(code)
+        except SyntaxError:
+            value = exec(code)
+        except OSError as error:
+            value = -error.errno
+        os.write(1, repr(value).encode() + b"\\n")
+"""
+COMMAND: Final = [PYTHON, "-I", "-S", "-c", _SCRIPT]
+
+
+def nr(name: str) -> int:
+    """Return the number of a call on this machine."""
+    found = number(name, current_arch())
+    assert found is not None
+    return found
+
+
+class Puppet:
+    """A Python process that runs lines of code, told and heard through two pipes."""
+
+    def __init__(self, pid: int, tell: int, hear: int) -> None:
+        self.pid: Final = pid
+        self._tell: Final = tell
+        self._hear: Final = hear
+        self._rest = b""
+
+    def __call__(self, code: str) -> Any:
+        """Run one line; return the value of an expression, an errno below 0 for an OSError."""
+        self.tell(code)
+        return self.hear()
+
+    def tell(self, code: str) -> None:
+        """Have a line run, whenever it ends."""
+        os.write(self._tell, code.encode() + b"\n")
+
+    def hear(self) -> Any:
+        """Wait for the value of the line that was told; raise EOFError when the process has ended."""
+        while b"\n" not in self._rest:
+            piece = os.read(self._hear, 65_536)
+            if not piece:
+                raise EOFError
+            self._rest += piece
+        line, _, self._rest = self._rest.partition(b"\n")
+        return ast.literal_eval(line.decode())
+
+    def close(self) -> None:
+        for fd in (self._tell, self._hear):
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def puppet() -> Iterator[Puppet]:
+    """Start a free process; kill it in the end."""
+    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            with Puppet(process.pid, os.dup(process.stdin.fileno()), os.dup(process.stdout.fileno())) as made:
+                yield made
+        finally:
+            process.kill()
+
+
+def parked(
+    *, stdin: int | None = None, stdout: int | None = None, in_child: Callable[[], None] = lambda: None
+) -> Parked:
+    """Fork a process that becomes a program later, its standard streams set."""
+
+    def prepare() -> None:
+        for fd, at in ((stdin, 0), (stdout, 1)):
+            if fd is not None:
+                os.dup2(fd, at)
+        in_child()
+
+    return park([], in_child=prepare)
+
+
+def start(
+    argv: Sequence[str],
+    *rules: Rule,
+    environment: Mapping[bytes, bytes] | None = None,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    in_child: Callable[[], None] = lambda: None,
+) -> tuple[int, Listener]:
+    """Launch a program under a filter; return its process id and the listener."""
+    process = parked(stdin=stdin, stdout=stdout, in_child=in_child)
+    filter_ = bpf.compile(rules, current_arch())
+    variables = os.environb if environment is None else environment
+    listener = launch(process, [os.fsencode(word) for word in argv], variables, filter_)
+    return process.pid, Listener(listener)
+
+
+@contextmanager
+def filtered(*names: str) -> Iterator[tuple[Puppet, Listener]]:
+    """Start a puppet of which these calls are trapped; kill it in the end."""
+    stdin, tell = os.pipe()
+    hear, stdout = os.pipe()
+    rules = [Rule(name, Action.NOTIFY) for name in names]
+    pid, listener = start(COMMAND, *rules, stdin=stdin, stdout=stdout)
+    for fd in (stdin, stdout):
+        os.close(fd)
+    try:
+        with Puppet(pid, tell, hear) as made:
+            yield made, listener
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        listener.close()
