@@ -26,6 +26,7 @@ from mirrord.syscall import CONTINUE, SUCCESS, Call, Fail, GiveFd, Return, Verdi
 _AT_FDCWD: Final = -100
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _AT_EACCESS: Final = 0x200
+_XATTRS: Final = ("getxattr", "lgetxattr", "listxattr", "llistxattr")
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CREAT: Final = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _O_TMPFILE: Final = 0o20000000
@@ -74,6 +75,7 @@ class Files:
             trap("access", self.access),
             trap("faccessat", self.faccessat),
             trap("faccessat2", self.faccessat2, *on_path),
+            *(trap(name, self.xattr) for name in _XATTRS),
             trap("readlink", self.readlink),
             trap("readlinkat", self.readlinkat),
         ]
@@ -177,6 +179,11 @@ class Files:
         await self._files.access(path, mode, follow=follow, effective=effective)
         return SUCCESS
 
+    def xattr(self, call: Call) -> Verdict:
+        """Say that a remote file has no extended attributes (xattr(7)): they are not carried over yet."""
+        place = self._place(call, _AT_FDCWD, call.args[0])
+        return CONTINUE if place is None else Fail(errno.ENOTSUP)
+
     def readlink(self, call: Call) -> Verdict:
         """Read a symbolic link (readlink(2))."""
         return self._readlink(call, _AT_FDCWD, call.args[0], call.args[1], call.args[2])
@@ -210,11 +217,17 @@ class Files:
             return self._relative(call, descriptor(directory), path)
         decision = self._paths.decide(path, write=write)
         if decision.side is Side.LOCAL:
-            return Moved(decision.path) if decision.path not in (path, normalise(path)) else None
+            moved = decision.path not in (path, normalise(path)) or self._leaves_the_target(path)
+            return Moved(decision.path) if moved else None
         call.require_files()
         if decision.side is Side.NOT_FOUND:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         return Remote(_kept_slash(decision.path, path))
+
+    def _leaves_the_target(self, path: bytes) -> bool:
+        """Tell whether a path goes up out of a remote directory, which the kernel could not do here."""
+        inside, up, _ = path.partition(b"/..")
+        return bool(up and inside) and self._paths.decide(inside, write=False).side is Side.REMOTE
 
     def _relative(self, call: Call, directory: int, path: bytes) -> Remote | None:
         if directory == _AT_FDCWD or not path or not self._files.placeholders.in_use:

@@ -50,7 +50,8 @@ def test_curl_says_the_same(mirrord: Mirrord, port: str, outcome: str) -> None:
 def test_connects_started_together_are_asked_for_together(
     mirrord: Mirrord, slow: Callable[..., Relay], program: str
 ) -> None:
-    link = slow(delay=0.25)
+    # each way; twice this is longer than a busy machine takes to start them all
+    link = slow(delay=0.75)
 
     session = mirrord(*command(f"burst-{program}"), ECHO4, "7", "500", env=link.env)
 
