@@ -90,4 +90,8 @@ def _listener(path: str) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # the interpreter would wait for the threads, and a file system that hangs can hold one of them for ever
+    os._exit(status)
