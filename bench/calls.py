@@ -27,8 +27,11 @@ def stat(options: Options) -> Iterator[Line]:
 
 
 def connect(options: Options) -> Iterator[Line]:
-    """Measure a trapped connect(2) to this machine."""
-    yield from _row("connect", "connect", ["connect"], options, _TRAPPED, baseline=_STRACE)
+    """Measure a trapped connect(2) to a local unix socket, and one to a port on which the program listens."""
+    yield from _row("connect, unix", "connect", ["connect"], options, _TRAPPED, baseline=_STRACE)
+    yield from _row(
+        "connect, to itself", "connect-own", ["connect"], options, _TRAPPED, baseline=_STRACE, count=100
+    )
 
 
 def messages(options: Options) -> Iterator[Line]:
@@ -45,7 +48,14 @@ def untrapped(options: Options) -> Iterator[Line]:
 
 
 def _row(
-    row: str, way: str, calls: Sequence[str], options: Options, budget: Budget, *, baseline: int
+    row: str,
+    way: str,
+    calls: Sequence[str],
+    options: Options,
+    budget: Budget,
+    *,
+    baseline: int,
+    count: int = _COUNT,
 ) -> Iterator[Line]:
     wrappers = {
         "native": (),
@@ -58,6 +68,6 @@ def _row(
     samples = {name: Samples(name) for name in wrappers}
     for _ in range(options.rounds(_ROUNDS)):
         for name, wrapper in wrappers.items():
-            line = [*wrapper, program, way, str(options.count(_COUNT)), file]
+            line = [*wrapper, program, way, str(options.count(count)), file]
             samples[name].add(parse(run(line))["median"])
     yield from compared(row, list(samples.values()), baseline=baseline, budget=budget)

@@ -11,13 +11,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define UNTRAPPED_AT_ONCE 100
 
 static const char *path;
-static int one, other;
+static int one, other, listener;
+static struct sockaddr_un own;
 static struct sockaddr_in loopback;
 
 static void die(const char *what)
@@ -46,18 +48,47 @@ static void do_stat(void)
         die("fstatat");
 }
 
+/* a unix socket: an IP address would be the pod's, 127.0.0.1 included */
 static void prepare_connect(void)
 {
-    loopback.sin_family = AF_INET;
-    loopback.sin_port = htons(9);
-    loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    one = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    own.sun_family = AF_UNIX;
+    snprintf(own.sun_path, sizeof own.sun_path, "/tmp/mirrord-bench-%d", getpid());
+    one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (bind(other, (struct sockaddr *)&own, sizeof own))
+        die("bind");
 }
 
 static void do_connect(void)
 {
+    if (connect(one, (struct sockaddr *)&own, sizeof own))
+        die("connect");
+}
+
+static void listen_here(void)
+{
+    socklen_t size = sizeof loopback;
+
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    loopback.sin_family = AF_INET;
+    loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(listener, (struct sockaddr *)&loopback, sizeof loopback) || listen(listener, 1) ||
+        getsockname(listener, (struct sockaddr *)&loopback, &size))
+        die("listen");
+}
+
+static void do_connect_own(void)
+{
+    one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (connect(one, (struct sockaddr *)&loopback, sizeof loopback))
         die("connect");
+}
+
+static void after_connect_own(void)
+{
+    other = accept(listener, NULL, NULL);
+    close(one);
+    close(other);
 }
 
 static void prepare_file(void)
@@ -83,17 +114,10 @@ static void do_read(void)
 
 static void prepare_messages(void)
 {
-    socklen_t size = sizeof loopback;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    int on = 1;
 
-    loopback.sin_family = AF_INET;
-    loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(listener, (struct sockaddr *)&loopback, sizeof loopback) || listen(listener, 1) ||
-        getsockname(listener, (struct sockaddr *)&loopback, &size))
-        die("listen");
-    one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(one, (struct sockaddr *)&loopback, sizeof loopback))
-        die("connect");
+    listen_here();
+    do_connect_own();
     other = accept(listener, NULL, NULL);
     setsockopt(one, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
@@ -122,6 +146,7 @@ static const struct way {
     {"openat", nothing, do_openat, after_openat, 1},
     {"stat", nothing, do_stat, nothing, 1},
     {"connect", prepare_connect, do_connect, nothing, 1},
+    {"connect-own", listen_here, do_connect_own, after_connect_own, 1},
     {"lseek", prepare_file, do_lseek, nothing, UNTRAPPED_AT_ONCE},
     {"read", prepare_file, do_read, nothing, UNTRAPPED_AT_ONCE},
     {"messages", prepare_messages, do_messages, nothing, 1},
@@ -162,6 +187,7 @@ int main(int argc, char **argv)
             sum += took[i] = (now() - start) / way->at_once;
         way->after();
     }
+    unlink(own.sun_path);
     qsort(took, count, sizeof *took, order);
     printf("median %.10f\np99 %.10f\nmean %.10f\n", took[count / 2], took[count / 100 * 99], sum / count);
     return 0;

@@ -13,7 +13,7 @@ from bench.sample import parse
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
 
-@pytest.mark.parametrize("way", ["openat", "stat", "connect", "messages", "lseek", "read"])
+@pytest.mark.parametrize("way", ["openat", "stat", "connect", "connect-own", "messages", "lseek", "read"])
 def test_each_way_of_calling_is_timed(way: str) -> None:
     printed = parse(run([compiled("calls"), way, "100", local_file()]))
     assert set(printed) == {"median", "p99", "mean"}
