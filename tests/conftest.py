@@ -33,21 +33,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def everybody(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], User]:
+def everybody() -> Iterator[Callable[[str], User]]:
     """Return a user by name, each made when first asked for."""
-    base = tmp_path_factory.mktemp("users")
-    for path in (base, *base.parents[:2]):
-        path.chmod(0o755)
     made: dict[str, User] = {}
+    # not in pytest's own directory: it lets nobody else in
+    with tempfile.TemporaryDirectory(prefix="users-") as base:
+        Path(base).chmod(0o755)
 
-    def get(name: str) -> User:
-        if name not in made:
-            home = base / name
-            home.mkdir()
-            made[name] = (users.ordinary if name == "ordinary" else users.current)(home)
-        return made[name]
+        def get(name: str) -> User:
+            if name not in made:
+                home = Path(base, name)
+                home.mkdir()
+                made[name] = (users.ordinary if name == "ordinary" else users.current)(home)
+            return made[name]
 
-    return get
+        yield get
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def test_what_is_closed_locally_is_closed_remotely(
         assert other.read() == "closed"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("way", "size", "far"),
     [
@@ -97,6 +98,7 @@ def test_a_reader_that_stands_still_holds_the_writer(
     assert most < 2 * MOST
 
 
+@pytest.mark.soak
 def test_many_connections_at_once(mirrord: Mirrord) -> None:
     line = [*command("burst-python"), "10.96.0.20", "7", str(CONNECTIONS), "echo"]
 

@@ -69,7 +69,7 @@ def session(line: Line, runner: Runner, user: User) -> Iterator[Session]:
 
 
 @pytest.mark.both_users
-@pytest.mark.parametrize("names", ["supervisor", "front", "keeper", "supervisor front", "keeper supervisor"])
+@pytest.mark.parametrize("names", ["supervisor", "front", "supervisor front"])
 def test_a_killed_part_takes_the_whole_session_with_it(session: Session, names: str) -> None:
     for pid in session.victims(names):
         os.kill(pid, signal.SIGKILL)

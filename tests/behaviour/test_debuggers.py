@@ -52,7 +52,7 @@ def test_delve_stops_at_a_breakpoint(mirrord: Mirrord, sandbox: Sandbox, user: U
     assert f"host {sandbox.hostname}\n" in session.out
 
 
-def _delve() -> Sequence[str | Path]:
+def _delve() -> Sequence[str]:
     """Return the debugger of this machine, else the one that the module ``dlv`` names, built once."""
     if (found := shutil.which("dlv")) is not None:
         return [found]

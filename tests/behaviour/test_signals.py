@@ -60,7 +60,7 @@ def test_a_delayed_open_of_a_preempted_program_is_one_request(
 
     session = mirrord(*command("preempted"), "/app/data/0007.txt", env=link.env, options=["-v"])
 
-    assert session.lines[0].startswith("file 7")
+    assert session.lines[0].startswith("file 0007 ")
     assert session.statistics["open_file"] == 1
     assert link.requests.counts["open_file"] == 1
 
@@ -84,7 +84,7 @@ def test_a_call_that_nobody_waits_for_is_given_up(
     line: Line, runner: Runner, slow: Callable[..., Relay]
 ) -> None:
     link = slow()
-    script = f"echo ready; read go; cat {REMOTE} & sleep 0.2; kill -KILL $!; wait $!; echo status $?"
+    script = f"echo ready; read go; cat {REMOTE} & /bin/sleep 0.2; kill -KILL $!; wait $!; echo status $?"
     with runner.start(line("bash", "-c", script, options=["-q"]), env=link.env) as process:
         assert read_line(process) == "ready"
         link.stall()

@@ -55,8 +55,8 @@ def statistics(stderr: str) -> dict[str, int]:
 class Runner:
     """Runs commands as one user, in processes that carry a mark.
 
-    The mark is a resource limit that nothing here uses or changes: unlike a variable, every descendant has it,
-    whatever environment it was given.
+    The mark is a resource limit that nothing here uses or changes: unlike a variable, every descendant has
+    it, whatever environment it was given.
     """
 
     user: User

@@ -43,7 +43,7 @@ class Sandbox:
         return [self.runner.user.mirrord, "sandbox", verb, "--name", self.name, "--", *line]
 
     def processes(self) -> int:
-        """Return how many processes it has when nobody uses it: after a session, when that number has settled."""
+        """Return how many processes it has when nobody uses it: after a session, when that has settled."""
         if not self._idle:
             line = [self.runner.user.mirrord, "exec", "-t", self.target, "-q", "--", "true"]
             Runner(self.runner.user).run(line)

@@ -89,6 +89,8 @@ def _copy(place: Path) -> Path:
     for package in ("mirrord", "agent/mirrord_agent", "seccomp/mirrord_seccomp"):
         shutil.copytree(ROOT / package, packages / Path(package).name, dirs_exist_ok=True)
     command = place / "bin" / "mirrord"
-    command.write_text(f"#!{place}/bin/python\nfrom mirrord.__main__ import main\nmain()\n")
+    command.write_text(
+        f"#!{place}/bin/python\nimport sys\nfrom mirrord.__main__ import main\nsys.exit(main())\n"
+    )
     command.chmod(0o755)
     return command

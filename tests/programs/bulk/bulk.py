@@ -1,7 +1,7 @@
 """Much data one way: `bulk.py up|down HOST PORT SIZE PAUSE`. Prints the SHA-256 of what was sent or received.
 
-PAUSE, in seconds, comes before each piece that is read. It begins when a line comes on standard input, and ends
-when that ends.
+PAUSE, in seconds, comes before each piece that is read. It begins when a line comes on standard input, and
+ends when that ends.
 """
 
 import hashlib
