@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from mirrord.dispatch import datagrams, files, names, outgoing, process
+from mirrord.dispatch import files, names, outgoing, process, receive, send
 from mirrord.dispatch.row import Row
 from mirrord.syscall import CONTINUE
 
@@ -31,6 +31,7 @@ def page() -> str:
         paths=SimpleNamespace(active=True),
         files=None,
         connections=None,
+        datagrams=None,
         forget_thread=None,
         forget_threads=None,
         returning_from_signal=_returning,
@@ -39,7 +40,8 @@ def page() -> str:
         ("process", process.Process(world)),
         ("names", names.Names(world)),
         ("outgoing, streams", outgoing.Outgoing(world)),
-        ("outgoing, datagrams", datagrams.Datagrams(world, outgoing.Outgoing(world))),
+        ("outgoing, datagrams", send.Send(world, outgoing.Outgoing(world))),
+        ("outgoing, datagrams", receive.Receive(world)),
         ("files", files.Files(world)),
     )
     return _HEAD + "".join(_line(name, row) for name, plane in planes for row in plane.rows())

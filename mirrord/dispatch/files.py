@@ -29,6 +29,9 @@ _AT_EACCESS: Final = 0x200
 _XATTRS: Final = ("getxattr", "lgetxattr", "listxattr", "llistxattr")
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CREAT: Final = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+_INT: Final = 0x7FFFFFFF
+"""What os.open() takes of flags; the kernel ignores the rest, and the sign (include/linux/fcntl.h)."""
+_MODE: Final = 0o7777
 _O_TMPFILE: Final = 0o20000000
 _OPEN_HOW: Final = 24
 """``sizeof(struct open_how)`` of its first version: flags, mode, resolve (openat2(2))."""
@@ -101,13 +104,14 @@ class Files:
         return self._open(call, call.args[0], call.args[1], flags, mode)
 
     def _open(self, call: Call, directory: int, path: int, flags: int, mode: int) -> Verdict:
+        flags &= _INT
         writing = bool(flags & _WRITING) or flags & _O_TMPFILE == _O_TMPFILE
         place = self._place(call, directory, path, write=writing)
         if place is None:
             return CONTINUE
         cloexec = bool(flags & os.O_CLOEXEC)
         if isinstance(place, Moved):
-            return GiveFd(os.open(place.path, flags, mode), cloexec)
+            return GiveFd(os.open(place.path, flags, mode & _MODE), cloexec)
         if writing:
             return Fail(errno.EROFS)
         return Wait(partial(self._given, place.path, flags & ~os.O_CLOEXEC, cloexec))

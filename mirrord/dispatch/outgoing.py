@@ -75,7 +75,7 @@ class Outgoing:
             if not _can_reach(sock, peer):
                 return CONTINUE
             if sock.type == socket.SOCK_DGRAM and sock.proto in (0, socket.IPPROTO_UDP):
-                return self._connect_datagrams(sock, peer)
+                return self._connect_datagrams(call, sock, peer)
             if sock.type != socket.SOCK_STREAM or sock.proto not in (0, socket.IPPROTO_TCP):
                 return CONTINUE
             return self._connect_stream(call, sock, peer)
@@ -164,7 +164,7 @@ class Outgoing:
             await self._connections.connect_plainly(sock, cookie_, peer)
         return Return(0)
 
-    def _connect_datagrams(self, sock: socket.socket, peer: Peer) -> Verdict:
+    def _connect_datagrams(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
         """Point the program's socket at the relay that stands for the peer."""
         world = self._world
         if not world.is_remote_datagram(peer) or self._is_own_datagram_socket(peer):
@@ -172,7 +172,9 @@ class Outgoing:
         if world.pod_address(peer, 0) is None:
             # getaddrinfo(3) asks so whether it may offer such an address
             return Fail(errno.ENETUNREACH)
-        relay = world.datagrams.relay(sock, cookie(sock), peer, connected=True)
+        association = world.datagrams.associate(sock, cookie(sock), tid=call.tid, fd=descriptor(call.args[0]))
+        association.connected = peer
+        relay = world.datagrams.relay(association, peer)
         return Fail(number) if (number := begin_datagrams(sock, relay)) else Return(0)
 
     def _disconnect(self, call: Call) -> Verdict:

@@ -6,12 +6,13 @@ from typing import Final
 from mirrord_seccomp import bpf
 from mirrord_seccomp.syscalls import current_arch, number
 
-from mirrord.dispatch.datagrams import Datagrams
 from mirrord.dispatch.files import Files
 from mirrord.dispatch.names import Names
 from mirrord.dispatch.outgoing import Outgoing
 from mirrord.dispatch.process import Process
+from mirrord.dispatch.receive import Receive
 from mirrord.dispatch.row import Row
+from mirrord.dispatch.send import Send
 from mirrord.dispatch.world import World
 from mirrord.syscall import Handler
 
@@ -22,6 +23,12 @@ class Table:
     def __init__(self, world: World) -> None:
         rows = list(_rows(world))
         self.filter: Final = bpf.compile([row.rule for row in rows], current_arch())
+        self.traps: Final = {
+            found: row.rule
+            for row in rows
+            if row.handler is not None and (found := number(row.rule.syscall, current_arch())) is not None
+        }
+        """What is trapped, by number."""
         self.handlers: Final[dict[int, Handler]] = {
             found: row.handler
             for row in rows
@@ -35,5 +42,6 @@ def _rows(world: World) -> Iterable[Row]:
     if world.has_network:
         streams = Outgoing(world)
         yield from streams.rows()
-        yield from Datagrams(world, streams).rows()
+        yield from Send(world, streams).rows()
+        yield from Receive(world).rows()
     yield from Files(world).rows()

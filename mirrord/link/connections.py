@@ -14,7 +14,6 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NewType
@@ -25,6 +24,7 @@ from mirrord_agent.wire.pump import Pump
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.inodes import tcp_inodes
+from mirrord.link.located import FindSocket
 from mirrord.link.loopback import Loopback, abort, begin, complete, is_ipv6_only, self_test
 
 Cookie = NewType("Cookie", int)
@@ -64,10 +64,6 @@ class Connection:
     error: int = 0
     """An errno that the program has not been told yet."""
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
-
-
-FindSocket = Callable[[Connection], socket.socket | None]
-"""Return a duplicate of the program's socket, None when no process has it any more."""
 
 
 class Connections:
@@ -309,7 +305,9 @@ class UnixConnections:
             ours = _join(program_socket, kind)
         except RequestFailed as failure:
             stream.reset()
-            raise OSError(failure.errno, "remote unix socket") from failure
+            raise OSError(failure.errno, os.strerror(failure.errno)) from failure
+        except ChannelClosed as closed:
+            raise OSError(LINK_LOST, os.strerror(LINK_LOST)) from closed
         except BaseException:
             stream.reset()
             raise

@@ -5,6 +5,10 @@ The program's datagrams go to the relay's token address, so that a connected soc
 ``recv`` need no trap; the relay is connected to the program's socket, so that nobody else can speak to
 either. At the agent one socket stands for the program's socket, with one local port for all peers. A relay
 lives until the program's socket is gone from ``/proc/net/udp``.
+
+An ICMP error of the pod's network is shown by one of this machine's: the relay turns away from the program's
+socket for a moment, in which a datagram sent from that socket meets "port unreachable". All else that ICMP
+tells is hidden from a socket natively, too, unless it asks for its error queue (udp(7)).
 """
 
 import asyncio
@@ -12,24 +16,26 @@ import errno
 import itertools
 import os
 import socket
-import struct
 from collections.abc import Callable
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
-from mirrord_agent.wire.messages import Opened, OpenUdp
+from mirrord_agent.wire.datagram import pack_header, split
+from mirrord_agent.wire.messages import DatagramError, Event, Opened, OpenUdp
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.connections import Cookie
 from mirrord.link.inodes import udp_inodes
+from mirrord.link.located import FindSocket
 from mirrord.link.loopback import is_ipv6_only
 from mirrord.link.resolver import LocalResolver
 
 _TICK: Final = 2.0
 _MOST: Final = 65_535
 _DNS_PORT: Final = 53
+_MOST_RELAYS: Final = 256
+"""With so many, only those that the program has written to are heard: each takes a descriptor."""
 _BATCH: Final = 64
-_PORT: Final = struct.Struct("!H")
 _tokens: Final = itertools.count(os.getpid())
 
 
@@ -40,18 +46,24 @@ class Association:
         "by_relay",
         "connected",
         "cookie",
-        "family",
+        "fd",
         "inode",
+        "ipv6_only",
         "ports",
         "program",
         "relays",
         "streams",
+        "tid",
     )
 
-    def __init__(self, *, cookie: Cookie, inode: int, family: int, program: Peer) -> None:
+    def __init__(
+        self, *, cookie: Cookie, inode: int, ipv6_only: bool, program: Peer, tid: int, fd: int
+    ) -> None:
         self.cookie: Final = cookie
         self.inode: Final = inode
-        self.family: Final = family
+        self.ipv6_only: Final = ipv6_only
+        self.tid: Final = tid
+        self.fd: Final = fd
         self.program: Final = program
         """The local address of the program's socket as a relay reaches it."""
         self.relays: Final[dict[Peer, socket.socket]] = {}
@@ -63,6 +75,16 @@ class Association:
         """The agent's socket of each address family: a socket of the program may speak both."""
         self.ports: Final[dict[int, int]] = {}
         """The port of the agent's socket of each family, once it is known."""
+
+    def relay(self, peer: Peer) -> tuple[socket.socket, bool]:
+        """Return the relay that stands for a peer, and whether it is a new one."""
+        known = self.relays.get(peer)
+        if known is not None:
+            return known, False
+        relay = _relay_socket(self)
+        self.by_relay[from_name(relay.getsockname())] = peer
+        self.relays[peer] = relay
+        return relay, True
 
     def close(self) -> None:
         """Close the relays."""
@@ -77,6 +99,7 @@ class Datagrams:
         self,
         loop: asyncio.AbstractEventLoop,
         channel: Channel,
+        find_socket: FindSocket,
         *,
         learn: Callable[[bytes], None] | None,
         resolver: LocalResolver | None,
@@ -88,9 +111,12 @@ class Datagrams:
         self._learn: Final = learn
         self._loop: Final = loop
         self._channel: Final = channel
+        self._find: Final = find_socket
         self._by_cookie: Final[dict[Cookie, Association]] = {}
+        self._by_stream: Final[dict[int, Association]] = {}
         self._opening: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
+        channel.on_event = self._told
 
     def __bool__(self) -> bool:
         return bool(self._by_cookie)
@@ -99,22 +125,17 @@ class Datagrams:
         """Return what is known of a socket; from any thread."""
         return self._by_cookie.get(cookie)
 
-    def relay(self, program_socket: socket.socket, cookie: Cookie, peer: Peer, *, connected: bool) -> Peer:
-        """Return the address that stands for ``peer`` on this machine; from the gate's thread only.
-
-        ``connected`` says that the program connects its socket to the peer.
-        """
+    def associate(self, program_socket: socket.socket, cookie: Cookie, *, tid: int, fd: int) -> Association:
+        """Return what stands for a socket that ``tid`` has at ``fd``; from the gate's thread only."""
         association = self._by_cookie.get(cookie)
         if association is None:
-            association = _associate(program_socket, cookie)
-            self._by_cookie[cookie] = association
-        if connected:
-            association.connected = peer
-        relay = association.relays.get(peer)
-        if relay is None:
-            relay = _relay_socket(program_socket, association.program)
-            association.relays[peer] = relay
-            association.by_relay[from_name(relay.getsockname())] = peer
+            association = self._by_cookie[cookie] = _associate(program_socket, cookie, tid=tid, fd=fd)
+        return association
+
+    def relay(self, association: Association, peer: Peer) -> Peer:
+        """Return the address that stands for ``peer`` on this machine; from the gate's thread only."""
+        relay, new = association.relay(peer)
+        if new:
             self._loop.call_soon_threadsafe(self._serve, association, peer, relay)
         return from_name(relay.getsockname())
 
@@ -126,6 +147,7 @@ class Datagrams:
     def _stream(self, association: Association, family: int) -> Stream:
         stream = self._channel.open_datagram_stream()
         association.streams[family] = stream
+        self._by_stream[stream.id] = association
         stream.bind(
             on_data=lambda data: self._to_program(association, data),
             on_fin=lambda: None,
@@ -148,7 +170,7 @@ class Datagrams:
             association.ports[family] = opened.local.port
 
     def _to_agent(self, association: Association, peer: Peer, relay: socket.socket) -> None:
-        header = _header(peer)
+        header = pack_header(peer.host, peer.port)
         for _ in range(_BATCH):
             try:
                 data = relay.recv(_MOST)
@@ -170,14 +192,46 @@ class Datagrams:
         return self._resolver.takes(data, lambda answer: _deliver(relay, answer))
 
     def _to_program(self, association: Association, data: Data) -> None:
-        peer, payload = _split(bytes(data))
-        if peer.port == _DNS_PORT and self._learn is not None:
-            self._learn(payload)
-        relay = association.relays.get(peer)
-        if relay is None:
-            # a datagram from someone whom the program has not written to: it has no relay to come from yet
+        host, port, payload = split(data)
+        peer = Peer(host, port)
+        if port == _DNS_PORT and self._learn is not None:
+            self._learn(bytes(payload))
+        if association.connected not in (None, peer):
+            # the kernel would not give it to a connected socket
             return
+        if peer not in association.relays and len(association.relays) >= _MOST_RELAYS:
+            return
+        relay, new = association.relay(peer)
+        if new:
+            # someone whom the program has not written to answers it
+            self._serve(association, peer, relay)
         _deliver(relay, payload)
+
+    def _told(self, event: Event) -> None:
+        match event:
+            case DatagramError(stream=stream, errno=errno.ECONNREFUSED, peer=address) if address is not None:
+                peer = Peer(address.host, address.port)
+                association = self._by_stream.get(stream)
+                if association is not None and association.connected == peer:
+                    self._refuse(association, peer)
+
+    def _refuse(self, association: Association, peer: Peer) -> None:
+        """Have the program's socket meet "port unreachable" where it sends to the peer."""
+        relay = association.relays[peer]
+        program_socket = self._find(association)
+        if program_socket is None:
+            return
+        with program_socket:
+            program = relay.getpeername()
+            relay.connect(relay.getsockname())
+            try:
+                program_socket.send(b"", socket.MSG_DONTWAIT)
+            except OSError as error:
+                # it has an error already, or has been connected to another peer or none meanwhile
+                if error.errno not in (errno.ECONNREFUSED, errno.EDESTADDRREQ, errno.EAGAIN):
+                    raise
+            finally:
+                relay.connect(program)
 
     def _drop(self, association: Association) -> None:
         if self._by_cookie.get(association.cookie) is association:
@@ -187,6 +241,7 @@ class Datagrams:
                 self._loop.remove_reader(relay)
         association.close()
         for stream in association.streams.values():
+            self._by_stream.pop(stream.id, None)
             stream.reset()
 
     def _collect(self) -> None:
@@ -200,7 +255,7 @@ class Datagrams:
             self._watch = self._loop.call_later(_TICK, self._collect)
 
 
-def _deliver(relay: socket.socket, payload: bytes) -> None:
+def _deliver(relay: socket.socket, payload: Data) -> None:
     try:
         relay.send(payload)
     except (BlockingIOError, ConnectionRefusedError):
@@ -212,7 +267,7 @@ def _deliver(relay: socket.socket, payload: bytes) -> None:
             raise
 
 
-def _associate(program_socket: socket.socket, cookie: Cookie) -> Association:
+def _associate(program_socket: socket.socket, cookie: Cookie, *, tid: int, fd: int) -> Association:
     """Give the program's socket a port, as its first datagram would (udp(7)), and see where it can be
     reached.
     """
@@ -222,13 +277,15 @@ def _associate(program_socket: socket.socket, cookie: Cookie) -> Association:
     return Association(
         cookie=cookie,
         inode=os.fstat(program_socket.fileno()).st_ino,
-        family=program_socket.family,
+        ipv6_only=is_ipv6_only(program_socket),
         program=bound,
+        tid=tid,
+        fd=fd,
     )
 
 
-def _relay_socket(program_socket: socket.socket, program: Peer) -> socket.socket:
-    ipv6 = is_ipv6_only(program_socket)
+def _relay_socket(association: Association) -> socket.socket:
+    ipv6, program = association.ipv6_only, association.program
     relay = socket.socket(
         socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
     )
@@ -242,18 +299,3 @@ def _relay_socket(program_socket: socket.socket, program: Peer) -> socket.socket
 def _token() -> str:
     number = next(_tokens) % 2**22
     return f"127.{128 + (number >> 16) % 64}.{number >> 8 & 255}.{number & 255}"
-
-
-def _header(peer: Peer) -> bytes:
-    return (
-        bytes([6 if peer.family == socket.AF_INET6 else 4])
-        + socket.inet_pton(peer.family, peer.host)
-        + _PORT.pack(peer.port)
-    )
-
-
-def _split(frame: bytes) -> tuple[Peer, bytes]:
-    family, length = (socket.AF_INET6, 16) if frame[0] == 6 else (socket.AF_INET, 4)
-    host = socket.inet_ntop(family, frame[1 : 1 + length])
-    (port,) = _PORT.unpack_from(frame, 1 + length)
-    return Peer(host, port), frame[3 + length :]

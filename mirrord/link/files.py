@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream, StreamReset
@@ -28,14 +29,22 @@ from mirrord_agent.wire.messages import (
     ReadLink,
     Request,
     Stat,
-    Version,
 )
 
 from mirrord.link.placeholders import Identity, Placeholders
 
 LINK_LOST: Final = errno.EIO
 """What a file call gets when the agent is gone, as on a network file system (intro(2))."""
+_PATH_MAX: Final = 4096
 ReplyT = TypeVar("ReplyT", bound=Message)
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """A file on its way, and how many wait for it."""
+
+    task: asyncio.Task[tuple[Attributes, bytes]]
+    waiting: int = 0
 
 
 class RemoteFiles:
@@ -44,34 +53,27 @@ class RemoteFiles:
     def __init__(self, channel: Channel, placeholders: Placeholders) -> None:
         self.placeholders: Final = placeholders
         self._channel: Final = channel
-        self._fetched: Final[dict[bytes, Version]] = {}
-        self._fetching: Final[dict[tuple[bytes, bool], asyncio.Task[tuple[Attributes, bytes]]]] = {}
+        self._fetching: Final[dict[tuple[bytes, bool], _Fetch]] = {}
 
     async def stat(self, path: bytes, *, follow: bool) -> tuple[Attributes, Identity]:
         """Return a file's attributes and the identity of its placeholder; raise OSError."""
-        attributes = await self._ask(Stat(path=path, follow=follow), Attributes)
+        attributes = await self._ask(Stat(path=_checked(path), follow=follow), Attributes)
         return attributes, self.placeholders.identity(path, attributes)
 
     async def read_link(self, path: bytes) -> bytes:
         """Return what a symbolic link holds; raise OSError."""
-        return (await self._ask(ReadLink(path=path), Link)).target
+        return (await self._ask(ReadLink(path=_checked(path)), Link)).target
 
     async def access(self, path: bytes, mode: int, *, follow: bool, effective: bool) -> None:
         """Check what the target may do with a file; raise OSError."""
-        await self._ask(Access(path=path, mode=mode, follow=follow, effective=effective), Done)
+        await self._ask(Access(path=_checked(path), mode=mode, follow=follow, effective=effective), Done)
 
     async def open(self, path: bytes, flags: int) -> int:
         """Return a descriptor of its own for a remote file that is here in full; raise OSError.
 
-        Waits are shared: a file that several callers want at once is fetched once.
+        A file that several callers want at once is fetched once, and no further when nobody waits for it.
         """
-        key = (path, not flags & os.O_NOFOLLOW)
-        task = self._fetching.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._fetch(path, follow=key[1]))
-            self._fetching[key] = task
-            task.add_done_callback(lambda _: self._fetching.pop(key, None))
-        attributes, placeholder = await asyncio.shield(task)
+        attributes, placeholder = await self._shared(path, follow=not flags & os.O_NOFOLLOW)
         if flags & os.O_DIRECTORY and not stat.S_ISDIR(attributes.mode):
             raise _error(errno.ENOTDIR)
         return os.open(placeholder, flags & ~(os.O_NOFOLLOW | os.O_CREAT) | os.O_CLOEXEC)
@@ -82,9 +84,25 @@ class RemoteFiles:
         with open(fd, "rb") as stream:
             return stream.read()
 
+    async def _shared(self, path: bytes, *, follow: bool) -> tuple[Attributes, bytes]:
+        key = (_checked(path), follow)
+        fetch = self._fetching.get(key)
+        if fetch is None:
+            fetch = self._fetching[key] = _Fetch(asyncio.ensure_future(self._fetch(path, follow=follow)))
+        fetch.waiting += 1
+        try:
+            return await asyncio.shield(fetch.task)
+        finally:
+            fetch.waiting -= 1
+            if not fetch.waiting:
+                fetch.task.cancel()
+                del self._fetching[key]
+
     async def _fetch(self, path: bytes, *, follow: bool) -> tuple[Attributes, bytes]:
         async with self._stream() as stream:
-            request = OpenFile(stream=stream.id, path=path, follow=follow, have=self._fetched.get(path))
+            request = OpenFile(
+                stream=stream.id, path=path, follow=follow, have=self.placeholders.version(path)
+            )
             opened = await self._ask(request, FileOpened)
             attributes = opened.attributes
             if stat.S_ISDIR(attributes.mode):
@@ -93,7 +111,7 @@ class RemoteFiles:
                 return attributes, self.placeholders.path(path, attributes)
             placeholder = self.placeholders.empty(path, attributes)
             await self._fill(stream, placeholder, attributes)
-            self._fetched[path] = attributes.version()
+            self.placeholders.filled(path, attributes)
             return attributes, placeholder
 
     async def _fill(self, stream: Stream, placeholder: bytes, attributes: Attributes) -> None:
@@ -104,6 +122,8 @@ class RemoteFiles:
                     target.write(piece)
             except StreamReset as error:
                 raise _error(error.errno or errno.EIO) from error
+            except ChannelClosed as closed:
+                raise _error(LINK_LOST) from closed
         self.placeholders.dress(placeholder, attributes)
 
     async def _skeleton(self, path: bytes) -> bytes:
@@ -138,3 +158,10 @@ class RemoteFiles:
 
 def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
+
+
+def _checked(path: bytes) -> bytes:
+    """Return a path that a kernel takes; raise OSError ENAMETOOLONG, which it counts the NUL for."""
+    if len(path) >= _PATH_MAX:
+        raise _error(errno.ENAMETOOLONG)
+    return path

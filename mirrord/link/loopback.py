@@ -3,12 +3,13 @@
 Facts about Linux TCP that this rests on, each seen on 6.18 and tested by :func:`self_test`:
 
 * A SYN to a listener whose accept queue is full is dropped. The connecting socket stays in SYN_SENT, and
-epoll says nothing of it. So a listener with backlog 0 and one connection that nobody accepts holds every
-later connect, and nobody can reach us through it. * Two sockets that connect *to each other* both become
-established: a simultaneous open (RFC 9293, 3.5). So a second socket, bound to the address that the program's
-socket connects to, completes the connect at a moment of our choosing. On ``lo`` this is synchronous. * A
-connect to a port that is bound but does not listen is answered by RST at once: the events, ``SO_ERROR`` and
-what later calls return are those of a refused connection, because it is one.
+  epoll says nothing of it. So a listener with backlog 0 and one connection that nobody accepts holds every
+  later connect, and nobody can reach us through it.
+* Two sockets that connect *to each other* both become established: a simultaneous open (RFC 9293, 3.5). So a
+  second socket, bound to the address that the program's socket connects to, completes the connect at a moment
+  of our choosing. On ``lo`` this is synchronous.
+* A connect to a port that is bound but does not listen is answered by RST at once: the events, ``SO_ERROR``
+  and what later calls return are those of a refused connection, because it is one.
 
 Every connect gets a token address of its own, 127.x.y.z, so that sockets bound to one local port never
 collide. IPv6 has ``::1`` only: there several listeners share the work.

@@ -26,6 +26,7 @@ class KnownNames:
         """
         import dns.exception
         import dns.message
+        import dns.rdataclass
         import dns.rdatatype
 
         try:
@@ -34,7 +35,10 @@ class KnownNames:
             return
         asked = {_text(question.name) for question in message.question}
         for records in message.answer:
-            if records.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            if records.rdclass == dns.rdataclass.IN and records.rdtype in (
+                dns.rdatatype.A,
+                dns.rdatatype.AAAA,
+            ):
                 for record in records:
                     self._add(record.address, asked | {_text(records.name)})
 

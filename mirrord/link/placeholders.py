@@ -5,10 +5,14 @@ import shutil
 import stat
 from typing import Final, NamedTuple
 
-from mirrord_agent.wire.messages import Attributes
+from mirrord_agent.wire.messages import Attributes, Version
 
 _OWNER_MAY_READ: Final = 0o400
 _OWNER_MAY_USE_DIRECTORY: Final = 0o700
+
+
+_Key = tuple[int, int]
+"""Device and inode number of a remote file."""
 
 
 class Identity(NamedTuple):
@@ -23,7 +27,11 @@ class Placeholders:
 
     def __init__(self, root: str) -> None:
         self.root: Final = os.fsencode(root)
-        self._by_file: Final[dict[tuple[int, int], bytes]] = {}
+        self._by_file: Final[dict[_Key, bytes]] = {}
+        self._files: Final[dict[bytes, _Key]] = {}
+        """Whose placeholder is at a local path."""
+        self._content: Final[dict[bytes, tuple[bytes, Version]]] = {}
+        """By remote path: the placeholder that was filled for it, and with what."""
         os.makedirs(self.root, mode=0o700, exist_ok=True)
 
     @property
@@ -42,10 +50,23 @@ class Placeholders:
         known = self._by_file.get(key)
         if known is not None and _same_type(known, attributes.mode):
             return known
-        placeholder = self._place(path)
+        placeholder = self._place(path, directory=stat.S_ISDIR(attributes.mode))
         _make(placeholder, attributes)
         self._by_file[key] = placeholder
+        self._files[placeholder] = key
         return placeholder
+
+    def version(self, path: bytes) -> Version | None:
+        """Return which version of a remote file is here in full, under this name."""
+        placeholder, version = self._content.get(path, (b"", None))
+        if version is None or self._by_file.get((version.dev, version.ino)) != placeholder:
+            return None
+        return version
+
+    def filled(self, path: bytes, attributes: Attributes) -> None:
+        """Note that the placeholder of a file now has its content."""
+        version = attributes.version()
+        self._content[path] = (self._by_file[version.dev, version.ino], version)
 
     def empty(self, path: bytes, attributes: Attributes) -> bytes:
         """Return a placeholder that nobody has read yet, to be filled."""
@@ -68,7 +89,7 @@ class Placeholders:
             return b"/"
         return local[len(self.root) :] if local.startswith(self.root + b"/") else None
 
-    def _place(self, path: bytes) -> bytes:
+    def _place(self, path: bytes, *, directory: bool) -> bytes:
         """Return a free name for a path, its parents made; what a changed remote tree has left in the way
         goes.
         """
@@ -79,8 +100,16 @@ class Placeholders:
         except (FileExistsError, NotADirectoryError):
             self._clear_the_way(parent)
             os.makedirs(parent, mode=0o700, exist_ok=True)
-        _remove(placeholder)
+        if not (directory and os.path.isdir(placeholder) and not os.path.islink(placeholder)):
+            _remove(placeholder)
+        self._forget(placeholder)
         return placeholder
+
+    def _forget(self, placeholder: bytes) -> None:
+        """Forget the file whose placeholder was there: it has another name by now, or is gone."""
+        key = self._files.pop(placeholder, None)
+        if key is not None and self._by_file.get(key) == placeholder:
+            del self._by_file[key]
 
     def _clear_the_way(self, directory: bytes) -> None:
         while len(directory) > len(self.root):

@@ -1,10 +1,12 @@
 """The chain of processes of a session: front → keeper → supervisor → program (design 2.3).
 
 * The *front* is what the shell sees. It hands on signals and mirrors the program's stops, its end, and death
-by signal. * The *keeper* sits in the job's process group with every signal blocked: it witnesses whether a
-signal that reached the front was sent to the whole group, in which case the program has it already. * The
-*supervisor* is in a session of its own, so that the terminal's signals miss it, and serves the program's
-calls. * The *program* is in the job's process group, forked before anything heavy was imported.
+  by signal.
+* The *keeper* sits in the job's process group with every signal blocked: it witnesses whether a signal that
+  reached the front was sent to the whole group, in which case the program has it already.
+* The *supervisor* is in a session of its own, so that the terminal's signals miss it, and serves the
+  program's calls.
+* The *program* is in the job's process group, forked before anything heavy was imported.
 
 All three are subreapers. Whichever of them dies, one that lives ends what is left of the session: half local,
 half remote is dangerous.
@@ -37,6 +39,9 @@ LEFT: Final = "left"
 """The program has ended, but not all of its descendants have."""
 FAILED: Final = "failed"
 SIGNAL: Final = "signal"
+
+LET_GO: Final = signal.SIGUSR2
+"""What the front sends its keeper, and nobody else, when it returns before the session has ended."""
 
 
 @dataclass(frozen=True, slots=True)

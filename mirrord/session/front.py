@@ -18,6 +18,7 @@ from mirrord.session.chain import (
     EXITED,
     FAILED,
     LEFT,
+    LET_GO,
     SIGNAL,
     SIGNALS,
     STOPPED,
@@ -91,6 +92,7 @@ class Front:
                 _die_or_stop(int(number))
                 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             case [kind, status] if kind == LEFT:
+                os.kill(self._keeper, LET_GO)
                 return _end_as(int(status))
             case [kind, status] if kind == EXITED:
                 self._wait_for_keeper()

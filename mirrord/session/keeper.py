@@ -8,7 +8,7 @@ import socket
 from typing import Final, NoReturn
 
 from mirrord.errors import EXIT_MIRRORD
-from mirrord.session.chain import SIGNALS, Chain, leave_standard_streams
+from mirrord.session.chain import LET_GO, SIGNALS, Chain, leave_standard_streams
 from mirrord.session.processes import become_subreaper, kill_all_descendants
 from mirrord.session.say import say
 
@@ -27,8 +27,12 @@ def main(chain: Chain, supervisors_end: socket.socket, witness: int) -> NoReturn
     supervisors_end.close()
     leave_standard_streams(error=False)
     while True:
-        number = signal.sigwaitinfo(SIGNALS).si_signo
-        if number != signal.SIGCHLD:
+        info = signal.sigwaitinfo(SIGNALS)
+        number = info.si_signo
+        if number == LET_GO and info.si_pid == chain.front:
+            # who reads the job's standard error must see its end, although daemons are served on
+            leave_standard_streams(error=True)
+        elif number != signal.SIGCHLD:
             _report(witness, number)
         elif (status := _ended(pid)) is not None:
             _finish(chain, status)

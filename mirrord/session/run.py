@@ -107,7 +107,7 @@ class Run:
         )
         self._connections = world.connections
         table = Table(world)
-        interrupted.trapped = table.handlers
+        interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
         listener = Listener(
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)

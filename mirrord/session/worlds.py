@@ -10,9 +10,10 @@ from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.world import World
 from mirrord.link.client import Link
-from mirrord.link.connections import Connection, Connections, UnixConnections
+from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
+from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
@@ -60,6 +61,7 @@ async def build_world(
         datagrams=Datagrams(
             loop,
             link.channel,
+            _find,
             learn=names.learn if outgoing.names else None,
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
         ),
@@ -83,8 +85,8 @@ def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
     )
 
 
-def _find(connection: Connection) -> socket.socket | None:
-    return find_socket(tid=connection.tid, fd=connection.fd, inode=connection.inode, among=descendants())
+def _find(wanted: Located) -> socket.socket | None:
+    return find_socket(tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=descendants())
 
 
 def _search(resolv_conf: bytes) -> tuple[str, ...]:

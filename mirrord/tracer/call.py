@@ -1,5 +1,6 @@
 """A call that was trapped by a notification: the tracer's :class:`mirrord.syscall.Call`."""
 
+import errno
 import os
 
 from mirrord_seccomp.notify import NotificationId
@@ -47,8 +48,11 @@ class NotifiedCall:
         return self.threads.get(self.tid, self.id).duplicate(fd)
 
     def descriptor_path(self, fd: int) -> bytes:
-        """Return what the program's descriptor points to; raise OSError."""
-        return os.readlink(b"/proc/%d/fd/%d" % (self.tid, fd))
+        """Return what the program's descriptor points to; raise OSError EBADF."""
+        try:
+            return os.readlink(b"/proc/%d/fd/%d" % (self.tid, fd))
+        except FileNotFoundError as error:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
 
     def require_network(self) -> None:
         """Raise Elsewhere where the thread is in another network namespace."""

@@ -1,8 +1,8 @@
 """Calls that wait for something remote, on the event loop.
 
 While any is held, a tick looks whether its thread still waits (a killed one's work is cancelled) and, for
-those that signals may interrupt, whether a signal has come: then the call is continued into the kernel, which
-does what it would have done.
+those that signals may interrupt, whether a signal has come: then the wait is cancelled. If that leaves it
+without a verdict, the call is continued into the kernel, which does what it would have done.
 """
 
 import asyncio
@@ -51,9 +51,14 @@ class HeldCalls:
     def _start(self, call: NotifiedCall, wait: Wait) -> None:
         task = self._loop.create_task(self._answer(call, wait))
         self._tasks[task] = (call, wait)
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._ended)
         if self._watch is None:
             self._watch = self._loop.call_later(_TICK, self._tick)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        call, _ = self._tasks.pop(task)
+        if task.cancelled():
+            self._responder.send_continue(call.id)
 
     async def _answer(self, call: NotifiedCall, wait: Wait) -> None:
         carry_out(self._responder, call, await self._verdict(call, wait))
@@ -77,9 +82,7 @@ class HeldCalls:
 
     def _look_at(self, task: asyncio.Task[None], call: NotifiedCall, wait: Wait) -> None:
         try:
-            if not self._responder.valid(call.id):
+            if not self._responder.valid(call.id) or (wait.interruptible and signals.pending(call.tid)):
                 task.cancel()
-            elif wait.interruptible and signals.pending(call.tid) and task.cancel():
-                self._responder.send_continue(call.id)
         except Gone:
             task.cancel()

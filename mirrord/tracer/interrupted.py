@@ -21,14 +21,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from mirrord_seccomp.notify import Notification
+from mirrord_seccomp.rules import Rule
 from mirrord_seccomp.syscalls import Arch, current_arch, number
 
-from mirrord.syscall import CONTINUE, Address, Call, Fault, Gone, Handler, Verdict
+from mirrord.syscall import CONTINUE, Address, Call, Fault, Gone, Verdict
 
 _CONTEXT: Final = 40
 """Offset of ``uc_mcontext`` in ``struct ucontext`` (arch/x86/include/uapi/asm/sigcontext.h)."""
 _REGISTERS: Final = struct.Struct("=17Q")
 _RDI, _RSI, _RAX, _RIP = 8, 9, 13, 16
+_ARGUMENTS: Final = (_RDI, _RSI, 12, 2, 0, 1)
+"""rdi, rsi, rdx, r10, r8 and r9."""
 _EINTR: Final = 2**64 - errno.EINTR
 _SYSCALL: Final = b"\x0f\x05"
 _LOADS: Final = ((b"\xb8", frozenset({0x41, 0x49})), (b"\x48\xc7\xc0", frozenset[int]()))
@@ -49,7 +52,7 @@ class Interrupted:
 
     def __init__(self) -> None:
         arch = current_arch()
-        self.trapped: Mapping[int, Handler] = {}
+        self.trapped: Mapping[int, Rule] = {}
         """The calls that are trapped, by number."""
         self.received: Final[dict[int, Notification]] = {}
         """The last call of each thread; the gate keeps it up."""
@@ -70,7 +73,11 @@ class Interrupted:
 
     def _repair(self, call: Call, at: int, registers: tuple[int, ...]) -> None:
         found = _number(call.read(registers[_RIP] - _LOOK_BACK, _LOOK_BACK))
-        if found in self.trapped and not self._waited(call, found, registers):
+        rule = self.trapped.get(found)
+        if rule is None or not rule.matches([registers[at] for at in _ARGUMENTS]):
+            # never trapped: the kernel itself gave this EINTR
+            return
+        if not self._waited(call, found, registers):
             call.write(at + _RAX * 8, _WORD.pack(found))
             call.write(at + _RIP * 8, _WORD.pack(registers[_RIP] - len(_SYSCALL)))
 

@@ -81,6 +81,9 @@ def _execute(argv: list[bytes], environment: dict[bytes, bytes]) -> int:
     for path in _candidates(argv[0], environment.get(b"PATH", _FALLBACK_PATH)):
         try:
             os.execve(path, argv, environment)
+        except ValueError:
+            # Python's own refusal, of an empty name, a NUL, or a variable that has "=" in its name
+            return errno.EINVAL if argv[0] else errno.ENOENT
         except OSError as error:
             if error.errno == errno.ENOEXEC:
                 # a script without "#!": POSIX has the caller run it by the shell

@@ -1,5 +1,7 @@
 """What a filter is compiled from: for one system call, an action and the conditions on its arguments."""
 
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Final, Literal
@@ -76,6 +78,21 @@ class Test:
             if not -(1 << (self.width - 1)) <= number < 1 << self.width:
                 raise ValueError(f"{number} does not fit into {self.width} bits")
 
+    def holds(self, args: Sequence[int]) -> bool:
+        """Tell whether the condition is true of a call's six argument registers, as the filter would."""
+        full = (1 << self.width) - 1
+        return _COMPARE[self.op](args[self.arg] & self.mask & full, self.value & full)
+
+
+_COMPARE: Final[dict[Op, Callable[[int, int], bool]]] = {
+    Op.EQ: operator.eq,
+    Op.NE: operator.ne,
+    Op.LT: operator.lt,
+    Op.GE: operator.ge,
+    Op.ANY_BITS: lambda value, bits: bool(value & bits),
+    Op.NO_BITS: lambda value, bits: not value & bits,
+}
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Rule:
@@ -89,6 +106,10 @@ class Rule:
         object.__setattr__(self, "syscall", syscall)
         object.__setattr__(self, "action", action)
         object.__setattr__(self, "tests", tests)
+
+    def matches(self, args: Sequence[int]) -> bool:
+        """Tell whether all tests hold for a call's six argument registers."""
+        return all(test.holds(args) for test in self.tests)
 
 
 def _sixteen_bits(data: int) -> int:

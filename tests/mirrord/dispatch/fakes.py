@@ -37,6 +37,8 @@ class Untouchable:
 
     reason = None
 
+    on_event = None
+
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"the link's {name} was used")
 
@@ -200,7 +202,7 @@ class Theatre:
             dns=DnsRules(feature.network),
             connections=Connections(loop, link, loopback, lambda connection: None),
             unix=UnixConnections(loop, link),
-            datagrams=Datagrams(loop, link, learn=None, resolver=None),
+            datagrams=Datagrams(loop, link, lambda wanted: None, learn=None, resolver=None),
             files=RemoteFiles(link, Placeholders(str(self._base / f"fs{len(self._loops)}"))),
             names=KnownNames(),
             forget_thread=stage.forgotten.append,

@@ -83,6 +83,10 @@ class FakeAgent:
         """Send one datagram."""
         self._send(encode(Kind.DATA, stream, data))
 
+    def emit(self, event: messages.Event) -> None:
+        """Send an event."""
+        self._send(encode(Kind.EVENT, 0, messages.encode(event)))
+
     def reset(self, stream: int, number: int = 0) -> None:
         """Reset a stream."""
         self._send(encode_number(Kind.RESET, stream, number))

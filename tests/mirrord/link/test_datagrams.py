@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from mirrord_agent.wire.datagram import pack_header, split
-from mirrord_agent.wire.messages import Address, Opened, OpenUdp
+from mirrord_agent.wire.messages import Address, DatagramError, Opened, OpenUdp
 
 from mirrord.link import datagrams as module
 from mirrord.link.addresses import Peer, from_name, to_name
@@ -40,7 +40,10 @@ class Scene:
         return found
 
     def relay(self, peer: Peer = REMOTE, *, connected: bool = False) -> Peer:
-        return self.datagrams.relay(self.program, COOKIE, peer, connected=connected)
+        association = self.datagrams.associate(self.program, COOKIE, tid=0, fd=self.program.fileno())
+        if connected:
+            association.connected = peer
+        return self.datagrams.relay(association, peer)
 
     def send(self, data: bytes, peer: Peer = REMOTE) -> None:
         self.program.sendto(data, to_name(self.relay(peer), self.program.family))
@@ -84,6 +87,7 @@ def play(story: Story, program: socket.socket, *, learn: bool = False) -> None:
         datagrams = Datagrams(
             asyncio.get_running_loop(),
             agent.channel,
+            lambda wanted: program.dup() if wanted.fd == program.fileno() else None,
             learn=learned.append if learn else None,
             resolver=None,
         )
@@ -143,14 +147,82 @@ def test_an_answer_comes_from_the_relay(program: socket.socket) -> None:
     play(story, program)
 
 
-def test_a_stranger_in_the_pod_is_not_heard(program: socket.socket) -> None:
+def test_who_was_not_written_to_may_answer(program: socket.socket) -> None:
+    """A TFTP server answers from a port of its own."""
+
     async def story(scene: Scene) -> None:
         scene.send(b"question")
-        id, request = await scene.opening()
-        scene.agent.reply(id, Opened(local=Address(host="0.0.0.0", port=777)))
+        _, request = await scene.opening()
+        scene.agent.datagram(request.stream, pack_header(REMOTE.host, 999) + b"answer")
+        data, sender = await scene.received()
+        assert data == b"answer"
+        assert scene.association.by_relay[sender] == Peer(REMOTE.host, 999)
+        program.sendto(b"more", to_name(sender, program.family))
+        assert (await scene.sent(2))[1] == (REMOTE.host, 999, b"more")
+
+    play(story, program)
+
+
+def test_strangers_cannot_take_every_descriptor(
+    program: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_RELAYS", 3)
+
+    async def story(scene: Scene) -> None:
+        scene.send(b"question")
+        _, request = await scene.opening()
+        for port in range(1000, 1010):
+            scene.agent.datagram(request.stream, pack_header(OTHER.host, port) + b"x")
+        scene.agent.datagram(request.stream, pack_header(REMOTE.host, REMOTE.port) + b"answer")
+        assert [(await scene.received())[0] for _ in range(3)] == [b"x", b"x", b"answer"]
+        assert len(scene.association.relays) == 3
+
+    play(story, program)
+
+
+def test_a_connected_socket_hears_its_peer_alone(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        program.connect(to_name(scene.relay(connected=True), program.family))
+        program.send(b"question")
+        _, request = await scene.opening()
         scene.agent.datagram(request.stream, pack_header(OTHER.host, 1) + b"from a stranger")
         scene.agent.datagram(request.stream, pack_header(REMOTE.host, REMOTE.port) + b"answer")
         assert (await scene.received())[0] == b"answer"
+        assert len(scene.association.relays) == 1
+
+    play(story, program)
+
+
+def test_a_refusal_in_the_pod_is_shown_to_a_connected_socket(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        program.connect(to_name(scene.relay(connected=True), program.family))
+        program.send(b"question")
+        _, request = await scene.opening()
+        peer = Address(host=REMOTE.host, port=REMOTE.port)
+        scene.agent.emit(DatagramError(stream=request.stream, errno=errno.ECONNREFUSED, peer=peer))
+        await until(lambda: select.select([program], [], [], 0)[0])
+        with pytest.raises(ConnectionRefusedError):
+            program.recv(1)
+        program.send(b"again")
+        assert (await scene.sent(2))[1][2] == b"again"
+        scene.agent.datagram(request.stream, pack_header(REMOTE.host, REMOTE.port) + b"answer")
+        assert (await scene.received())[0] == b"answer"
+
+    play(story, program)
+
+
+@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.EHOSTUNREACH])
+def test_an_error_about_someone_else_is_not_shown(program: socket.socket, number: int) -> None:
+    async def story(scene: Scene) -> None:
+        program.connect(to_name(scene.relay(connected=True), program.family))
+        program.send(b"question")
+        _, request = await scene.opening()
+        peer = Address(host=OTHER.host if number == errno.ECONNREFUSED else REMOTE.host, port=OTHER.port)
+        scene.agent.emit(DatagramError(stream=request.stream, errno=number, peer=peer))
+        scene.agent.datagram(request.stream, pack_header(REMOTE.host, REMOTE.port) + b"answer")
+        assert (await scene.received())[0] == b"answer"
+
+    play(story, program)
 
     play(story, program)
 

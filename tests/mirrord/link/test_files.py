@@ -121,7 +121,6 @@ def test_an_opener_that_gives_up_does_not_stop_the_others(play: Callable[[Story]
     play(story)
 
 
-@pytest.mark.xfail(strict=True, reason="a fetch that nobody waits for any more goes on to its end")
 def test_a_fetch_that_nobody_waits_for_is_cancelled(play: Callable[[Story], None]) -> None:
     async def story(agent: FakeAgent, files: RemoteFiles) -> None:
         opened = [asyncio.create_task(files.open(FILE, os.O_RDONLY)) for _ in range(2)]
@@ -166,7 +165,6 @@ def test_a_changed_file_is_fetched_again_and_the_old_one_stays(play: Callable[[S
     play(story)
 
 
-@pytest.mark.xfail(strict=True, reason="the placeholders below a directory are lost when it is looked at")
 def test_a_fetched_file_is_still_there_once_its_directory_is_looked_at(
     play: Callable[[Story], None],
 ) -> None:
@@ -192,7 +190,6 @@ async def again(agent: FakeAgent, files: RemoteFiles, path: bytes, number: int, 
     return await read
 
 
-@pytest.mark.xfail(strict=True, reason="a placeholder whose name was taken is still its old file's")
 def test_a_renamed_file_and_its_successor_are_not_mixed_up(play: Callable[[Story], None]) -> None:
     """Rotation of a log: the file gets another name, and a new one its old name."""
 
@@ -326,7 +323,6 @@ def test_a_lost_link_is_eio_for_everybody(play: Callable[[Story], None]) -> None
     play(story)
 
 
-@pytest.mark.xfail(strict=True, reason="ChannelClosed leaves open(), and the call then runs locally")
 def test_a_link_lost_in_the_middle_of_a_file_is_eio(play: Callable[[Story], None]) -> None:
     async def story(agent: FakeAgent, files: RemoteFiles) -> None:
         opened = asyncio.create_task(files.open(FILE, os.O_RDONLY))
@@ -384,9 +380,6 @@ def test_no_stream_is_left_open(play: Callable[[Story], None]) -> None:
     play(story)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pydantic's ValidationError leaves stat(), and the call then runs locally"
-)
 def test_a_path_that_is_too_long_for_the_wire_is_an_errno(play: Callable[[Story], None]) -> None:
     async def story(agent: FakeAgent, files: RemoteFiles) -> None:
         with pytest.raises(OSError) as caught:

@@ -123,7 +123,6 @@ def test_a_new_file_of_the_same_name_takes_its_place(tree: Placeholders) -> None
         assert tree.identity(b"/a", attributes(ino=2)) != old
 
 
-@pytest.mark.xfail(strict=True, reason="a placeholder whose name was taken is still its old file's")
 def test_a_file_whose_name_was_taken_gets_another_placeholder(tree: Placeholders) -> None:
     tree.path(b"/log", attributes(ino=1))
     new = tree.identity(b"/log", attributes(ino=2))
@@ -151,7 +150,6 @@ def test_the_remote_path_of_a_placeholder(tree: Placeholders) -> None:
     assert tree.remote_path(b"/etc/x") is None
 
 
-@pytest.mark.xfail(strict=True, reason="the placeholders below a directory are lost when it is looked at")
 def test_the_root_directory_itself_has_a_placeholder(tree: Placeholders) -> None:
     below = tree.path(b"/a", attributes(ino=1))
     root = tree.path(b"/", attributes(ino=2, mode=DIRECTORY))
@@ -159,7 +157,6 @@ def test_the_root_directory_itself_has_a_placeholder(tree: Placeholders) -> None
     assert os.path.exists(below), "what is in it stays"
 
 
-@pytest.mark.xfail(strict=True, reason="the placeholders below a directory are lost when it is looked at")
 def test_a_directory_that_is_looked_at_after_what_is_in_it_keeps_that(tree: Placeholders) -> None:
     below = tree.identity(b"/a/b", attributes(ino=1))
     tree.path(b"/a", attributes(ino=2, mode=DIRECTORY))

@@ -61,7 +61,6 @@ def test_no_such_descriptor_is_ebadf(call: NotifiedCall, fd: int) -> None:
     assert caught.value.errno == errno.EBADF
 
 
-@pytest.mark.xfail(strict=True, reason="ENOENT of /proc/PID/fd is passed on, where the program expects EBADF")
 @pytest.mark.parametrize("fd", [99, -1, -7])
 def test_no_such_directory_descriptor_is_ebadf(call: NotifiedCall, fd: int) -> None:
     with pytest.raises(OSError) as caught:

@@ -220,6 +220,7 @@ def test_a_program_without_room_for_a_descriptor_gets_emfile() -> None:
         return GiveFd(ours[-1], False)
 
     with served(handler) as program:
+        assert program.puppet("1") == 1, "it has started, which takes descriptors"
         resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (3, 3))
         assert program.fsync() == -errno.EMFILE
         with pytest.raises(OSError):

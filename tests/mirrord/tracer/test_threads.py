@@ -104,15 +104,13 @@ def test_a_string_that_is_too_long(threads: Threads, puppet: Puppet) -> None:
     assert caught.value.errno == errno.ENAMETOOLONG, "PATH_MAX counts the NUL"
 
 
-@pytest.mark.xfail(strict=True, reason="/proc/PID/mem reads what the program itself cannot (FOLL_FORCE)")
-def test_memory_that_the_program_cannot_read_is_a_fault(threads: Threads, puppet: Puppet) -> None:
+def test_memory_that_the_program_has_protected_is_read_all_the_same(threads: Threads, puppet: Puppet) -> None:
+    """So says docs/design.md: it costs no time, and a program that means to get EFAULT passes NULL."""
     at = puppet("page(b'secret')")
     puppet(f"libc.mprotect(ctypes.c_void_p({at}), 4096, 0)")
-    with pytest.raises(Fault):
-        threads.read(puppet.pid, CALL, at, 6)
+    assert threads.read(puppet.pid, CALL, at, 6) == b"secret"
 
 
-@pytest.mark.xfail(strict=True, reason="pread() allocates what the program names before it looks")
 @pytest.mark.parametrize("size", [2**45, 2**63, 2**64 - 1])
 def test_a_size_beyond_all_memory_is_no_other_error(threads: Threads, puppet: Puppet, size: int) -> None:
     at = puppet("page(b'x')")
@@ -170,9 +168,6 @@ def test_a_process_that_has_ended_is_gone(threads: Threads) -> None:
         command(pid)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="opening /proc/PID/mem of a zombie is ESRCH, which is not taken for Gone"
-)
 def test_a_zombie_is_gone(threads: Threads) -> None:
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
