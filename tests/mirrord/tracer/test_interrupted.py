@@ -17,7 +17,8 @@ from mirrord.tracer.interrupted import Interrupted
 
 from ...support.processes import state
 from ...support.waiting import until
-from .puppet import Puppet, nr
+from .puppet import nr
+from .puppet import puppet as started
 
 pytestmark = pytest.mark.skipif(current_arch() is not Arch.X86_64, reason="calls are repeated on x86_64 only")
 
@@ -150,12 +151,12 @@ def test_a_frame_that_cannot_be_read_is_the_kernels(
     assert returns(returning, frame) is None
 
 
-def test_where_a_waiting_threads_stack_is(puppet: Puppet) -> None:
-    puppet("1")
-    until("it waits", lambda: state(puppet.pid) == "S")
-    pointer = module._stack_pointer(puppet.pid)
-    (stack,) = (
-        line for line in Path(f"/proc/{puppet.pid}/maps").read_text().splitlines() if "[stack]" in line
-    )
-    begin, end = (int(address, 16) for address in stack.split()[0].split("-"))
+def test_where_a_waiting_threads_stack_is() -> None:
+    with started() as puppet:
+        assert puppet("1") == 1
+        until("it waits", lambda: state(puppet.pid) == "S")
+        pointer = module._stack_pointer(puppet.pid)
+        maps = Path(f"/proc/{puppet.pid}/maps").read_text().splitlines()
+    (stack,) = (line.split()[0] for line in maps if line.endswith("[stack]"))
+    begin, end = (int(address, 16) for address in stack.split("-"))
     assert begin <= pointer < end
