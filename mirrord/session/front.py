@@ -128,8 +128,9 @@ class Front:
         except BlockingIOError:
             # a SIGCONT has thrown away the stop that was pending (signal(7))
             return
-        if number == signal.SIGCHLD or code == _SI_KERNEL:
-            # the terminal's signals reach the program as well: it is in the same process group
+        if number == signal.SIGCHLD or (code == _SI_KERNEL and number != signal.SIGHUP):
+            # the terminal's signals reach the program as well: it is in the same process group. A hang-up
+            # may be for the session's leader alone (tty_signal_session_leader), and that can be us.
             return
         if not self._was_for_group(number):
             send(self._channel, SIGNAL, number)
