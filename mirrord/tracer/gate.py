@@ -18,25 +18,22 @@ from mirrord_seccomp.syscalls import number as number_of
 
 from mirrord.syscall import (
     CONTINUE,
-    Elsewhere,
     Fail,
     GiveFd,
     Gone,
     Handler,
     Return,
-    Skipped,
     Tid,
     Verdict,
     Wait,
 )
 from mirrord.tracer.call import NotifiedCall
-from mirrord.tracer.threads import Threads, command
+from mirrord.tracer.excuses import Excuses, Warn
+from mirrord.tracer.threads import Threads
 
 _RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
 _MOST_THREADS: Final = 4096
 Hold = Callable[[NotifiedCall, Wait], None]
-Warn = Callable[[str], None]
-"""Print a line for the user; the same line is printed once."""
 
 
 class Gate:
@@ -56,7 +53,7 @@ class Gate:
         self._listener: Final = listener
         self._handlers: Final = handlers
         self._hold: Final = hold
-        self._warn: Final = warn
+        self._excuses: Final = Excuses(warn)
         self.threads: Final = Threads(listener.valid, skipped)
         self._received: Final = received
 
@@ -94,18 +91,7 @@ class Gate:
         except Gone:
             return CONTINUE
         except Exception as error:  # a call always gets an answer
-            return excuse(call, error, self._warn)
-
-
-def excuse(call: NotifiedCall, error: Exception, warn: Warn) -> Verdict:
-    """Let a call run locally that could not be decided, and tell the user once."""
-    if isinstance(error, Skipped):
-        return CONTINUE
-    if isinstance(error, Elsewhere):
-        warn(f"warning: process {call.tid} ({_command(call.tid)}) runs locally: {error}")
-    else:
-        warn(f"warning: system call {call.number} was left to the kernel: {type(error).__name__}: {error}")
-    return CONTINUE
+            return self._excuses.excuse(call, call.number, error)
 
 
 def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> None:
@@ -142,10 +128,3 @@ def _give(responder: Responder, id: NotificationId, fd: int, *, cloexec: bool) -
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
-
-
-def _command(tid: int) -> str:
-    try:
-        return command(tid)
-    except Gone:
-        return "ended"

@@ -13,7 +13,8 @@ from mirrord_seccomp.notify import Responder
 from mirrord.syscall import CONTINUE, Fail, Gone, Verdict, Wait
 from mirrord.tracer import signals
 from mirrord.tracer.call import NotifiedCall
-from mirrord.tracer.gate import Warn, carry_out, excuse
+from mirrord.tracer.excuses import Excuses, Warn
+from mirrord.tracer.gate import carry_out
 from mirrord.tracer.threads import Threads
 
 _TICK: Final = 0.02
@@ -29,7 +30,7 @@ class HeldCalls:
     def __init__(self, loop: asyncio.AbstractEventLoop, responder: Responder, *, warn: Warn) -> None:
         self._loop: Final = loop
         self._responder: Final = responder
-        self._warn: Final = warn
+        self._excuses: Final = Excuses(warn)
         # the gate's own thread closes descriptors of its entries: this thread needs entries of its own
         self._threads: Final = Threads(responder.valid)
         self._tasks: Final[dict[asyncio.Task[None], tuple[NotifiedCall, Wait]]] = {}
@@ -71,7 +72,7 @@ class HeldCalls:
         except Gone:
             return CONTINUE
         except Exception as error:  # a call always gets an answer
-            return excuse(call, error, self._warn)
+            return self._excuses.excuse(call, call.number, error)
 
     def _tick(self) -> None:
         for task, (call, wait) in list(self._tasks.items()):

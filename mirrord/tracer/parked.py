@@ -89,7 +89,8 @@ def _execute(argv: list[bytes], environment: dict[bytes, bytes]) -> int:
                 # a script without "#!": POSIX has the caller run it by the shell
                 return _execute([_SHELL, path, *argv[1:]], environment)
             if error.errno == errno.EACCES:
-                denied = True
+                # a directory of PATH that may not be searched says nothing about the program
+                denied = denied or os.path.lexists(path)
             elif error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 return error.errno or errno.EINVAL
     return errno.EACCES if denied else errno.ENOENT

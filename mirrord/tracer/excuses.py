@@ -1,0 +1,42 @@
+"""Calls that cannot be decided run locally, and the user is told once for each reason."""
+
+from collections.abc import Callable
+from typing import Final
+
+from mirrord.syscall import CONTINUE, Call, Elsewhere, Gone, Skipped, Verdict
+from mirrord.tracer.threads import command
+
+Warn = Callable[[str], None]
+"""Print a line for the user."""
+
+
+class Excuses:
+    """Remembers which reasons the user knows: a build in containers has thousands of such processes."""
+
+    def __init__(self, warn: Warn) -> None:
+        self._warn: Final = warn
+        self._told: Final[set[str]] = set()
+
+    def excuse(self, call: Call, number: int, error: Exception) -> Verdict:
+        """Let a call run locally, and tell why."""
+        if not isinstance(error, Skipped):
+            self._tell(call, number, error)
+        return CONTINUE
+
+    def _tell(self, call: Call, number: int, error: Exception) -> None:
+        what = f"system call {number} was left to the kernel: {type(error).__name__}"
+        reason = str(error) if isinstance(error, Elsewhere) else f"{what}: {error}"
+        if reason in self._told:
+            return
+        self._told.add(reason)
+        if isinstance(error, Elsewhere):
+            who = f"process {call.tid} ({_command(call.tid)})"
+            reason = f"{who} runs locally, as will others like it: {reason}"
+        self._warn(f"warning: {reason}")
+
+
+def _command(tid: int) -> str:
+    try:
+        return command(tid)
+    except Gone:
+        return "ended"
