@@ -61,7 +61,7 @@ class Gate:
         """Answer calls until the last process under the filter has ended."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         listener, threads, handlers = self._listener, self.threads, self._handlers
-        receive, send_continue, decide = listener.receive, listener.send_continue, self._decide
+        receive, send_continue = listener.receive, listener.send_continue
         received, returning = self._received, _RT_SIGRETURN
         while True:
             if not receive():
@@ -71,7 +71,10 @@ class Gate:
             notification = listener.notification
             id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = notification
             call = NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
-            verdict = decide(handlers[number], call)
+            try:
+                verdict = handlers[number](call)
+            except Exception as error:  # a call always gets an answer
+                verdict = self._failed(call, error)
             if number != returning:
                 if len(received) > _MOST_THREADS:
                     received.clear()
@@ -83,15 +86,12 @@ class Gate:
             else:
                 carry_out(listener, call, verdict)
 
-    def _decide(self, handler: Handler, call: NotifiedCall) -> Verdict:
-        try:
-            return handler(call)
-        except OSError as error:
+    def _failed(self, call: NotifiedCall, error: Exception) -> Verdict:
+        if isinstance(error, OSError):
             return Fail(error.errno) if error.errno else CONTINUE
-        except Gone:
+        if isinstance(error, Gone):
             return CONTINUE
-        except Exception as error:  # a call always gets an answer
-            return self._excuses.excuse(call, call.number, error)
+        return self._excuses.excuse(call, call.number, error)
 
 
 def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> None:

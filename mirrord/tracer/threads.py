@@ -9,8 +9,9 @@ of 0 bytes.
 
 import errno
 import os
-import time
 from collections.abc import Callable
+from os import pread
+from time import monotonic
 from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
@@ -100,7 +101,7 @@ class Threads:
     def get(self, tid: int, call: NotificationId) -> Thread:
         """Return the thread that made ``call``; raise :exc:`Gone` or :exc:`Elsewhere`."""
         thread = self._threads.get(tid)
-        if thread is not None and time.monotonic() < thread.deadline:
+        if thread is not None and monotonic() < thread.deadline:
             return thread
         return self.reopen(tid, call)
 
@@ -110,7 +111,7 @@ class Threads:
         if len(self._threads) >= _MOST:
             for old in list(self._threads):
                 self.forget(old)
-        thread = Thread(tid, time.monotonic() + _LIFETIME)
+        thread = Thread(tid, monotonic() + _LIFETIME)
         if not self._is_valid(call):
             # the thread died and its number may already be another's: what was opened cannot be trusted
             thread.close()
@@ -145,9 +146,9 @@ class Threads:
         if size > _MOST_READ or address > _HIGHEST_ADDRESS or address == 0:
             raise Fault
         try:
-            data = os.pread(self.get(tid, call).memory, size, address)
+            data = pread(self.get(tid, call).memory, size, address)
             if not data and size:
-                data = os.pread(self.reopen(tid, call).memory, size, address)
+                data = pread(self.reopen(tid, call).memory, size, address)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise Fault from error
@@ -160,10 +161,16 @@ class Threads:
         """Return the bytes up to a NUL; raise :exc:`Fault`, or OSError ENAMETOOLONG as the kernel's getname()
         would.
         """
-        data = self.read(tid, call, address, _FIRST_READ)
-        end = data.find(b"\0")
-        if end >= 0:
-            return data[:end]
+        thread = self._threads.get(tid)
+        if thread is not None and 0 < address <= _HIGHEST_ADDRESS and monotonic() < thread.deadline:
+            # what nearly every call takes; all else goes the long way
+            try:
+                data = pread(thread.memory, _FIRST_READ, address)
+            except OSError:
+                data = b""
+            end = data.find(b"\0")
+            if end >= 0:
+                return data[:end]
         data = self.read(tid, call, address, _PATH_MAX)
         end = data.find(b"\0")
         if end >= 0:
