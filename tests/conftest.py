@@ -43,7 +43,7 @@ def everybody() -> Iterator[Callable[[str], User]]:
         def get(name: str) -> User:
             if name not in made:
                 home = Path(base, name)
-                home.mkdir()
+                home.mkdir(exist_ok=True)
                 made[name] = (users.ordinary if name == "ordinary" else users.current)(home)
             return made[name]
 

@@ -111,7 +111,13 @@ class Threads:
         if len(self._threads) >= _MOST:
             for old in list(self._threads):
                 self.forget(old)
-        thread = Thread(tid, monotonic() + _LIFETIME)
+        try:
+            thread = Thread(tid, monotonic() + _LIFETIME)
+        except Elsewhere:
+            if not self._is_valid(call):
+                # one that is about to be reaped may not be looked into either
+                raise Gone from None
+            raise
         if not self._is_valid(call):
             # the thread died and its number may already be another's: what was opened cannot be trusted
             thread.close()

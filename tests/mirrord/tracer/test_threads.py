@@ -168,8 +168,9 @@ def test_a_process_that_has_ended_is_gone(threads: Threads) -> None:
         command(pid)
 
 
-def test_a_zombie_is_gone(threads: Threads) -> None:
+def test_a_zombie_is_gone(threads: Threads, looks: Looks) -> None:
     process = subprocess.Popen(["true"])
+    looks.valid = False
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     try:
         with pytest.raises(Gone):
