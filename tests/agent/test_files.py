@@ -168,22 +168,20 @@ async def test_the_agent_says_that_it_may_not_act_as_the_target() -> None:
 
 
 @needs_root
-def test_the_targets_rights_count(tmp_path: Path) -> None:
-    for part in (tmp_path, *tmp_path.parents[:3]):
-        part.chmod(0o755)
-    (tmp_path / "secret").write_bytes(b"x")
-    (tmp_path / "secret").chmod(0o600)
-    (tmp_path / "theirs").write_bytes(b"x")
-    (tmp_path / "theirs").chmod(0o600)
-    os.chown(tmp_path / "theirs", 1234, 1234)
-    (tmp_path / "group").write_bytes(b"x")
-    (tmp_path / "group").chmod(0o640)
-    os.chown(tmp_path / "group", 0, 77)
+def test_the_targets_rights_count(common: Path) -> None:
+    (common / "secret").write_bytes(b"x")
+    (common / "secret").chmod(0o600)
+    (common / "theirs").write_bytes(b"x")
+    (common / "theirs").chmod(0o600)
+    os.chown(common / "theirs", 1234, 1234)
+    (common / "group").write_bytes(b"x")
+    (common / "group").chmod(0o640)
+    os.chown(common / "group", 0, 77)
     user = Credentials((1234,) * 4, (1234,) * 4, frozenset({77}), effective=0, permitted=0)
 
     @on_loop
     async def check() -> None:
-        files = Files(target_at(tmp_path, user))
+        files = Files(target_at(common, user))
         for path in (b"/theirs", b"/group"):
             _, fd = await files.run(files.open_content, path, True)
             assert fd is not None
@@ -199,11 +197,9 @@ def test_the_targets_rights_count(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_the_targets_capabilities_count(tmp_path: Path) -> None:
-    for part in (tmp_path, *tmp_path.parents[:3]):
-        part.chmod(0o755)
-    (tmp_path / "secret").write_bytes(b"x")
-    (tmp_path / "secret").chmod(0)
+def test_the_targets_capabilities_count(common: Path) -> None:
+    (common / "secret").write_bytes(b"x")
+    (common / "secret").chmod(0)
     read_search = 1 << 2
     root = (0,) * 4
     with_it = Credentials(root, root, frozenset(), effective=read_search, permitted=read_search)
@@ -211,11 +207,11 @@ def test_the_targets_capabilities_count(tmp_path: Path) -> None:
 
     @on_loop
     async def check() -> None:
-        files = Files(target_at(tmp_path, with_it))
+        files = Files(target_at(common, with_it))
         _, fd = await files.run(files.open_content, b"/secret", True)
         assert fd is not None
         os.close(fd)
-        files = Files(target_at(tmp_path, without))
+        files = Files(target_at(common, without))
         with failing(errno.EACCES):
             await files.run(files.open_content, b"/secret", True)
 

@@ -187,11 +187,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 @needs_root
-def test_an_ordinary_user_serves_a_user_namespace_of_theirs(tmp_path: Path) -> None:
+def test_an_ordinary_user_serves_a_user_namespace_of_theirs(common: Path) -> None:
     """As the sandbox does it: the agent is started outside, by the owner of the target's user namespace."""
-    for part in (tmp_path, *tmp_path.parents[:3]):
-        part.chmod(0o755)
-    theirs = tmp_path / "theirs"
+    theirs = common / "theirs"
     theirs.mkdir(0o700)
     os.chown(theirs, 1234, 1234)
     ordinary = (sys.executable, "-c", ORDINARY)
