@@ -2,7 +2,7 @@ import pytest
 
 from mirrord.config.builtin import BuiltIn
 
-LISTS = BuiltIn(cwd=b"/work/app", home=b"/root", tmpdir=b"/scratch/", executable=b"/data/server")
+LISTS = BuiltIn(cwd=b"/projects/app", home=b"/root", tmpdir=b"/scratch/", executable=b"/data/server")
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ LISTS = BuiltIn(cwd=b"/work/app", home=b"/root", tmpdir=b"/scratch/", executable
         ),
         *(
             b"/x/clr-debug-pipe-1",
-            b"/work/app",
-            b"/work/app/data",
+            b"/projects/app",
+            b"/projects/app/data",
             b"/scratch/x",
             b"/data/server",
             b"/root/.bashrc",
@@ -71,7 +71,7 @@ def test_local(path: bytes) -> None:
             b"/app/sh",
         ),
         *(
-            b"/work/application",
+            b"/projects/application",
             b"/data/server2",
             b"/root/x",
             b"/app/package.json.bak",
