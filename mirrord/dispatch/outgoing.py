@@ -194,8 +194,7 @@ class Outgoing:
         own = self._world.own_listeners
         if not own or not is_here(peer):
             return False
-        ports = {port for inode, port in listening().items() if inode in own}
-        return peer.port in ports
+        return not own.isdisjoint(listening(port=peer.port))
 
     def _is_own_datagram_socket(self, peer: Peer) -> bool:
         return is_own_datagram_socket(self._world, peer)

@@ -1,6 +1,10 @@
+"""The kernel's own tables, by sock_diag and as text."""
+
+import contextlib
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,16 @@ import pytest
 from mirrord.link import inodes
 from mirrord.link.inodes import listening, tcp_inodes, udp_inodes
 from mirrord.link.loopback import Loopback, begin
+
+
+@pytest.fixture(params=["sock_diag", "text"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "text":
+
+        def refused(*_: object) -> Iterator[inodes.Row]:
+            raise OSError(errno.ENOENT, "no sock_diag")
+
+        monkeypatch.setattr(inodes, "_dump", refused)
 
 
 def inode(sock: socket.socket) -> int:
@@ -20,7 +34,10 @@ def test_a_listener_is_known_by_its_port(family: int, host: str) -> None:
         sock.bind((host, 0))
         assert inode(sock) not in listening()
         sock.listen()
-        assert listening()[inode(sock)] == sock.getsockname()[1]
+        port = sock.getsockname()[1]
+        assert listening()[inode(sock)] == port
+        assert listening(port=port) == {inode(sock): port}
+        assert inode(sock) not in listening(port=port ^ 1)
         assert inode(sock) in tcp_inodes()
         number = inode(sock)
     assert number not in tcp_inodes()
@@ -60,4 +77,10 @@ def test_a_datagram_socket_is_known_while_bound(family: int, host: str) -> None:
 
 def test_a_kernel_without_ipv6_has_no_such_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Path("/proc/self/net/no-such-table").exists()
-    assert inodes._rows("no-such-table") == []
+    assert list(inodes._text("no-such-table")) == []
+
+
+def test_more_sockets_than_one_answer_holds() -> None:
+    with contextlib.ExitStack() as stack:
+        many = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(900)]
+        assert {inode(sock) for sock in many} <= set(listening())
