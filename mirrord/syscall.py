@@ -58,6 +58,9 @@ class Call(Protocol):
     def duplicate(self, fd: int) -> int:
         """Return a duplicate, close-on-exec, of the program's descriptor; raise OSError EBADF."""
 
+    def stack_pointer(self) -> int:
+        """Return where the stack of the thread is; 0 when it does not wait any more."""
+
     def descriptor_path(self, fd: int) -> bytes:
         """Return what the program's ``/proc/self/fd/N`` points to; raise OSError EBADF."""
 

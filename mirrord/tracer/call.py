@@ -47,6 +47,10 @@ class NotifiedCall:
         """Return a duplicate of the program's descriptor; raise OSError EBADF."""
         return self.threads.get(self.tid, self.id).duplicate(fd)
 
+    def stack_pointer(self) -> int:
+        """Return where the thread's stack is."""
+        return self.threads.get(self.tid, self.id).stack_pointer()
+
     def descriptor_path(self, fd: int) -> bytes:
         """Return what the program's descriptor points to; raise OSError EBADF."""
         try:

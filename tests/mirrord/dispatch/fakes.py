@@ -102,6 +102,9 @@ class FakeCall:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return os.dup(self.descriptors[fd])
 
+    def stack_pointer(self) -> int:
+        return 0
+
     def descriptor_path(self, fd: int) -> bytes:
         if fd not in self.paths:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
