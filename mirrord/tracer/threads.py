@@ -156,6 +156,10 @@ class Threads:
             raise Skipped("it is left alone by `skip_processes` or `skip_build_tools`")
         return thread
 
+    def knows(self, tid: int) -> bool:
+        """Tell whether there is anything to forget of the thread; from any thread."""
+        return tid in self._threads
+
     def forget(self, tid: int) -> None:
         """Drop what is known of the thread."""
         thread = self._threads.pop(tid, None)
