@@ -71,7 +71,8 @@ def _seize(pid: int) -> None:
         raise LaunchError(
             "the kernel does not let mirrord trace the program's start",
             remedy="if a tracer follows mirrord itself (strace -f), run the tracer inside the session; "
-            "else look at /proc/sys/kernel/yama/ptrace_scope, or at the container's seccomp profile",
+            "else look at /proc/sys/kernel/yama/ptrace_scope, or at the container's seccomp profile: "
+            "mirrord doctor tries each part",
         ) from error
 
 
@@ -159,7 +160,7 @@ def _must(result: int) -> int:
     if -result == errno.EINVAL:
         raise KernelError(
             "this kernel lacks seccomp user notifications that signals do not interrupt",
-            remedy="use Linux 5.19 or later",
+            remedy="use Linux 5.19 or later; mirrord doctor tells what else is missing",
         )
     raise LaunchError(f"the kernel refused the system call filter: {os.strerror(-result).lower()}")
 
