@@ -15,17 +15,18 @@ from mirrord.session.say import say
 _CLEAN: Final = 0
 
 
-def main(chain: Chain, supervisors_end: socket.socket, witness: int) -> NoReturn:
+def main(chain: Chain, supervisors_end: socket.socket, report: int) -> NoReturn:
     """Fork the supervisor and watch over it until the session's last process has ended."""
     become_subreaper()
     pid = os.fork()
     if pid == 0:
-        os.close(witness)
+        os.close(report)
         from mirrord.session import supervisor
 
         supervisor.main(chain, supervisors_end)
     supervisors_end.close()
     leave_standard_streams(error=False)
+    witness: int | None = report
     while True:
         info = signal.sigwaitinfo(SIGNALS)
         number = info.si_signo
@@ -33,17 +34,25 @@ def main(chain: Chain, supervisors_end: socket.socket, witness: int) -> NoReturn
             # who reads the job's standard error must see its end, although daemons are served on
             leave_standard_streams(error=True)
         elif number != signal.SIGCHLD:
-            _report(witness, number)
+            witness = _report(witness, number)
         elif (status := _ended(pid)) is not None:
             _finish(chain, status)
 
 
-def _report(witness: int, number: int) -> None:
+def _report(witness: int | None, number: int) -> int | None:
+    """Tell the front of a signal; return where to tell it of the next, None when it has ended.
+
+    A write to it then brings SIGPIPE, which we would report again, for ever. The session goes on for the
+    daemons that the program left.
+    """
+    if witness is None:
+        return None
     try:
         os.write(witness, bytes([number]))
     except BrokenPipeError:
-        # the front has ended; the session goes on for the daemons that the program left
-        return
+        os.close(witness)
+        return None
+    return witness
 
 
 def _ended(supervisor: int) -> int | None:
