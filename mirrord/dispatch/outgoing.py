@@ -29,7 +29,7 @@ from mirrord.dispatch.world import World
 from mirrord.link.addresses import Peer, family, from_name, pack, parse, to_name
 from mirrord.link.connections import Connection, Cookie, State
 from mirrord.link.inodes import listening, udp_inodes
-from mirrord.link.loopback import begin, is_ipv6_only
+from mirrord.link.loopback import begin, disconnect, is_ipv6_only
 from mirrord.syscall import CONTINUE, Call, Fail, Return, Verdict, Wait
 
 _INT: Final = struct.Struct("=i")
@@ -86,6 +86,8 @@ class Outgoing:
             return self._connect_again(sock, known)
         if not self._world.is_remote_stream(peer) or self._is_own(peer):
             return CONTINUE
+        if self._has_no_route(sock, peer):
+            return Fail(errno.EINVAL)
         if not self._connections.can_hold:
             return self._connect_plainly(sock, peer)
         token = self._connections.loopback.token(ipv6_only=is_ipv6_only(sock))
@@ -168,7 +170,9 @@ class Outgoing:
         """Point the program's socket at the relay that stands for the peer."""
         world = self._world
         if not world.is_remote_datagram(peer) or self._is_own_datagram_socket(peer):
-            return self._disconnected(sock)
+            if (association := world.datagrams.get(cookie(sock))) is not None:
+                association.connected = None
+            return CONTINUE
         if world.pod_address(peer, 0) is None:
             # getaddrinfo(3) asks so whether it may offer such an address
             return Fail(errno.ENETUNREACH)
@@ -178,16 +182,33 @@ class Outgoing:
         return Fail(number) if (number := begin_datagrams(sock, relay)) else Return(0)
 
     def _disconnect(self, call: Call) -> Verdict:
-        if self._world.datagrams:
-            with program_socket(call, call.args[0]) as sock:
-                return self._disconnected(sock)
-        return CONTINUE
+        """Let a socket be as it was before its connect (AF_UNSPEC, connect(2))."""
+        if not (self._connections or self._world.datagrams):
+            return CONTINUE
+        with program_socket(call, call.args[0]) as sock:
+            if sock.family not in _NETWORKS:
+                return CONTINUE
+            if sock.type == socket.SOCK_STREAM:
+                self._connections.disconnected(cookie(sock))
+                return CONTINUE
+            return self._disconnected(sock)
 
     def _disconnected(self, sock: socket.socket) -> Verdict:
-        association = self._world.datagrams.get(cookie(sock)) if sock.family in _NETWORKS else None
-        if association is not None:
-            association.connected = None
-        return CONTINUE
+        association = self._world.datagrams.get(cookie(sock))
+        if association is None:
+            return CONTINUE
+        association.connected = None
+        disconnect(sock)
+        if sock.getsockname()[1] != association.program.port:
+            # the program had not bound it: the kernel takes its port away, at which the relays reach it
+            self._world.datagrams.forget(association)
+        return Return(0)
+
+    def _has_no_route(self, sock: socket.socket, peer: Peer) -> bool:
+        """Tell whether a socket is bound to the loopback, from which the pod's kernel reaches itself only."""
+        bound = from_name(sock.getsockname())
+        here = peer.is_loopback or peer.is_unspecified or peer.host in self._world.addresses.values()
+        return bound.family == socket.AF_INET and bound.is_loopback and not here
 
     def _is_own(self, peer: Peer) -> bool:
         """Tell whether the program itself listens there: such a connection stays local."""

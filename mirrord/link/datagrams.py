@@ -139,6 +139,12 @@ class Datagrams:
             self._loop.call_soon_threadsafe(self._serve, association, peer, relay)
         return from_name(relay.getsockname())
 
+    def forget(self, association: Association) -> None:
+        """Drop what is known of a socket, which may have another address from now on; from any thread."""
+        if self._by_cookie.get(association.cookie) is association:
+            del self._by_cookie[association.cookie]
+        self._loop.call_soon_threadsafe(self._drop, association)
+
     def _serve(self, association: Association, peer: Peer, relay: socket.socket) -> None:
         self._loop.add_reader(relay, self._to_agent, association, peer, relay)
         if self._watch is None:
