@@ -15,13 +15,24 @@ from mirrord_agent.wire.messages import GetStatistics, Statistics
 from mirrord_seccomp.notify import Listener
 
 from mirrord.config.environment import EnvironmentRules
+from mirrord.config.here import working_directory
 from mirrord.config.load import resolve
 from mirrord.dispatch.table import Table
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
 from mirrord.session.banner import banner, epilogue
-from mirrord.session.chain import EXITED, LEFT, SIGNAL, STOPPED, Chain, leave_standard_streams, receive, send
+from mirrord.session.chain import (
+    EXITED,
+    LEFT,
+    SIGNAL,
+    STARTED,
+    STOPPED,
+    Chain,
+    leave_standard_streams,
+    receive,
+    send,
+)
 from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
@@ -112,6 +123,7 @@ class Run:
         listener = Listener(
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
         )
+        send(self._channel, STARTED)
         listener.sync_wake_up()
         self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
         self._gate = Gate(
@@ -129,7 +141,7 @@ class Run:
         self._children_changed()
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:
-        rules = EnvironmentRules.from_settings(self._settings, cwd=os.getcwdb())
+        rules = EnvironmentRules.from_settings(self._settings, cwd=working_directory())
         environment = rules.apply(remote.environment, os.environb)
         environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
         return environment

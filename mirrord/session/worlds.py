@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
+from mirrord.config.here import working_directory
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
@@ -77,7 +78,7 @@ def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
     home = os.environ.get("HOME")
     return PathRules.from_settings(
         settings,
-        cwd=os.getcwdb(),
+        cwd=working_directory(),
         home=os.fsencode(home) if home else None,
         tmpdir=os.fsencode(os.environ.get("TMPDIR", "/tmp")),
         executable=os.fsencode(os.path.abspath(program[0])),
