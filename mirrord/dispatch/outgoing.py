@@ -26,7 +26,7 @@ from mirrord.dispatch.sockets import (
 )
 from mirrord.dispatch.unix import Unix
 from mirrord.dispatch.world import World
-from mirrord.link.addresses import Peer, family, from_name, pack, parse, to_name
+from mirrord.link.addresses import Peer, family, from_name, parse, to_name
 from mirrord.link.connections import Connection, Cookie, State
 from mirrord.link.inodes import listening, udp_inodes
 from mirrord.link.loopback import begin, is_ipv6_only
@@ -52,10 +52,6 @@ class Outgoing:
         """Return the calls of this plane."""
         return [
             trap("connect", self.connect, given(1)),
-            trap("listen", self.listen),
-            trap("bind", self.bind),
-            trap("getsockname", self.getsockname),
-            trap("getpeername", self.getpeername),
             trap("getsockopt", self.getsockopt, equal(1, socket.SOL_SOCKET), equal(2, socket.SO_ERROR)),
         ]
 
@@ -199,67 +195,6 @@ class Outgoing:
 
     def _is_own_datagram_socket(self, peer: Peer) -> bool:
         return is_own_datagram_socket(self._world, peer)
-
-    def listen(self, call: Call) -> Verdict:
-        """Remember that the program listens, so that it can reach itself (listen(2))."""
-        with program_socket(call, call.args[0]) as sock:
-            if sock.family in _NETWORKS:
-                self._world.own_listeners.add(os.fstat(sock.fileno()).st_ino)
-        return CONTINUE
-
-    def bind(self, call: Call) -> Verdict:
-        """Remember the datagram sockets that the program serves on (bind(2))."""
-        peer = parse(read_sockaddr(call, call.args[1], call.args[2]))
-        if peer is not None and peer.port:
-            with program_socket(call, call.args[0]) as sock:
-                if sock.type == socket.SOCK_DGRAM:
-                    self._world.own_datagram_sockets.add(os.fstat(sock.fileno()).st_ino)
-        return CONTINUE
-
-    def getsockname(self, call: Call) -> Verdict:
-        """Report the address that the connection has in the pod (getsockname(2))."""
-        return self._report(call, local=True)
-
-    def getpeername(self, call: Call) -> Verdict:
-        """Report the remote address (getpeername(2))."""
-        return self._report(call, local=False)
-
-    def _report(self, call: Call, *, local: bool) -> Verdict:
-        if not (self._connections or self._world.datagrams or self._world.unix):
-            return CONTINUE
-        with program_socket(call, call.args[0]) as sock:
-            sockaddr = self._unix.reported(sock, local=local) or self._reported(sock, local=local)
-        if sockaddr is None:
-            return CONTINUE
-        return Return(0, address_writes(call, sockaddr, at=call.args[1], length_at=call.args[2]))
-
-    def _reported(self, sock: socket.socket, *, local: bool) -> bytes | None:
-        if sock.family not in _NETWORKS:
-            return None
-        if sock.type == socket.SOCK_STREAM:
-            peer = self._stream_name(sock, local=local)
-        else:
-            peer = self._datagram_name(sock, local=local)
-        return pack(peer, sock.family) if peer else None
-
-    def _stream_name(self, sock: socket.socket, *, local: bool) -> Peer | None:
-        connection = self._connections.get(cookie(sock))
-        if connection is None:
-            return None
-        if connection.state is State.ESTABLISHED:
-            return connection.local if local else connection.remote
-        if connection.state is State.PENDING and local:
-            return self._world.pod_address(connection.remote, connection.program.port)
-        return None
-
-    def _datagram_name(self, sock: socket.socket, *, local: bool) -> Peer | None:
-        association = self._world.datagrams.get(cookie(sock))
-        if association is None or association.connected is None:
-            return None
-        if not local:
-            return association.connected
-        port = association.ports.get(association.connected.family, association.program.port)
-        return self._world.pod_address(association.connected, port)
 
     def getsockopt(self, call: Call) -> Verdict:
         """Report the errno of a connect that failed in the pod, once (SO_ERROR, socket(7))."""

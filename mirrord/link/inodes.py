@@ -1,5 +1,6 @@
 """Which of this network namespace's sockets still exist, from ``/proc/net`` (proc_pid_net(5))."""
 
+from collections.abc import Iterator
 from typing import Final
 
 _STATE: Final = 3
@@ -8,14 +9,19 @@ _SYN_SENT: Final = b"02"
 _LISTEN: Final = b"0A"
 
 
-def _rows(table: str) -> list[list[bytes]]:
+def _each_row(table: str) -> Iterator[list[bytes]]:
     try:
         with open(f"/proc/self/net/{table}", "rb") as lines:
             next(lines)
-            return [line.split(maxsplit=_INODE + 1) for line in lines]
+            for line in lines:
+                yield line.split(maxsplit=_INODE + 1)
     except FileNotFoundError:
         # a kernel without IPv6 has no such table
-        return []
+        return
+
+
+def _rows(table: str) -> list[list[bytes]]:
+    return list(_each_row(table))
 
 
 def tcp_inodes(*, in_syn_sent: bool = False) -> set[int]:
@@ -29,13 +35,18 @@ def tcp_inodes(*, in_syn_sent: bool = False) -> set[int]:
 
 
 def listening() -> dict[int, int]:
-    """Return the port of each listening TCP socket by inode."""
-    return {
-        int(row[_INODE]): _port(row)
-        for table in ("tcp", "tcp6")
-        for row in _rows(table)
-        if row[_STATE] == _LISTEN
-    }
+    """Return the port of each listening TCP socket by inode.
+
+    Listening sockets come first in these tables (tcp_get_idx, net/ipv4/tcp_ipv4.c), so that no other is read,
+    however many there are.
+    """
+    found: dict[int, int] = {}
+    for table in ("tcp", "tcp6"):
+        for row in _each_row(table):
+            if row[_STATE] != _LISTEN:
+                break
+            found[int(row[_INODE])] = _port(row)
+    return found
 
 
 def udp_inodes(*, port: int | None = None) -> set[int]:

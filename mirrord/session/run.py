@@ -100,6 +100,7 @@ class Run:
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
+            sayings=self._sayings,
             program=(_found(program[0], environment), *program[1:]),
             forget_thread=self._forget_thread,
             forget_threads=self._forget_threads,
@@ -232,7 +233,8 @@ class Run:
         except TimeoutError:
             self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
         else:
-            self._sayings.detail(epilogue(statistics.requests))
+            for line in epilogue(statistics):
+                self._sayings.detail(line)
         link.channel.close("the session is over")
 
 

@@ -101,7 +101,7 @@ async def test_the_agents_streams_are_even_ones() -> None:
 async def test_events_arrive() -> None:
     async with joined() as pair:
         events: list[DatagramError] = []
-        pair.client.on_event = events.append
+        pair.client.on_event(DatagramError, events.append)
         event = DatagramError(stream=1, errno=errno.ECONNREFUSED)
         pair.agent.emit(event)
         await until(lambda: events)

@@ -37,7 +37,8 @@ class Untouchable:
 
     reason = None
 
-    on_event = None
+    def on_event(self, kind: type, handler: object) -> None:
+        """What is told without being asked for is not touching the link."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"the link's {name} was used")
