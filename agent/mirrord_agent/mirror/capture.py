@@ -6,6 +6,7 @@ packet that is twice as fast as a ring of frames, which would have to be as long
 
 import asyncio
 import ctypes
+import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ _ETH_P_ALL: Final = 3
 """Outgoing packets are shown to sockets of this protocol only."""
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS: Final = 6
+_SOCKADDR_LL: Final = struct.Struct("=HHiHBB8s")
 _STATISTICS: Final = struct.Struct("=II")
 _SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
@@ -28,11 +30,21 @@ _AT_ONCE: Final = 256
 """Packets taken before other work of the event loop has its turn."""
 _TICK: Final = 1.0
 
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
 
 class _Program(ctypes.Structure):
     """``struct sock_fprog``."""
 
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _bind_everywhere(sock: socket.socket) -> None:
+    """Receive from every interface, those included that come later; Python can only name a single one."""
+    name = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0, 0, 0, 0, b"")
+    if _libc.bind(sock.fileno(), name, len(name)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 class Capture:
@@ -60,7 +72,7 @@ class Capture:
             # before the socket is bound, so that nothing else is ever received
             self._attach(NOTHING)
             self._enlarge()
-            self._socket.bind(("", _ETH_P_ALL))
+            _bind_everywhere(self._socket)
         except BaseException:
             self._socket.close()
             raise

@@ -54,7 +54,7 @@ def compile_filter(ports: Iterable[int]) -> bytes:
         (_LOAD_BYTE, 0, 0, 0),
         (_AND, 0, 0, 0xF0),
         (_IF_EQUAL, 0, 1, 0x40),
-        (_JUMP, 0, 0, 2),
+        (_JUMP, 0, 0, 2 + len(_REFUSE)),
         (_IF_EQUAL, 0, len(_REFUSE), 0x60),
         (_JUMP, 0, 0, len(ipv4) + len(_REFUSE)),
         *_REFUSE,
