@@ -28,7 +28,7 @@ class End(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The address as people write it, a v4-mapped one as IPv4."""
+        """The address as people write it."""
         family = socket.AF_INET if len(self.host) == 4 else socket.AF_INET6
         return socket.inet_ntop(family, self.host)
 

@@ -9,7 +9,9 @@ app = Flask(__name__)
 
 @app.route("/<path:path>", methods=["GET", "POST"])
 def serve(path: str) -> str:
-    print(f"{os.getpid()} {request.remote_addr} {request.method} /{path} {len(request.get_data())}", flush=True)
+    print(
+        f"{os.getpid()} {request.remote_addr} {request.method} /{path} {len(request.get_data())}", flush=True
+    )
     return "local\n"
 
 
