@@ -68,6 +68,7 @@ _SCRIPTS: Final = {
     "burst-python": ("python", "burst/burst.py"),
     "bulk": ("python", "bulk/bulk.py"),
     "burst-node": ("node", "burst/burst.mjs"),
+    "accepts": ("python", "accepts/accepts.py"),
     "serve-node": ("node", "serve/serve.mjs"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")

@@ -83,7 +83,7 @@ def test_without_files_no_file_call_is_trapped(theatre: Theatre) -> None:
 def test_without_a_network_no_socket_call_is_trapped(theatre: Theatre) -> None:
     names = set(trapped(theatre.stage({"network": False})))
     assert "openat" in names
-    assert not names & {"connect", "sendto", "recvmsg", "getsockname", "bind", "listen"}
+    assert not names & {"connect", "sendto", "recvmsg", "getsockname", "bind", "listen", "accept"}
 
 
 def test_reading_and_writing_are_never_trapped(theatre: Theatre) -> None:
@@ -96,7 +96,7 @@ def handlers(theatre: Theatre) -> dict[str, Handler]:
 
 
 NAMES: Final = sorted(
-    {"connect", "listen", "bind", "getsockname", "getpeername", "getsockopt"}
+    {"connect", "listen", "bind", "accept", "accept4", "getsockname", "getpeername", "getsockopt"}
     | {"sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg"}
     | {"open", "creat", "openat", "openat2", "stat", "lstat", "newfstatat", "statx"}
     | {"access", "faccessat", "faccessat2", "readlink", "readlinkat"}
@@ -157,6 +157,8 @@ def local_calls(name: str, call: FakeCall) -> list[tuple[int, ...]]:
         "connect": [(3, unix, 13), (3, call.place(bytes(16)), 16), (3, peer, 1), (3, peer, 0)],
         "bind": [(3, peer, 16), (3, unix, 13)],
         "listen": [(3, 5)],
+        "accept": [(3, room, length)],
+        "accept4": [(3, room, length, 0), (3, room, length, 1)],
         "getsockname": [(3, room, length)],
         "getpeername": [(3, room, length)],
         "getsockopt": [(3, 1, 4, room, length)],

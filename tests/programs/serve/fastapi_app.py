@@ -7,9 +7,9 @@ from fastapi import FastAPI, Request
 app = FastAPI()
 
 
-@app.api_route("/{path:path}", methods=["GET", "POST"])
-async def serve(path: str, request: Request) -> str:
+@app.api_route("/", methods=["GET", "POST"])
+async def serve(request: Request) -> str:
     size = len(await request.body())
     host = request.client.host if request.client else None
-    print(f"{os.getpid()} {host} {request.method} /{path} {size}", flush=True)
+    print(f"{os.getpid()} {host} {request.method} /?{request.url.query} {size}", flush=True)
     return "local"

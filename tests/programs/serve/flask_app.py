@@ -7,10 +7,11 @@ from flask import Flask, request
 app = Flask(__name__)
 
 
-@app.route("/<path:path>", methods=["GET", "POST"])
-def serve(path: str) -> str:
+@app.route("/", methods=["GET", "POST"])
+def serve() -> str:
     print(
-        f"{os.getpid()} {request.remote_addr} {request.method} /{path} {len(request.get_data())}", flush=True
+        f"{os.getpid()} {request.remote_addr} {request.method} {request.full_path} {len(request.get_data())}",
+        flush=True,
     )
     return "local\n"
 
