@@ -92,7 +92,8 @@ class Binding:
             return Fail(errno.EADDRINUSE)
         if self._world.held_listeners.holds(peer.port):
             return Wait(partial(self._once_released, call, sock.dup(), sockaddr, peer))
-        return None
+        # one that was ours may have been closed in between
+        return None if bind(sock, sockaddr) else self._keep(call, sock, peer, why="")
 
     async def _once_released(self, call: Call, sock: socket.socket, sockaddr: bytes, peer: Peer) -> Verdict:
         with sock:

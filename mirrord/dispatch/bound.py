@@ -57,6 +57,10 @@ class BoundSockets:
         """Return the address that a socket asked for, if it has another."""
         return self._elsewhere.get(cookie)
 
+    def ports_for(self, port: int) -> Iterator[int]:
+        """Give the ports that sockets have which asked for this one."""
+        return (bound.port for bound in list(self._by_cookie.values()) if bound.requested.port == port)
+
     def asked_for(self, port: int) -> Iterator[tuple[Bound, socket.socket]]:
         """Give the sockets that the program still has and that asked for a port, each with a duplicate."""
         for bound in list(self._by_cookie.values()):

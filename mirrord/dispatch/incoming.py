@@ -13,6 +13,7 @@ import socket
 import threading
 from functools import partial
 from typing import Final
+from weakref import WeakValueDictionary
 
 from mirrord.dispatch.binding import Binding
 from mirrord.dispatch.row import Row, given, trap
@@ -45,6 +46,8 @@ class Incoming:
         self._incoming: Final = world.incoming
         self._binding: Final = Binding(world)
         self._accepting: Final = threading.Lock()
+        self._turns: Final[WeakValueDictionary[int, asyncio.Lock]] = WeakValueDictionary()
+        """By the listener's inode, who waits for its next connection."""
 
     def rows(self) -> list[Row]:
         """Return the calls of this plane."""
@@ -105,10 +108,14 @@ class Incoming:
             return Wait(partial(self._wait, accepting, duplicate), interruptible=True)
 
     async def _wait(self, accepting: "_Accepting", sock: socket.socket) -> Verdict:
-        """Wait for a connection, for as long as SO_RCVTIMEO allows (socket(7))."""
+        """Wait for a connection, for as long as SO_RCVTIMEO allows (socket(7)).
+
+        Of those who wait at one listener the first comes first, as in the kernel.
+        """
+        turn = self._turns.setdefault(accepting.listener.inode, asyncio.Lock())
         with sock:
             try:
-                async with asyncio.timeout(receive_timeout(sock)):
+                async with asyncio.timeout(receive_timeout(sock)), turn:
                     while (verdict := accepting.take(sock)) is None:
                         await readable(sock)
             except TimeoutError:
@@ -127,7 +134,7 @@ class _Accepting:
     def __init__(
         self, call: Call, flags: int, incoming: Connections, listener: Listener, lock: threading.Lock
     ) -> None:
-        self._listener: Final = listener
+        self.listener: Final = listener
         self._call: Final = call
         self._flags: Final = flags
         self._incoming: Final = incoming
@@ -147,7 +154,7 @@ class _Accepting:
                 accepted.detach(),
                 cloexec=bool(self._flags & socket.SOCK_CLOEXEC),
                 writes=writes,
-                refused=partial(self._incoming.tickets.keep, peer=peer, listener=self._listener),
+                refused=partial(self._incoming.tickets.keep, peer=peer, listener=self.listener),
             )
 
     def _accept(self, sock: socket.socket) -> tuple[socket.socket, Peer] | None:

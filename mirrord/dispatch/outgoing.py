@@ -80,8 +80,10 @@ class Outgoing:
         known = self._connections.get(cookie(sock))
         if known is not None:
             return self._connect_again(sock, known)
-        if not self._world.is_remote_stream(peer) or self._is_own(peer):
+        if not self._world.is_remote_stream(peer):
             return CONTINUE
+        if (port := self._own_port(peer)) is not None:
+            return CONTINUE if port == peer.port else self._connect_own(sock, Peer(peer.host, port))
         if not self._connections.can_hold:
             return self._connect_plainly(sock, peer)
         token = self._connections.loopback.token(ipv6_only=is_ipv6_only(sock))
@@ -185,13 +187,26 @@ class Outgoing:
             association.connected = None
         return CONTINUE
 
-    def _is_own(self, peer: Peer) -> bool:
-        """Tell whether the program itself listens there: such a connection stays local."""
+    def _own_port(self, peer: Peer) -> int | None:
+        """Return the port at which the program itself listens for a peer: such a connection stays local.
+
+        That is another one where the port that it asked for could not be had.
+        """
         own = self._world.own_listeners
         if not own or not is_here(peer):
-            return False
+            return None
         ports = {port for inode, port in listening().items() if inode in own}
-        return peer.port in ports
+        if peer.port in ports:
+            return peer.port
+        return next((port for port in self._world.bound.ports_for(peer.port) if port in ports), None)
+
+    def _connect_own(self, sock: socket.socket, peer: Peer) -> Verdict:
+        """Connect to a listener of the program's that has another port than it asked for."""
+        number = begin(sock, peer)
+        if number == errno.EINPROGRESS and is_blocking(sock):
+            # the kernel waits for what has begun, whatever address is named
+            return CONTINUE
+        return Fail(number) if number else Return(0)
 
     def _is_own_datagram_socket(self, peer: Peer) -> bool:
         return is_own_datagram_socket(self._world, peer)

@@ -1,11 +1,13 @@
 """Incoming TCP, mirrored: who gets what clients of the pod send, and that the pod does not notice."""
 
 import json
+import os
 import re
 import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +28,11 @@ POD4, POD6 = "10.244.0.2", "fd00:10:244::2"
 CLIENT4, CLIENT6 = "10.244.0.1", "fd00:10:244::1"
 PYTHON = sys.executable
 APPS = str(SOURCES / "serve")
+GUNICORN = ("-w", "4", "-b", "0.0.0.0:8080", "--no-control-socket", "--chdir", APPS)
+REPLACED = (
+    r"^mirrord: port 8080 cannot be had on this machine .address already in use.: "
+    r"the program listens on port \d+ here$"
+)
 
 
 class Serve(Protocol):
@@ -92,7 +99,7 @@ def nginx(folder: Path) -> list[str]:
 
 SERVERS: dict[str, Callable[[], list[str]]] = {
     "flask": lambda: [PYTHON, f"{APPS}/flask_app.py"],
-    "gunicorn": lambda: [PYTHON, *"-m gunicorn -w 4 -b 0.0.0.0:8080 --no-control-socket".split(), "--chdir", APPS, "flask_app:app"],
+    "gunicorn": lambda: [PYTHON, "-m", "gunicorn", *GUNICORN, "flask_app:app"],
     "uvicorn": lambda: [
         *(PYTHON, "-m", "uvicorn", "--reload", "--reload-dir", APPS, "--app-dir", APPS),
         *("--host", "0.0.0.0", "--port", "8080", "fastapi_app:app"),
@@ -120,7 +127,9 @@ def test_a_server_gets_what_clients_send_and_sees_who_they_are(
     assert {match[1] for match in found} == {CLIENT4}
     assert sorted((match[2], match[3]) for match in found) == [(f"{word}{n}", f"{n}") for n in range(6)]
     session.stop()
-    session.wait("mirrored: .*connections 6, finished 6")
+    if server != "uvicorn":
+        # which leaves a process that the session goes on to serve
+        session.wait("mirrored: .*connections 6, finished 6")
 
 
 def test_nothing_is_in_the_pods_way(
@@ -143,16 +152,11 @@ def test_nothing_is_in_the_pods_way(
 
 def rules(sandbox: Sandbox) -> str:
     """Return the rules in the pod's network namespace."""
-    (pid, *_) = sandbox.agents()
-    enter = [
-        tool("nsenter"),
-        f"--user=/proc/{pid}/ns/user",
-        f"--net=/proc/{pid}/ns/net",
-        "--preserve-credentials",
-    ]
-    done = subprocess.run(
-        [*enter, tool("nft"), "list", "ruleset"], capture_output=True, text=True, check=True
-    )
+    pid = sandbox.agents()[0]
+    user = () if os.geteuid() == 0 else (f"--user=/proc/{pid}/ns/user", "--preserve-credentials")
+    enter = [tool("nsenter"), *user, f"--net=/proc/{pid}/ns/net"]
+    done = subprocess.run([*enter, tool("nft"), "list", "ruleset"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -225,7 +229,7 @@ def test_without_a_descriptor_left_no_connection_is_lost(serve: Serve, ask: Ask)
     session = serve(*accepts("emfile"))
     session.wait("^ready$")
     ask("")
-    assert session.end() == 0
+    assert session.end() == 0, "\n".join(session.said)
     assert session.lines == ["ready", "Too many open files", f"{CLIENT4} 8080 GET / HTTP/1.1"]
 
 
@@ -300,9 +304,7 @@ def occupied() -> Iterator[None]:
 @pytest.mark.parametrize("way", ["again", "in_use", "itself", "reuseport"])
 def test_a_port_that_is_taken_here_is_replaced(serve: Serve, ask: Ask, way: str) -> None:
     session = serve(*accepts(way))
-    session.wait(
-        "^mirrord: port 8080 cannot be had on this machine .address already in use.: the program listens on port \\d+ here$"
-    )
+    session.wait(REPLACED)
     session.wait("^ready( 0.0.0.0 8080)?$")
     if way == "itself":
         assert session.end() == 0
@@ -331,23 +333,47 @@ def test_the_programs_own_connections_stay_local(serve: Serve) -> None:
 
 
 def test_a_killed_worker_leaves_its_port(serve: Serve) -> None:
-    session = serve(*accepts("killed"))
+    port = free_port()
+    session = serve(*accepts("killed", 1, port))
     assert session.end() == 0
-    assert session.lines == ["ready 0.0.0.0 8080"]
+    assert session.lines == [f"ready 0.0.0.0 {port}"]
     assert not any("cannot be had" in line for line in session.said)
 
 
-def configured(tmp_path: Path, incoming: dict[str, object] | str) -> list[str]:
-    path = tmp_path / "mirrord.json"
-    path.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}}))
-    for place in (path, *tmp_path.parents[:2], tmp_path):
-        place.chmod(0o755)
-    return ["-f", str(path)]
+class Configured(Protocol):
+    """Writes configurations."""
+
+    def __call__(self, incoming: dict[str, object] | str) -> list[str]:
+        """Return the options that name one."""
+        ...
+
+
+@pytest.fixture
+def configured() -> Iterator[Configured]:
+    """Write configurations that every user can read."""
+    with tempfile.TemporaryDirectory(prefix="config-") as folder:
+        Path(folder).chmod(0o755)
+
+        def write(incoming: dict[str, object] | str) -> list[str]:
+            path = Path(folder, "mirrord.json")
+            path.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}}))
+            return ["-f", str(path)]
+
+        yield write
+
+
+def free_port() -> int:
+    """Return a port that nobody has."""
+    with socket.create_server(("", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 @pytest.mark.both_users
-def test_a_privileged_port(serve: Serve, ask: Ask, sandbox: Sandbox, tmp_path: Path, user: User) -> None:
-    options = configured(tmp_path, {"port_mapping": [[81, 8080]]})
+def test_a_privileged_port(
+    serve: Serve, ask: Ask, sandbox: Sandbox, configured: Configured, user: User
+) -> None:
+    options = configured({"port_mapping": [[81, 8080]]})
     session = serve(*accepts("several", 1, 81), options=options)
     session.wait("^ready 81$")
     ask("")
@@ -371,9 +397,13 @@ def test_a_privileged_port(serve: Serve, ask: Ask, sandbox: Sandbox, tmp_path: P
     ],
 )
 def test_which_ports_are_subscribed(
-    serve: Serve, sandbox: Sandbox, tmp_path: Path, incoming: dict[str, object] | str, subscribed: list[int]
+    serve: Serve,
+    sandbox: Sandbox,
+    configured: Configured,
+    incoming: dict[str, object] | str,
+    subscribed: list[int],
 ) -> None:
-    session = serve(*accepts("several", 0, 18_081, 8080), options=configured(tmp_path, incoming))
+    session = serve(*accepts("several", 0, 18_081, 8080), options=configured(incoming))
     session.end()
     found = [
         int(match[1]) for line in session.said if (match := re.search(r"port (\d+) of .* is mirrored", line))
@@ -381,21 +411,16 @@ def test_which_ports_are_subscribed(
     assert sorted(found) == subscribed
 
 
-def test_a_listener_of_the_loopback_may_be_left_local(serve: Serve, tmp_path: Path) -> None:
-    session = serve(
-        *accepts("pod_address", 0, "127.0.0.1"), options=configured(tmp_path, {"ignore_localhost": True})
-    )
+def test_a_listener_of_the_loopback_may_be_left_local(serve: Serve, configured: Configured) -> None:
+    session = serve(*accepts("pod_address", 0, "127.0.0.1"), options=configured({"ignore_localhost": True}))
     session.wait("^ready 127.0.0.1 8080$")
     session.stop()
     assert not any("is mirrored" in line for line in session.said)
 
 
-def test_the_port_here_may_be_chosen(serve: Serve, ask: Ask, tmp_path: Path) -> None:
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
-    session = serve(
-        *accepts("several", 1, 8080), options=configured(tmp_path, {"listen_ports": [[8080, port]]})
-    )
+def test_the_port_here_may_be_chosen(serve: Serve, ask: Ask, configured: Configured) -> None:
+    port = free_port()
+    session = serve(*accepts("several", 1, 8080), options=configured({"listen_ports": [[8080, port]]}))
     session.wait("^ready 8080$")
     session.wait(f"^mirrord: this program listens on port {port} here in place of 8080$")
     ask("")
@@ -434,15 +459,15 @@ def test_a_connection_from_before_is_joined_at_its_next_request(
         f"client = socket.create_connection(('{POD4}', 8080))\n"
         "for word in ('before', 'after'):\n"
         "    client.sendall(f'GET /?{word} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'.encode())\n"
-        "    print(client.recv(65536)[:15].decode(), flush=True)\n"
+        "    print(client.recv(65536)[9:12].decode(), flush=True)\n"
         "    sys.stdin.readline()\n"
     )
     with runner.start(sandbox.command("run", SYSTEM_PYTHON, "-c", script)) as process:
-        assert read_line(process) == "HTTP/1.1 200 OK"
+        assert read_line(process) == "200"
         session = serve(*accepts("blocking"))
         session.wait("^ready$")
         write(process, "\n")
-        assert read_line(process) == "HTTP/1.1 200 OK"
+        assert read_line(process) == "200"
         assert session.end() == 0
         end_input(process)
     assert session.lines[1:] == [f"{CLIENT4} 8080 GET /?after HTTP/1.1"]
@@ -458,11 +483,11 @@ def test_what_the_pod_sends_itself_is_seen_too(serve: Serve, in_pod: Callable[..
     assert session.lines[1:] == [f"{host} 8080 GET /?{host} HTTP/1.1" for host in ("127.0.0.1", POD4)]
 
 
-def test_the_banner_says_what_is_mirrored(serve: Serve, tmp_path: Path) -> None:
+def test_the_banner_says_what_is_mirrored(serve: Serve, configured: Configured) -> None:
     for incoming, line in (
         ("mirror", "remote: .*incoming TCP .mirrored."),
         ("off", "local: .*incoming traffic"),
     ):
-        session = serve(tool("true"), options=configured(tmp_path, incoming))
+        session = serve(tool("true"), options=configured(incoming))
         assert session.end() == 0
         session.wait(line)

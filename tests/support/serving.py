@@ -34,9 +34,9 @@ class Serving:
     def wait(self, pattern: str, *, count: int = 1) -> list[re.Match[str]]:
         """Wait for so many lines, of either stream, in which the pattern is found; return them all."""
 
-        def found() -> list[re.Match[str]] | None:
+        def found() -> list[re.Match[str]]:
             matches = [match for line in self._all() if (match := re.search(pattern, line))]
-            return matches if len(matches) >= count else None
+            return matches if len(matches) >= count else []
 
         return until(
             f"{count} × {pattern}", found, seconds=_PATIENCE, describe=lambda: "\n".join(self._all())

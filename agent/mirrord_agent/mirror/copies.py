@@ -9,7 +9,7 @@ from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.frames import Data
 from mirrord_agent.wire.messages import Address, Arrived
 
-MOST_WAITING: Final = 4 * 1024 * 1024
+MOST_WAITING: Final = 32 * 1024 * 1024
 """Bytes of one copy that may wait until they are taken: a client cannot be told to send less."""
 MOST_WAITING_OF_ALL: Final = 64 * 1024 * 1024
 

@@ -168,7 +168,7 @@ def emfile() -> None:
     with listener() as server:
         fds = [int(name) for name in os.listdir("/proc/self/fd")]
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fds), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fds) + 1, hard))
         full: list[int] = []
         with contextlib.suppress(OSError):
             while True:
@@ -282,7 +282,7 @@ def in_use() -> None:
         try:
             listener()
         except OSError as error:
-            say(error.strerror.partition(" (")[0])
+            say(os.strerror(error.errno or 0))
         serve(*server.accept())
 
 
@@ -309,8 +309,9 @@ def chosen() -> None:
 
 def killed() -> None:
     """Kill a worker that is blocked in accept, and listen on the same port at once, again and again."""
+    port = int(sys.argv[3])
     for _ in range(10):
-        server = listener()
+        server = listener(port=port)
         pid = os.fork()
         if not pid:
             server.accept()
@@ -318,7 +319,7 @@ def killed() -> None:
         _until_blocked(pid)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    with listener() as server:
+    with listener(port=port) as server:
         say("ready", *server.getsockname())
 
 
