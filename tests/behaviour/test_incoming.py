@@ -18,6 +18,7 @@ import pytest
 from ..conftest import Line
 from ..support.build import SOURCES, SYSTEM_PYTHON, command
 from ..support.needs import tool
+from ..support.ports import free_port
 from ..support.running import Outcome, Runner, end_input, read_line, statistics, write
 from ..support.sandboxes import Sandbox
 from ..support.serving import Serving, serving
@@ -360,13 +361,6 @@ def configured() -> Iterator[Configured]:
             return ["-f", str(path)]
 
         yield write
-
-
-def free_port() -> int:
-    """Return a port that nobody has."""
-    with socket.create_server(("", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.mark.both_users

@@ -19,7 +19,7 @@ from mirrord_seccomp.syscalls import Arch, current_arch, number, table
 from mirrord.dispatch import table as module
 from mirrord.dispatch.row import Row
 from mirrord.dispatch.table import Table
-from mirrord.link.addresses import pack
+from mirrord.link.addresses import Peer, pack
 from mirrord.syscall import CONTINUE, Continue, Elsewhere, Fail, GiveFd, Gone, Handler, Return, Verdict, Wait
 
 from .fakes import PAGE, REMOTE, REMOTE6, FakeCall, Stage, Theatre
@@ -155,7 +155,7 @@ def local_calls(name: str, call: FakeCall) -> list[tuple[int, ...]]:
     room, length = call.room(128), call.place(struct.pack("=i", 128))
     calls: dict[str, list[tuple[int, ...]]] = {
         "connect": [(3, unix, 13), (3, call.place(bytes(16)), 16), (3, peer, 1), (3, peer, 0)],
-        "bind": [(3, peer, 16), (3, unix, 13)],
+        "bind": [(3, call.place(pack(Peer("127.0.0.1", 0), socket.AF_INET)), 16), (3, unix, 13)],
         "listen": [(3, 5)],
         "accept": [(3, room, length)],
         "accept4": [(3, room, length, 0), (3, room, length, 1)],

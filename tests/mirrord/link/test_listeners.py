@@ -69,10 +69,9 @@ def test_a_listener_of_the_network_is_reached_from_its_own_address() -> None:
 
 
 def test_a_relay_does_not_wait() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
-        with relay_socket(Listener.of(server)) as relay:
-            assert not os.get_blocking(relay.fileno())
-            assert not os.get_inheritable(relay.fileno())
+    with socket.create_server(("127.0.0.1", 0)) as server, relay_socket(Listener.of(server)) as relay:
+        assert not os.get_blocking(relay.fileno())
+        assert not os.get_inheritable(relay.fileno())
 
 
 def test_binding_gives_the_errno_of_the_kernel() -> None:
