@@ -25,6 +25,7 @@ from mirrord.link.listeners import Listener, relay_socket, relay_target
 from mirrord.link.tickets import Tickets
 
 _CLOSED_TICK: Final = 0.25
+_FLUSH_TICK: Final = 0.005
 _MOST_PAST: Final = 4096
 """Connections that have ended, whose names are kept: the program may accept them late."""
 Mode = Literal["mirror", "steal"]
@@ -159,6 +160,13 @@ class Incoming:
             "some connections are missing or were cut"
         )
 
+    async def flushed(self) -> None:
+        """Wait until what the program answered before it ended has been handed to the agent; of a copy
+        nothing is.
+        """
+        while self._mode == "steal" and any(not pump.read_to_end for pump in self._pumps.values()):
+            await asyncio.sleep(_FLUSH_TICK)
+
     # Connections.
 
     def _arrived(self, event: Arrived) -> None:
@@ -178,7 +186,12 @@ class Incoming:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, subscription: Subscription, stream: Stream, names: Names) -> None:
+        alive = listening()
         for listener in subscription.for_family(names.local.family):
+            if listener.inode not in alive:
+                # the port may be another program's by now, whom none of this concerns
+                self._drop_listener(subscription, listener.inode)
+                continue
             sock = relay_socket(listener)
             source = from_name(sock.getsockname())
             # before it connects: the program may accept it at once
@@ -186,7 +199,7 @@ class Incoming:
             try:
                 await self._loop.sock_connect(sock, relay_target(listener))
             except OSError:
-                # closed since, and not noticed yet
+                # closed this very moment
                 sock.close()
                 del self._names[source]
                 self._drop_listener(subscription, listener.inode)

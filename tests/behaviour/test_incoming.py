@@ -30,6 +30,7 @@ CLIENT4, CLIENT6 = "10.244.0.1", "fd00:10:244::1"
 PYTHON = sys.executable
 APPS = str(SOURCES / "serve")
 GUNICORN = ("-w", "4", "-b", "0.0.0.0:8080", "--no-control-socket", "--chdir", APPS)
+UVICORN = (PYTHON, "-m", "uvicorn", "--reload", "--host", "0.0.0.0", "--port", "8080")
 REPLACED = (
     r"^mirrord: port 8080 cannot be had on this machine .address already in use.: "
     r"the program listens on port \d+ here$"
@@ -101,10 +102,7 @@ def nginx(folder: Path) -> list[str]:
 SERVERS: dict[str, Callable[[], list[str]]] = {
     "flask": lambda: [PYTHON, f"{APPS}/flask_app.py"],
     "gunicorn": lambda: [PYTHON, "-m", "gunicorn", *GUNICORN, "flask_app:app"],
-    "uvicorn": lambda: [
-        *(PYTHON, "-m", "uvicorn", "--reload", "--reload-dir", APPS, "--app-dir", APPS),
-        *("--host", "0.0.0.0", "--port", "8080", "fastapi_app:app"),
-    ],
+    "uvicorn": lambda: [*UVICORN, "--reload-dir", APPS, "--app-dir", APPS, "fastapi_app:app"],
     "node": lambda: command("serve-node"),
     "node-ipv4": lambda: [*command("serve-node"), "0.0.0.0"],
     "go": lambda: command("serve-go"),
@@ -131,6 +129,23 @@ def test_a_server_gets_what_clients_send_and_sees_who_they_are(
     if server != "uvicorn":
         # which leaves a process that the session goes on to serve
         session.wait("mirrored: .*connections 6, finished 6")
+
+
+def test_a_reloaded_server_goes_on(serve: Serve, ask: Ask, sandbox: Sandbox, tmp_path: Path) -> None:
+    """By uvicorn's reloader, which keeps the listener and starts its server afresh."""
+    app = tmp_path / "fastapi_app.py"
+    app.write_text(Path(APPS, "fastapi_app.py").read_text())
+    session = serve(*UVICORN, "--reload-dir", str(tmp_path), "--app-dir", str(tmp_path), "fastapi_app:app")
+    session.wait(mirrored(sandbox))
+    ask("?before")
+    (before,) = session.wait(rf"^(\d+) {CLIENT4} GET /.before 0$")
+    app.write_text(app.read_text() + "# changed\n")
+    session.wait("Application startup complete", count=2)
+    ask("?after")
+    (after,) = session.wait(rf"^(\d+) {CLIENT4} GET /.after 0$")
+    assert before[1] != after[1]
+    assert len(session.wait(mirrored(sandbox))) == 1
+    session.stop()
 
 
 def test_nothing_is_in_the_pods_way(

@@ -15,7 +15,7 @@ from mirrord_agent.mirror.packets import ACK, FIN, RST, SYN, End, Segment
 from mirrord_agent.mirror.reassembly import Reassembler
 
 MOST_FLOWS: Final = 16_384
-"""Connections that are copied at once."""
+"""Connections that are copied at once; for one more, the copy that has been idle longest ends."""
 MOST_HALF_OPEN: Final = 4_096
 """Connections of which only the SYN was seen; and those that have ended, and may still repeat something."""
 MOST_HELD: Final = 4 * 1024 * 1024
@@ -61,7 +61,8 @@ class Flows:
         self.counts: Final[Counter[str]] = Counter()
         """What has happened so far: copies begun and how they ended."""
         self._begin: Final = begin
-        self._flows: Final[dict[Key, Flow]] = {}
+        self._flows: Final[OrderedDict[Key, Flow]] = OrderedDict()
+        """The one that has been idle longest comes first."""
         self._half_open: Final[OrderedDict[Key, tuple[int, bytes]]] = OrderedDict()
         """By connection, the number of the first byte, and what came with the SYN (RFC 7413)."""
         self._ended: Final[OrderedDict[Key, None]] = OrderedDict()
@@ -138,12 +139,12 @@ class Flows:
         """Take a segment of a connection that is not copied yet: it may be the end of its handshake."""
         if (half_open := self._half_open.pop(key, None)) is not None:
             first, early = half_open
-            flow = self._open(key, first)
-            if flow is not None and early:
-                self._give(key, flow, flow.reassembler.take(first, memoryview(early)))
+            opened = self._open(key, first)
+            if early:
+                self._give(key, opened, opened.reassembler.take(first, memoryview(early)))
         elif self._may_join(key) and segment.payload and _REQUEST.match(segment.payload):
-            flow = self._open(key, segment.sequence)
-            self.counts["joined"] += flow is not None
+            self._open(key, segment.sequence)
+            self.counts["joined"] += 1
         else:
             return
         if (flow := self._flows.get(key)) is not None:
@@ -152,15 +153,16 @@ class Flows:
     def _may_join(self, key: Key) -> bool:
         return key not in self._ended and key[1].port not in self._closing
 
-    def _open(self, key: Key, first: int) -> Flow | None:
+    def _open(self, key: Key, first: int) -> Flow:
         if len(self._flows) >= MOST_FLOWS:
-            self.counts["refused"] += 1
-            return None
+            idle, flow = next(iter(self._flows.items()))
+            self._lose(idle, flow, "idle", errno.ETIMEDOUT)
         self.counts["connections"] += 1
         flow = self._flows[key] = Flow(self._begin(*key), first)
         return flow
 
     def _bytes(self, key: Key, flow: Flow, segment: Segment) -> None:
+        self._flows.move_to_end(key)
         reassembler = flow.reassembler
         before = reassembler.held_memory
         ready = reassembler.take(segment.sequence, segment.payload, fin=bool(segment.flags & FIN))
@@ -171,7 +173,7 @@ class Flows:
             self._end(key, flow, "finished")
             flow.copy.fin()
         elif reassembler.held_memory > MOST_HELD or self._held > MOST_HELD_OF_ALL:
-            self._lose(key, flow)
+            self._lose(key, flow, "holes", errno.ENODATA)
 
     def _give(self, key: Key, flow: Flow, ready: list[bytes]) -> bool:
         """Give bytes to the copy; return whether it goes on."""
@@ -198,13 +200,13 @@ class Flows:
             and segment.flags & ACK
             and flow.reassembler.has_hole_before(segment.acknowledged)
         ):
-            self._lose(key, flow)
+            self._lose(key, flow, "holes", errno.ENODATA)
 
-    def _lose(self, key: Key, flow: Flow) -> None:
-        self._end(key, flow, "holes")
-        # unlike one that has ended, it may be joined again
+    def _lose(self, key: Key, flow: Flow, how: str, number: int) -> None:
+        """End the copy of a connection that goes on: it may be joined again."""
+        self._end(key, flow, how)
         del self._ended[key]
-        flow.copy.reset(errno.ENODATA)
+        flow.copy.reset(number)
 
     def _end(self, key: Key, flow: Flow, how: str) -> None:
         self.counts[how] += 1

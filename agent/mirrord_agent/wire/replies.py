@@ -146,7 +146,8 @@ class Arrived(StreamEvent):
     """A connection has reached a subscribed port; its bytes follow on the stream.
 
     A copy that cannot be continued ends by a RESET: ECONNRESET where the client has reset its connection,
-    ENODATA where a part of it was not seen, ENOBUFS where it was not taken fast enough.
+    ENODATA where a part of it was not seen, ENOBUFS where it was not taken fast enough,
+    ETIMEDOUT where it made room for another.
     """
 
     type: Literal["arrived"] = "arrived"

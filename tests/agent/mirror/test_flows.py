@@ -225,10 +225,17 @@ def test_memory_is_bounded(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
         wire.client(2, port=port)
     assert len(wire.copies) - before == 3
 
-    monkeypatch.setattr(module, "MOST_FLOWS", len(wire.flows))
-    wire.client(1, flags=SYN, port=30)
-    wire.client(2, port=30)
-    assert wire.flows.counts["refused"] == 1
+
+def test_the_copy_that_was_idle_longest_makes_room(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_FLOWS", 2)
+    first, second = wire.open(port=1), wire.open(port=2)
+    wire.client(1000, b"x", port=1)
+    third = wire.open(port=3)
+    assert [first.ends, second.ends, third.ends] == [[], [f"reset {errno.ETIMEDOUT}"], []]
+    wire.client(1000, REQUEST, port=2)
+    assert first.ends == [f"reset {errno.ETIMEDOUT}"]
+    assert wire.copies[-1].received == REQUEST
+    assert wire.flows.counts["idle"] == 2
 
 
 def test_connections_do_not_mix() -> None:
