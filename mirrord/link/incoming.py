@@ -116,12 +116,14 @@ class Incoming:
             await self._channel.request(Subscribe(port=port, mode=self._mode), Done)
         except RequestFailed as failure:
             why = _REASONS.get(failure.errno) or os.strerror(failure.errno)
-            self._voice.warn(f"warning: port {port} of {self._voice.target} is not mirrored: {why}")
+            self._voice.warn(
+                f"warning: port {port} of {self._voice.target} is not {_DONE[self._mode]}: {why}"
+            )
             return False
         except ChannelClosed:
             # the user is told of that by itself
             return False
-        self._voice.inform(f"port {port} of {self._voice.target} is mirrored to this program")
+        self._voice.inform(f"port {port} of {self._voice.target} is {_DONE[self._mode]} to this program")
         return True
 
     def _drop_closed(self) -> None:
@@ -191,28 +193,30 @@ class Incoming:
             if listener.inode not in alive:
                 # the port may be another program's by now, whom none of this concerns
                 self._drop_listener(subscription, listener.inode)
-                continue
-            sock = relay_socket(listener)
-            source = from_name(sock.getsockname())
-            # before it connects: the program may accept it at once
-            self._names[source] = names
-            try:
-                await self._loop.sock_connect(sock, relay_target(listener))
-            except OSError:
-                # closed this very moment
-                sock.close()
-                del self._names[source]
-                self._drop_listener(subscription, listener.inode)
-                continue
-            self._relay(source, sock, stream)
-            return
+            elif await self._relay(listener, stream, names):
+                return
         stream.reset(errno.ECONNREFUSED)
 
-    def _relay(self, source: Peer, sock: socket.socket, stream: Stream) -> None:
+    async def _relay(self, listener: Listener, stream: Stream, names: Names) -> bool:
+        """Connect to a listener and begin to copy; return whether that could be done."""
+        try:
+            sock = relay_socket(listener)
+        except OSError:
+            return False
+        source = from_name(sock.getsockname())
+        # before it connects: the program may accept it at once
+        self._names[source] = names
+        try:
+            await self._loop.sock_connect(sock, relay_target(listener))
+        except OSError:
+            sock.close()
+            del self._names[source]
+            return False
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         pump = Pump(self._loop, sock, stream, on_closed=partial(self._closed, source, stream))
         if not pump.closed:
             self._pumps[source] = pump
+        return True
 
     def _closed(self, source: Peer, stream: Stream) -> None:
         self._pumps.pop(source, None)
@@ -225,6 +229,7 @@ class Incoming:
             self._voice.warn(f"warning: a mirrored connection was cut: {why}")
 
 
+_DONE: Final[dict[Mode, str]] = {"mirror": "mirrored", "steal": "redirected"}
 _REASONS: Final = {
     errno.EPERM: "the agent may not capture in the target's network, which takes CAP_NET_RAW",
     errno.EACCES: "the agent may not capture in the target's network, which takes CAP_NET_RAW",

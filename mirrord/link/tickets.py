@@ -46,7 +46,12 @@ class Tickets:
         return found.connection, found.peer
 
     def _offer(self, accepted: socket.socket, peer: Peer, listener: Listener) -> None:
-        ticket = relay_socket(listener)
+        try:
+            ticket = relay_socket(listener)
+        except OSError:
+            # we have no descriptor left ourselves
+            accepted.close()
+            return
         source = from_name(ticket.getsockname())
         self._kept[source] = _Kept(accepted, peer, ticket)
         if ticket.connect_ex(relay_target(listener)) in (0, errno.EINPROGRESS):
