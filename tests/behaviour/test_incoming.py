@@ -394,35 +394,35 @@ def test_a_privileged_port(
     assert len(replaced) == (user.name == "ordinary")
 
 
+SOME_PORT, OTHER_PORT = free_port(), free_port()
+
+
 @pytest.mark.parametrize(
     ("incoming", "subscribed"),
     [
         ("off", []),
         ({"mode": "off"}, []),
-        ("mirror", [8080, 18_081]),
-        ({"ports": [18_081]}, [18_081]),
-        ({"ignore_ports": [8080]}, [18_081]),
-        ({"port_mapping": [[8080, 99], [18_081, 98]]}, [98, 99]),
+        ("mirror", [SOME_PORT, OTHER_PORT]),
+        ({"ports": [OTHER_PORT]}, [OTHER_PORT]),
+        ({"ignore_ports": [SOME_PORT]}, [OTHER_PORT]),
+        ({"port_mapping": [[SOME_PORT, 99], [OTHER_PORT, 98]]}, [98, 99]),
     ],
+    ids=["off", "mode off", "mirror", "ports", "ignore_ports", "port_mapping"],
 )
 def test_which_ports_are_subscribed(
-    serve: Serve,
-    sandbox: Sandbox,
-    configured: Configured,
-    incoming: dict[str, object] | str,
-    subscribed: list[int],
+    serve: Serve, configured: Configured, incoming: dict[str, object] | str, subscribed: list[int]
 ) -> None:
-    session = serve(*accepts("several", 0, 18_081, 8080), options=configured(incoming))
-    session.end()
-    found = [
-        int(match[1]) for line in session.said if (match := re.search(r"port (\d+) of .* is mirrored", line))
-    ]
-    assert sorted(found) == subscribed
+    session = serve(*accepts("several", 0, SOME_PORT, OTHER_PORT), options=configured(incoming))
+    assert session.end() == 0
+    found = [re.search(r"port (\d+) of .* is mirrored", line) for line in session.said]
+    assert sorted(int(match[1]) for match in found if match) == sorted(subscribed)
 
 
 def test_a_listener_of_the_loopback_may_be_left_local(serve: Serve, configured: Configured) -> None:
-    session = serve(*accepts("pod_address", 0, "127.0.0.1"), options=configured({"ignore_localhost": True}))
-    session.wait("^ready 127.0.0.1 8080$")
+    port = free_port()
+    options = configured({"ignore_localhost": True})
+    session = serve(*accepts("pod_address", 0, "127.0.0.1", port), options=options)
+    session.wait(f"^ready 127.0.0.1 {port}$")
     session.stop()
     assert not any("is mirrored" in line for line in session.said)
 

@@ -78,7 +78,8 @@ def both() -> None:
 
 
 def pod_address() -> None:
-    with listener(host=sys.argv[3]) as server:
+    port = int(sys.argv[4]) if len(sys.argv) > 4 else PORT
+    with listener(host=sys.argv[3], port=port) as server:
         say("ready", *server.getsockname())
         serve(*server.accept())
 
@@ -161,6 +162,8 @@ def restarted() -> None:
         say("ready")
         for _ in range(COUNT):
             serve(*server.accept())
+        # at its end the interpreter restores what a signal does by default
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def emfile() -> None:
