@@ -21,6 +21,7 @@ from mirrord.dispatch.table import Table
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
+from mirrord.link.incoming import Incoming
 from mirrord.session.banner import banner, epilogue
 from mirrord.session.chain import (
     EXITED,
@@ -69,6 +70,7 @@ class Run:
         self._gate: Gate | None = None
         self._held: HeldCalls | None = None
         self._connections: Connections | None = None
+        self._incoming: Incoming | None = None
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
@@ -111,12 +113,13 @@ class Run:
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
+            sayings=self._sayings,
             program=(_found(program[0], environment), *program[1:]),
             forget_thread=self._forget_thread,
             forget_threads=self._forget_threads,
             returning_from_signal=interrupted.returning if can_repair() else None,
         )
-        self._connections = world.connections
+        self._connections, self._incoming = world.connections, world.incoming
         table = Table(world)
         interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
@@ -219,13 +222,16 @@ class Run:
         """Hand over what is left; the user's shell waits for that a moment only, as it would not wait for a
         kernel's buffers.
         """
-        if self._connections is None:
-            return
-        flushed = asyncio.ensure_future(self._connections.flushed())
+        flushed = asyncio.ensure_future(self._all_flushed())
         await asyncio.wait([flushed], timeout=_FLUSH_PATIENCE)
         if not flushed.done() and not self._told:
             self._let_go()
         await flushed
+
+    async def _all_flushed(self) -> None:
+        for relays in (self._connections, self._incoming):
+            if relays is not None:
+                await relays.flushed()
 
     def _let_go(self) -> None:
         self._told = True
@@ -244,7 +250,8 @@ class Run:
         except TimeoutError:
             self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
         else:
-            self._sayings.detail(epilogue(statistics.requests))
+            for line in epilogue(statistics):
+                self._sayings.detail(line)
         link.channel.close("the session is over")
 
 

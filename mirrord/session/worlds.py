@@ -6,14 +6,17 @@ import socket
 from collections.abc import Callable, Sequence
 
 from mirrord.config.here import working_directory
+from mirrord.config.incoming import IncomingRules
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
+from mirrord.dispatch.bound import BoundSockets
 from mirrord.dispatch.world import World
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
+from mirrord.link.incoming import Incoming, Voice
 from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
@@ -21,6 +24,7 @@ from mirrord.link.placeholders import Placeholders
 from mirrord.link.resolver import LocalResolver
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
+from mirrord.session.say import Sayings
 from mirrord.syscall import Handler, Tid
 from mirrord.tracer.find import find_socket
 
@@ -34,6 +38,7 @@ async def build_world(
     *,
     tree: str,
     program: Sequence[str],
+    sayings: Sayings,
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
@@ -66,12 +71,24 @@ async def build_world(
             learn=names.learn if outgoing.names else None,
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
         ),
+        incoming=_incoming(settings, link, remote, sayings),
+        bound=BoundSockets(_find),
+        incoming_rules=IncomingRules(settings.feature.network.incoming),
         files=files,
         names=names,
         forget_thread=forget_thread,
         forget_threads=forget_threads,
+        inform=sayings.info,
         returning_from_signal=returning_from_signal,
     )
+
+
+def _incoming(settings: Settings, link: Link, remote: Remote, sayings: Sayings) -> Incoming | None:
+    mode = settings.feature.network.incoming.mode
+    if mode == "off":
+        return None
+    voice = Voice(remote.hostname.decode(errors="replace"), sayings.info, sayings.warn)
+    return Incoming(asyncio.get_running_loop(), link.channel, mode=mode, voice=voice)
 
 
 def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
