@@ -84,8 +84,6 @@ class Outgoing:
             return CONTINUE
         if (port := self._own_port(peer)) is not None:
             return CONTINUE if port == peer.port else self._connect_own(sock, Peer(peer.host, port))
-        if self._has_no_route(sock, peer):
-            return Fail(errno.EINVAL)
         if not self._connections.can_hold:
             return self._connect_plainly(sock, peer)
         token = self._connections.loopback.token(ipv6_only=is_ipv6_only(sock))
@@ -201,12 +199,6 @@ class Outgoing:
             # the program had not bound it: the kernel takes its port away, at which the relays reach it
             self._world.datagrams.forget(association)
         return Return(0)
-
-    def _has_no_route(self, sock: socket.socket, peer: Peer) -> bool:
-        """Tell whether a socket is bound to the loopback, from which the pod's kernel reaches itself only."""
-        bound = from_name(sock.getsockname())
-        here = peer.is_loopback or peer.is_unspecified or peer.host in self._world.addresses.values()
-        return bound.family == socket.AF_INET and bound.is_loopback and not here
 
     def _own_port(self, peer: Peer) -> int | None:
         """Return the port at which the program itself listens for a peer: such a connection stays local.
