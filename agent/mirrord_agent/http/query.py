@@ -1,4 +1,4 @@
-"""JSONPath (RFC 9535), and the function ``typeof`` that the existing mirrord has beside those of the standard."""
+"""JSONPath (RFC 9535), with ``typeof``, which the existing mirrord has beside the standard functions."""
 
 from typing import Final
 
