@@ -80,6 +80,11 @@ class Http1:
         return self._side is None and bool(self._held.strip(b"\r\n")) and not self._done
 
     @property
+    def waits_for_body(self) -> bool:
+        """A head has come, and the filter wants the body."""
+        return self.undecided and self._parser is not None and self._parser.has_head
+
+    @property
     def full(self) -> bool:
         """No more of the client's bytes are wanted for now."""
         return not self._done and (bool(self._input) or self._is_waiting())

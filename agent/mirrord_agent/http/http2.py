@@ -78,6 +78,11 @@ class Http2:
         return any(exchange.body is not None for exchange in self._exchanges.values())
 
     @property
+    def waits_for_body(self) -> bool:
+        """A head has come, and the filter wants the body."""
+        return self.undecided
+
+    @property
     def full(self) -> bool:
         """No more of the client's bytes are wanted for now: never, windows see to it."""
         return False

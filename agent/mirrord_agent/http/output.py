@@ -111,6 +111,11 @@ class Splitter(Protocol):
         ...
 
     @property
+    def waits_for_body(self) -> bool:
+        """A head has come, and the filter wants the body."""
+        ...
+
+    @property
     def full(self) -> bool:
         """No more of the client's bytes are wanted for now."""
         ...
