@@ -91,26 +91,25 @@ class Connection:
         """Bytes have come."""
         if link is self._client:
             self._client_data(data)
-        else:
-            self._do(self._known().server_data(self._names[link], data))
+        elif name := self._names.get(link):
+            self._do(self._known().server_data(name, data))
 
     def link_eof(self, link: Link) -> None:
         """No more will come."""
-        if link is not self._client:
-            self._do(self._known().server_eof(self._names[link]))
-            return
-        self._client_eof = True
-        self._decide_for_original()
-        self._do(self._known().client_eof())
+        if link is self._client:
+            self._client_eof = True
+            self._decide_for_original()
+            self._do(self._known().client_eof())
+        elif name := self._names.get(link):
+            self._do(self._known().server_eof(name))
 
     def link_lost(self, link: Link, reason: str) -> None:
         """It could not be connected, or was reset."""
         if link is self._client:
             self._end()
-            return
-        name = self._names.pop(link)
-        self._servers.pop(name, None)
-        self._do(self._known().server_lost(name, reason))
+        elif name := self._names.pop(link, None):
+            del self._servers[name]
+            self._do(self._known().server_lost(name, reason))
 
     def link_drained(self, link: Link) -> None:
         """Bytes that were kept have been taken, or it has closed."""

@@ -39,8 +39,10 @@ class Nftables:
 
     def __init__(self, *, loopback_only: bool = False) -> None:
         """Make the table; ``loopback_only`` leaves alone what comes from other machines, as in a mesh."""
-        # opened before the lock, and before any listener: at a sudden end the kernel closes descriptors in
-        # their order, and the table is to be gone before somebody takes the level, or is refused
+        # Opened before any listener. When a process ends, the kernel releases its files the last opened first
+        # (`close_files` queues them, `task_work_run` turns the order): clients of stolen connections and of
+        # those not accepted yet are told, which only works while their addresses are translated; then the
+        # table goes. A connect in the milliseconds between is refused. The other way round clients would hang.
         self._netfilter: Final = Netfilter()
         self._chains: Final = {"output": _OUTPUT} | ({} if loopback_only else {"prerouting": _PREROUTING})
         self._ports: dict[int, int] = {}

@@ -1,6 +1,7 @@
 """An original application, a local one behind a link, and a stealer between them, in a namespace."""
 
 import asyncio
+import http.client
 import http.server
 import os
 import signal
@@ -23,6 +24,7 @@ from mirrord_agent.steal.stealer import Stealer
 from mirrord_agent.wire.pump import Pump
 from mirrord_agent.wire.stream import Stream
 
+from ..namespace import fork
 from ..running import Pair, joined, tool
 from .scene import PORT
 
@@ -111,6 +113,7 @@ class HttpWorld:
     decided: list[tuple[str, Side]] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     refuse: bool = False
+    local_port: int = LOCAL_PORT
 
     def steal(self, filter: HttpFilter | None = TAKE, *, patience: Patience | None = None) -> None:
         """Steal the port."""
@@ -129,7 +132,7 @@ class HttpWorld:
         sock = socket.socket()
         sock.setblocking(False)
         try:
-            await loop.sock_connect(sock, ("127.0.0.1", LOCAL_PORT))
+            await loop.sock_connect(sock, ("127.0.0.1", self.local_port))
         except OSError:
             sock.close()
             raise
@@ -222,3 +225,44 @@ Promise.all([...Array(+count).keys()].map(ask)).then(lines => {
 });
 """
     return (await run(tool("node"), "-e", program, "--", str(PORT), str(count))).splitlines()
+
+
+class HttpAgent:
+    """An agent in a process of its own, whose local application says the agent's name."""
+
+    def __init__(self, name: str, port: int, *, wait: bool = True) -> None:
+        reading, writing = os.pipe()
+        self.pid: Final = fork()
+        if self.pid == 0:
+            try:
+                asyncio.run(_be_agent(name, port, writing))
+            finally:
+                os._exit(1)
+        os.close(writing)
+        if wait:
+            assert os.read(reading, 1) == b"."
+        os.close(reading)
+
+    def kill(self) -> None:
+        """Kill it; everything of it is gone when this returns."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+async def _be_agent(name: str, port: int, ready: int) -> None:
+    async with http_world(apps=False) as world:
+        world.local_port = port
+        Application(name, port)
+        world.steal(HttpFilter(header_filter=f"^x-user: {name}$"))
+        os.write(ready, b".")
+        await asyncio.Event().wait()
+
+
+def ask_as(user: str, host: str = "127.0.0.1") -> str:
+    """Ask on a new connection, with the user's header; return the body, raise OSError or HTTPException."""
+    connection = http.client.HTTPConnection(host, PORT, timeout=20)
+    try:
+        connection.request("GET", "/", headers={"X-User": user})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()

@@ -1,8 +1,16 @@
 """Stealing end to end: real clients, an application, a local one behind a link."""
 
 import asyncio
+import contextlib
+import http.client
+import itertools
+import random
 import socket
 import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from mirrord_agent.http.filter import BodyFilter, HttpFilter
@@ -11,7 +19,7 @@ from mirrord_agent.steal.connection import Patience
 
 from ..namespace import in_namespace
 from ..running import on_loop, until
-from .http_world import LOCAL_PORT, TAKE, Application, Node, ask_at_once, http_world
+from .http_world import LOCAL_PORT, TAKE, Application, HttpAgent, Node, ask_as, ask_at_once, http_world
 from .scene import PORT, left
 
 _TAKE = ("-H", "X-Take: yes")
@@ -267,3 +275,82 @@ async def test_slow_lorises_end_at_the_original_and_hold_little() -> None:
         assert world.decided == [("/", Side.LOCAL)]
         for writer in writers:
             writer.transport.abort()
+
+
+def _each_gets_their_own(alive: Iterable[str]) -> None:
+    for name in ("anna", "berta", "clara", "nobody"):
+        assert ask_as(name) == f"{name if name in alive else 'original'} GET /"
+
+
+@in_namespace
+def test_several_users_share_a_port_and_end_in_any_order() -> None:
+    Application("original", PORT)
+    ports = {"anna": 9001, "berta": 9002, "clara": 9003}
+    for order in itertools.permutations(ports):
+        agents = {name: HttpAgent(name, port) for name, port in ports.items()}
+        _each_gets_their_own(agents)
+        for name in order:
+            agents.pop(name).kill()
+            _each_gets_their_own(agents)
+    assert left() == []
+
+
+@in_namespace
+def test_a_kill_at_any_moment_of_traffic_loses_only_what_was_in_flight() -> None:
+    Application("original", PORT)
+    stop = threading.Event()
+    said: list[str] = []
+
+    def traffic() -> None:
+        while not stop.is_set():
+            try:
+                said.append(ask_as("anna" if len(said) % 2 else "nobody"))
+            except TimeoutError:
+                said.append("never answered")
+            except (OSError, http.client.HTTPException):
+                said.append("refused or reset")
+
+    clients = [threading.Thread(target=traffic) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for number in range(5):
+        agent = HttpAgent("anna", 9001 + number, wait=False)
+        time.sleep(random.uniform(0.0, 0.3))
+        agent.kill()
+        assert left() == []
+        assert ask_as("anna") == "original GET /"
+    stop.set()
+    for client in clients:
+        client.join()
+    # each client was told at once
+    assert set(said) <= {"original GET /", "anna GET /", "refused or reset"}
+    assert said.count("original GET /") > 0
+
+
+@in_namespace
+@on_loop
+async def test_a_body_of_any_size_takes_little_memory() -> None:
+    async with http_world(apps=False) as world:
+        world.steal()
+        stuck = [socket.create_server(("127.0.0.1", port)) for port in (PORT, LOCAL_PORT)]
+        before = _resident()
+        for take in (b"", b"X-Take: yes\r\n"):
+            _, writer = await asyncio.open_connection("127.0.0.1", PORT)
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\n" + take + b"Content-Length: 1073741824\r\n\r\n")
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while sent < 1 << 30:
+                    writer.write(b"x" * 65_536)
+                    async with asyncio.timeout(0.5):
+                        await writer.drain()
+                    sent += 65_536
+            # the kernel has most of it: the buffers of four sockets
+            assert sent < 1 << 27
+            writer.transport.abort()
+        assert _resident() - before < 30 << 20
+        for listener in stuck:
+            listener.close()
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
