@@ -127,6 +127,7 @@ class ReplyParser:
         # what it has to know of the request
         self._h11.send(h11.Request(method=method, target="/", headers=_UPGRADE if upgrades else _HOST))
         self._h11.send(h11.EndOfMessage())
+        self._at_end: bool = False
         self.continued: bool = continued
         self.any_head: bool = False
         """A head has been seen, of a 1xx or of the response."""
@@ -146,7 +147,7 @@ class ReplyParser:
     @property
     def closes(self) -> bool:
         """The server will close the connection."""
-        return self._h11.their_state in (h11.MUST_CLOSE, h11.CLOSED)
+        return self._at_end or self._h11.their_state in (h11.MUST_CLOSE, h11.CLOSED)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes, empty at the end; return those after the response.
@@ -154,6 +155,7 @@ class ReplyParser:
         While a ``100 Continue`` may come that is not for the client, it ends after each 1xx. Raises NotHttp,
         also where it ends too soon.
         """
+        self._at_end = not data
         self._h11.receive_data(data)
         try:
             return self._events()

@@ -103,7 +103,7 @@ class SocketLink:
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        if self.closed or self._fin or self._broken:
+        if self._closing or self._fin or self._broken:
             return
         if not self._unsent and not self._connecting:
             data = data[self._send(data) :]
@@ -258,7 +258,7 @@ class StreamLink:
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        if not (self._over or self._fin):
+        if not (self._over or self._fin or self._closing):
             self._unsent.extend(data)
             self._flush()
 

@@ -42,7 +42,7 @@ class Nftables:
         # Opened before any listener. When a process ends, the kernel releases its files the last opened first
         # (`close_files` queues them, `task_work_run` turns the order): clients of stolen connections and of
         # those not accepted yet are told, which only works while their addresses are translated; then the
-        # table goes. A connect in the milliseconds between is refused. The other way round clients would hang.
+        # table goes. A connect in the milliseconds between is refused; the other way round clients hang.
         self._netfilter: Final = Netfilter()
         self._chains: Final = {"output": _OUTPUT} | ({} if loopback_only else {"prerouting": _PREROUTING})
         self._ports: dict[int, int] = {}
