@@ -3,6 +3,7 @@
 A filter answers yes, no, or None: not without the body. So a request that its head decides is not held up.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -17,6 +18,8 @@ from mirrord_agent.http.pattern import Pattern
 from mirrord_agent.http.query import compile_query
 from mirrord_agent.http.request import Request
 
+_RESULTS: Final = 1000
+"""Results of a jq program that are looked at: some have no end."""
 _TOP: Final = (
     "header_filter",
     "path_filter",
@@ -105,7 +108,8 @@ class HeaderJqFilter(_Model):
 
     def _says_true(self, value: object) -> bool:
         try:
-            return any(result is True for result in self._program.input_value(value))
+            results = itertools.islice(iter(self._program.input_value(value)), _RESULTS)
+            return any(result is True for result in results)
         except ValueError:
             # an error of the program, as for a list where it wants a text
             return False

@@ -96,6 +96,15 @@ def choose(wanted: Variant | None = None) -> tuple[Family, ...]:
     return (first, second) if second.works() else (first,)
 
 
+def is_meshed() -> bool:
+    """Return whether a service mesh redirects this namespace by iptables, as far as its commands can tell.
+
+    Then only the loopback device carries plaintext, and only there is anything to be stolen.
+    """
+    families = [Family(f"iptables-{name}") for name in ("nft", "legacy")]
+    return any(_MESH.search(family.list()) for family in families if shutil.which(family.command))
+
+
 def remove(families: Iterable[Family], level: LevelNumber) -> None:
     """Remove the chains of a level, wherever they are."""
     for family in families:

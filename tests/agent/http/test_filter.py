@@ -59,6 +59,7 @@ def test_methods() -> None:
         ("length == 3", True),
         (".[0]", False),
         ("empty", False),
+        ("repeat(1)", False),
         ('error("no")', False),
     ],
 )

@@ -1,5 +1,7 @@
 """Resetting what a port has already."""
 
+import socket
+
 import pytest
 from mirrord_agent.steal.established import reset_established
 from mirrord_agent.steal.listener import Endpoint, connect_original
@@ -44,3 +46,18 @@ def test_what_an_agent_passed_on_stays() -> None:
 @in_namespace
 def test_no_connection_is_no_error() -> None:
     assert reset_established(PORT) == 0
+
+
+@in_namespace
+def test_an_application_that_listens_for_both_families_is_the_same() -> None:
+    listener = socket.create_server(("::", PORT), family=socket.AF_INET6, dualstack_ipv6=True)
+    table = Nftables()
+    client = socket.create_connection(("127.0.0.1", PORT))
+    passed = connect_original(Endpoint("127.0.0.1", PORT), mark=table.level.mark)
+    accepted = [listener.accept()[0] for _ in range(2)]
+    assert reset_established(PORT) == 1
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    passed.setblocking(True)
+    passed.sendall(b"x")
+    assert accepted[1].recv(1) == b"x"

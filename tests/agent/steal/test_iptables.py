@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mirrord_agent.errors import AgentError
-from mirrord_agent.steal.iptables import Family, Iptables, choose
+from mirrord_agent.steal.iptables import Family, Iptables, choose, is_meshed
 from mirrord_agent.steal.listener import Listener
 from mirrord_agent.steal.redirection import Method
 
@@ -130,8 +130,10 @@ def test_the_variant_of_a_mesh_is_chosen() -> None:
     tool("iptables-nft")
     legacy = Family(tool("iptables-legacy"))
     assert [family.command for family in choose()] == ["iptables-nft", "ip6tables-nft"]
+    assert not is_meshed()
     legacy.load([":ISTIO_OUTPUT - [0:0]"])
     assert [family.command for family in choose()] == ["iptables-legacy", "ip6tables-legacy"]
+    assert is_meshed()
 
 
 def test_a_missing_command_is_a_sentence() -> None:
