@@ -36,6 +36,20 @@ def in_namespace(test: Callable[[], None]) -> Callable[[str], None]:
     return run
 
 
+def as_ordinary(test: Callable[[], None]) -> Callable[[], None]:
+    """Run the test in a child process of an ordinary user, in the namespaces that there are."""
+
+    @functools.wraps(test)
+    def run() -> None:
+        def work() -> None:
+            _become_ordinary()
+            test()
+
+        _check(*_forked(work))
+
+    return run
+
+
 def unshare(flags: int) -> None:
     """Leave namespaces (unshare(2)); Python has it from 3.12 on."""
     if _libc.unshare(flags):

@@ -35,13 +35,15 @@ TAKE: Final = HttpFilter(header_filter="^x-take: yes$")
 class Application(http.server.ThreadingHTTPServer):
     """Says its name and what it was asked; understands a few paths."""
 
+    address_family = socket.AF_INET6
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, name: str, port: int) -> None:
         self.name = name
         self.asked: list[str] = []
-        super().__init__(("0.0.0.0", port), _Handler)
+        # for both families: the default of IPV6_V6ONLY
+        super().__init__(("::", port), _Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -140,9 +142,9 @@ class HttpWorld:
         self.streams.append(ours)
         return theirs
 
-    async def curl(self, path: str, *options: str, port: int = PORT) -> str:
+    async def curl(self, path: str, *options: str, host: str = "127.0.0.1") -> str:
         """Ask by curl; return what it prints, with its status if that is not 0."""
-        return await run(tool("curl"), "-sS", "-m", "20", *options, f"http://127.0.0.1:{port}{path}")
+        return await run(tool("curl"), "-sS", "-g", "-m", "20", *options, f"http://{host}:{PORT}{path}")
 
 
 async def run(*command: str) -> str:

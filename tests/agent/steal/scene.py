@@ -74,7 +74,9 @@ def ask(line: str, host: str = "127.0.0.1") -> str:
 class Agent:
     """An agent in a process of its own, that steals what begins with its name."""
 
-    def __init__(self, name: str, *, method: Method | None = None, wait: bool = True) -> None:
+    def __init__(
+        self, name: str, *, method: Method | None = None, wait: bool = True, loopback_only: bool = False
+    ) -> None:
         ready, now = os.pipe()
         self._ended, ending = os.pipe()
         self.pid: Final = fork()
@@ -84,7 +86,8 @@ class Agent:
                 # a watchdog inherits it: it closes when both have ended
                 os.dup2(ending, 2)
                 os.close(ending)
-                _steal(name, method, lambda: os.close(now))
+                redirection = open_redirection(method=method, loopback_only=loopback_only)
+                _steal(name, redirection, lambda: os.close(now))
             finally:
                 os._exit(1)
         os.close(now)
@@ -120,8 +123,22 @@ def left() -> list[str]:
     return found
 
 
-def _steal(name: str, method: Method | None, ready: Callable[[], None]) -> None:
-    redirection, listener = open_redirection(method=method), Listener()
+def sidecar(port: int) -> None:
+    """Pass connections on to the application by the loopback device, as a mesh's sidecar does."""
+    listener = socket.create_server(("", port))
+    _in_thread(_relay_all, listener)
+
+
+def _relay_all(listener: socket.socket) -> None:
+    while True:
+        client, _ = listener.accept()
+        application = socket.create_connection(("127.0.0.1", PORT))
+        _in_thread(_copy, client, application)
+        _in_thread(_copy, application, client)
+
+
+def _steal(name: str, redirection: Redirection, ready: Callable[[], None]) -> None:
+    listener = Listener()
     redirection.redirect(PORT, to=listener.port)
     ready()
     for sock in listener.sockets:

@@ -8,14 +8,16 @@ from ipaddress import ip_address
 
 import pytest
 from mirrord_agent.linux import CLONE_NEWNET
+from mirrord_agent.steal.iptables import Family, is_meshed
 from mirrord_agent.steal.listener import Listener
 from mirrord_agent.steal.netfilter import Do, Flag, Message, Netfilter, number, text
 from mirrord_agent.steal.nftables import Nftables
 
 from mirrord.targets.sandbox.netlink import Route
 
-from ..namespace import fork, in_namespace, loopback_up, unshare
-from .scene import LOOPBACKS, PORT, Agent, Client, ask, left, serve
+from ..namespace import as_ordinary, fork, in_namespace, loopback_up, unshare
+from ..running import tool
+from .scene import LOOPBACKS, PORT, Agent, Client, ask, left, serve, sidecar
 
 
 @in_namespace
@@ -111,11 +113,33 @@ def test_a_table_of_the_same_name_that_is_anothers_is_passed_over() -> None:
     assert Nftables().level.number == 9
 
 
+@as_ordinary
 def test_without_the_right_to_it_permission_is_denied() -> None:
-    if os.getuid() == 0:
-        pytest.skip("root has the right")
     with pytest.raises(PermissionError):
         Nftables()
+
+
+@in_namespace
+def test_in_a_mesh_the_hop_from_the_sidecar_is_stolen() -> None:
+    with Neighbour():
+        serve("app")
+        iptables = Family(tool("iptables-nft"))
+        # what comes from outside goes to the sidecar, as Istio has it
+        iptables.load(
+            [
+                ":ISTIO_INBOUND - [0:0]",
+                "-A PREROUTING -p tcp -j ISTIO_INBOUND",
+                f"-A ISTIO_INBOUND -p tcp --dport {PORT} -j REDIRECT --to-ports 15006",
+            ]
+        )
+        sidecar(15006)
+        assert is_meshed()
+        assert _ask_from_neighbour("agent", "10.9.0.1") == "app:agent"
+        agent = Agent("agent", loopback_only=is_meshed())
+        assert _ask_from_neighbour("agent", "10.9.0.1") == "agent:agent"
+        assert _ask_from_neighbour("x", "10.9.0.1") == "app:x"
+        agent.end()
+        assert _ask_from_neighbour("agent", "10.9.0.1") == "app:agent"
 
 
 @in_namespace

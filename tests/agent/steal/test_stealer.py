@@ -16,6 +16,8 @@ import pytest
 from mirrord_agent.http.filter import BodyFilter, HttpFilter
 from mirrord_agent.http.output import Side
 from mirrord_agent.steal.connection import Patience
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
 
 from ..namespace import in_namespace
 from ..running import on_loop, until
@@ -47,6 +49,37 @@ async def test_requests_go_where_the_filter_says_and_everywhere_else_without() -
         assert await world.curl("/all") == "local GET /all"
         assert all(peer.host == "127.0.0.1" for peer in world.peers)
     assert left() == []
+
+
+@in_namespace
+@on_loop
+async def test_ipv6() -> None:
+    async with http_world() as world:
+        world.steal()
+        assert await world.curl("/1", *_TAKE, host="[::1]") == "local GET /1"
+        assert await world.curl("/2", host="[::1]") == "original GET /2"
+        assert [peer.host for peer in world.peers] == ["::1"]
+
+
+async def _say_name(connection: ServerConnection) -> None:
+    """Answer each message with the port that it came to."""
+    async for message in connection:
+        await connection.send(f"{connection.local_address[1]}: {message!r}")
+
+
+@in_namespace
+@on_loop
+async def test_websockets() -> None:
+    async with http_world(apps=False) as world:
+        world.steal()
+        async with serve(_say_name, "127.0.0.1", PORT), serve(_say_name, "127.0.0.1", LOCAL_PORT):
+            for headers, port in (({"X-Take": "yes"}, LOCAL_PORT), ({}, PORT)):
+                uri = f"ws://127.0.0.1:{PORT}/"
+                async with connect(uri, additional_headers=headers, proxy=None) as client:
+                    for message in ("hello", "x" * 200_000):
+                        await client.send(message)
+                        assert await client.recv() == f"{port}: {message!r}"
+        assert [side for _, side in world.decided] == [Side.LOCAL, Side.ORIGINAL]
 
 
 @in_namespace
