@@ -5,10 +5,9 @@ request goes to the other side, the answers so far are waited for. A server sees
 without the requests that the other one gets, and the client sees the servers' own bytes.
 """
 
-from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
+from mirrord_agent.http.answers import Answers
 from mirrord_agent.http.message import NotHttp, ReplyParser, RequestParser
 from mirrord_agent.http.output import (
     Decider,
@@ -24,17 +23,6 @@ from mirrord_agent.http.output import (
 )
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-@dataclass(slots=True)
-class _Due:
-    """An answer that is due."""
-
-    method: bytes
-    proposes_upgrade: bool
-    reply: ReplyParser = field(init=False)
-    closes: bool = False
-    upgrades: bool = False
 
 
 class Http1:
@@ -62,9 +50,7 @@ class Http1:
         self._continued: bool = False
         self._client_ended: bool = False
         # to the client
-        self._due: Final[deque[_Due]] = deque()
-        self._reply_held: Final = bytearray()
-        """The beginning of an answer's head."""
+        self._due: Final = Answers(decider.limits)
         self._closing: bool = False
         self._done: bool = False
         """The client gets nothing any more."""
@@ -73,6 +59,10 @@ class Http1:
         self._active: Server | None = None
         """The one that answers."""
         self._opened: int = 0
+        self._used: Server | None = None
+        """One that has answered, and may be about to close as nothing came for a while."""
+        self._repeat: bytearray | None = None
+        """The request that such a one got, as long as it has not answered."""
 
     @property
     def undecided(self) -> bool:
@@ -142,7 +132,7 @@ class Http1:
         if self._parser is not None and self._parser.complete and self._side is not None:
             self._finish(self._parser)
             return True
-        if not self._input or (self._due and self._due[-1].upgrades):
+        if not self._input or self._due.may_upgrade:
             return False
         self._parse()
         return True
@@ -174,6 +164,7 @@ class Http1:
 
     def _pass_on(self, data: bytes) -> None:
         if self._route is not None:
+            self._remember(data)
             self._out.append(ToServer(self._route, data))
         elif not self._nowhere:
             self._held.extend(data)
@@ -194,26 +185,26 @@ class Http1:
             return False
         server = self._active = self._route = self._server(self._side)
         if self._parser is not None and self._parser.has_head:
-            self._due.append(self._expect(self._parser))
+            self._due.expect(self._parser, continued=self._continued)
+        may_close = server == self._used and server.side is Side.LOCAL
+        self._repeat = bytearray() if may_close and self._due.may_be_asked_again else None
+        self._remember(self._held)
         self._out.append(ToServer(server, bytes(self._held)))
         self._held.clear()
         if self._opaque:
             self._rest = server
         return True
 
-    def _expect(self, parser: RequestParser) -> _Due:
-        due = _Due(parser.method, parser.proposes_upgrade)
-        due.reply = self._reply_to(due, continued=self._continued)
-        return due
-
-    def _reply_to(self, due: _Due, *, continued: bool) -> ReplyParser:
-        limits = self._decider.limits
-        return ReplyParser(limits, method=due.method, upgrades=due.proposes_upgrade, continued=continued)
+    def _remember(self, data: bytes | bytearray) -> None:
+        if self._repeat is not None:
+            self._repeat += data
+            if len(self._repeat) > self._decider.limits.head:
+                self._repeat = None
 
     def _finish(self, parser: RequestParser) -> None:
         """The present request is complete."""
-        if self._due and self._route is not None:
-            self._due[-1].upgrades, self._due[-1].closes = parser.upgrades, parser.closes
+        if self._route is not None:
+            self._due.finish(parser)
         if parser.closes:
             # whatever follows is no request
             self._rest = self._route
@@ -243,6 +234,7 @@ class Http1:
         """Take what a server wrote."""
         if server != self._active or self._done:
             return []
+        self._repeat = None
         while data:
             data = self._answer(server, data)
         self._advance()
@@ -254,42 +246,27 @@ class Http1:
             # after an upgrade; or what it says unasked before it closes
             self._out.append(ToClient(data))
             return b""
-        due = self._due[0]
         try:
-            rest = due.reply.feed(data)
+            step = self._due.feed(data)
         except NotHttp:
+            self._tell(self._due.spill() + data)
             self._due.clear()
             self._rest = server
-            self._tell(data)
             return b""
-        if due.reply.is_continue:
-            self._reply_held.clear()
-        else:
-            self._tell_if_head(due, data[: len(data) - len(rest)])
-        if due.reply.ended_early:
-            due.reply = self._reply_to(due, continued=not due.reply.is_continue)
-        if due.reply.complete:
-            self._answered(server, due)
-        return rest
-
-    def _tell_if_head(self, due: _Due, data: bytes) -> None:
-        """Pass an answer on once its head is there: before, another may take its place."""
-        if due.reply.any_head:
-            self._tell(data)
-        else:
-            self._reply_held.extend(data)
+        self._tell(step.told)
+        if step.answer is not None:
+            self._answered(server, step.answer)
+        return step.rest
 
     def _tell(self, data: bytes) -> None:
-        data = bytes(self._reply_held) + data
-        self._reply_held.clear()
         if data:
             self._out.append(ToClient(data))
 
-    def _answered(self, server: Server, due: _Due) -> None:
-        self._due.popleft()
-        if due.reply.switched:
+    def _answered(self, server: Server, answer: ReplyParser) -> None:
+        self._used = server
+        if answer.switched:
             self._rest = server
-        self._closing = self._closing or due.reply.closes
+        self._closing = self._closing or answer.closes
 
     def server_eof(self, server: Server) -> list[Output]:
         """A server writes no more."""
@@ -300,22 +277,25 @@ class Http1:
         if not self._gone(server):
             return self._take()
         local = server.side is Side.LOCAL
-        if self._due and not self._ends_answer(self._due[0]) and local:
+        if self._due and self._ends_answer():
+            self._finish_client()
+        elif self._due and local:
             self._lose_answers("the local program closed the connection before it answered")
-        elif local and not self._due and not self._closing:
+        elif local and not self._closing:
             self._leave(server)
         else:
             self._finish_client()
         self._advance()
         return self._take()
 
-    def _ends_answer(self, due: _Due) -> bool:
+    def _ends_answer(self) -> bool:
         """Return whether the end of the connection is the regular end of an answer."""
         try:
-            due.reply.feed(b"")
+            step = self._due.feed(b"")
         except NotHttp:
             return False
-        return due.reply.complete
+        self._tell(step.told)
+        return step.answer is not None
 
     def server_lost(self, server: Server, reason: str) -> list[Output]:
         """A server could not be reached, or has reset its connection."""
@@ -351,28 +331,35 @@ class Http1:
     def _lose_answers(self, reason: str) -> None:
         """Answer in the place of a local program that has gone."""
         server = self._active
-        if self._due[0].reply.has_head:
+        if self._repeat is not None and server is not None:
+            self._ask_again(server, bytes(self._repeat))
+            return
+        if self._due.has_begun:
             self._reset_client()
             return
-        self._reply_held.clear()
-        # the client may still be sending the last one, and would not stop
         sending = self._route is not None and not (self._parser and self._parser.complete)
-        last = len(self._due) - 1
-        for at, due in enumerate([*self._due]):
-            closes = due.closes or (sending and at == last)
-            self._out.append(ToClient(bad_gateway(reason, method=due.method, closes=closes)))
+        for answer, closes in self._due.bad_gateways(reason, sending=sending):
+            self._out.append(ToClient(answer))
             if closes:
                 self._finish_client()
-        self._due.clear()
         if server is not None:
             self._leave(server)
+
+    def _ask_again(self, old: Server, request: bytes) -> None:
+        """Ask on a new connection: the old one was closed while the request was on its way."""
+        self._repeat = None
+        server = self._active = self._server(Side.LOCAL)
+        self._route = server if self._route == old else self._route
+        self._rest = server if self._rest == old else self._rest
+        self._due.begin_again()
+        self._out.append(ToServer(server, request))
 
     def _reset_client(self) -> None:
         self._out.append(ResetClient())
         self._end()
 
     def _finish_client(self) -> None:
-        self._tell(b"")
+        self._tell(self._due.spill())
         self._out.append(FinClient())
         self._end()
 
@@ -383,16 +370,3 @@ class Http1:
         self._due.clear()
         self._out.extend(map(Forget, self._servers.values()))
         self._servers.clear()
-
-
-def bad_gateway(reason: str, *, method: bytes, closes: bool) -> bytes:
-    """Return the answer to a request that nobody else answers."""
-    body = f"mirrord: {reason}\n".encode()
-    lines = [
-        b"HTTP/1.1 502 Bad Gateway",
-        b"Content-Type: text/plain; charset=utf-8",
-        b"Content-Length: %d" % len(body),
-    ]
-    if closes:
-        lines.append(b"Connection: close")
-    return b"\r\n".join([*lines, b"", b"" if method == b"HEAD" else body])

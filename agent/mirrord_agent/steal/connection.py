@@ -21,9 +21,10 @@ from mirrord_agent.http.output import (
     ToClient,
     ToServer,
 )
-from mirrord_agent.steal.link import Link, SocketLink
+from mirrord_agent.steal.link import Link
 from mirrord_agent.steal.listener import Stolen, connect_original
 from mirrord_agent.steal.opening import OpeningLink
+from mirrord_agent.steal.socket_link import SocketLink
 from mirrord_agent.wire.stream import Stream
 
 OpenLocal = Callable[[Stolen], Awaitable[Stream]]

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
-from mirrord_agent.steal.link import Link, Owner, StreamLink
+from mirrord_agent.steal.link import Link, Owner
+from mirrord_agent.steal.stream_link import StreamLink
 from mirrord_agent.wire.stream import Stream
 
 

@@ -343,6 +343,44 @@ def test_an_idle_local_program_may_go() -> None:
     assert len(world.servers) == 2
 
 
+def test_a_request_that_meets_the_close_of_an_idle_connection_is_asked_again() -> None:
+    for lose in (True, False):
+        world = World(Http1(decider()))
+        put = TAKEN.replace(b"GET", b"PUT").replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\nab")
+        world.write(TAKEN)
+        world.answer(LOCAL, OK)
+        world.write(put)
+        if lose:
+            world.lose(LOCAL, "reset")
+        else:
+            world.close(LOCAL)
+        assert bytes(world.servers[world.latest(LOCAL)]) == put
+        world.write(b"cd" + OTHER)
+        world.answer(LOCAL, OK)
+        assert world.got(LOCAL) == TAKEN + put + put + b"cd"
+        assert world.got(ORIGINAL) == OTHER
+        assert world.client == OK * 2
+
+
+def test_a_request_is_asked_again_only_once_and_only_where_that_is_harmless() -> None:
+    world = World(Http1(decider()))
+    world.write(TAKEN)
+    world.answer(LOCAL, OK)
+    world.write(TAKEN)
+    world.close(LOCAL)
+    world.close(LOCAL)
+    assert world.client.startswith(OK + b"HTTP/1.1 502")
+    large = TAKEN[:-2] + b"X: " + b"x" * 60_000 + b"\r\n\r\n"
+    for request in (TAKEN.replace(b"GET", b"POST"), TAKEN * 2, large + TAKEN):
+        world = World(Http1(decider()))
+        world.write(TAKEN)
+        world.answer(LOCAL, OK)
+        world.write(request)
+        world.close(LOCAL)
+        assert b"HTTP/1.1 502" in world.client
+        assert len(world.servers) == 1
+
+
 def test_when_nobody_wants_requests_any_more_all_go_to_the_original() -> None:
     shared = decider()
     world = World(Http1(shared))

@@ -423,6 +423,35 @@ def test_attacks_end_the_connection_and_reach_nobody(attack: object) -> None:
     assert world.servers == {}
 
 
+def test_what_has_ended_is_forgotten() -> None:
+    world = World2()
+    for number in range(300):
+        world.ask(_head(b"/", taken=bool(number % 2)))
+        world.settle()
+        for side in Side:
+            for peer, stream, message in world.requests(side):
+                if message.ended:
+                    message.ended = False
+                    peer.h2.send_headers(stream, _OK, end_stream=True)
+        world.settle()
+    splitter = world.splitter
+    assert isinstance(splitter, Http2)
+    assert not splitter._exchanges
+    assert [len(server.exchanges) for server in splitter._servers.values()] == [0, 0]
+
+
+def test_streams_opened_and_reset_at_once_are_forgotten() -> None:
+    world = World2()
+    for _ in range(1000):
+        stream = world.ask(_head(b"/", taken=True))
+        world.me.h2.reset_stream(stream)
+    world.settle()
+    splitter = world.splitter
+    assert isinstance(splitter, Http2)
+    assert not splitter._exchanges
+    assert [message.reset for _, _, message in world.requests(LOCAL)] == [0] * 1000
+
+
 def test_what_breaks_the_protocol_ends_with_goaway_after_what_came_before() -> None:
     for sizes in ([1], [10_000]):
         world = World2(sizes=sizes)

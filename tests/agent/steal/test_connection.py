@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from mirrord_agent.http.detect import PREFACE
 from mirrord_agent.http.output import Decider
 from mirrord_agent.steal import connection as module
 from mirrord_agent.steal.connection import Connection, Patience
@@ -164,6 +165,27 @@ async def test_a_local_side_that_does_not_read_stops_the_client() -> None:
         assert sent < 20_000_000
         [link] = scene.connection._servers.values()
         assert link.pending < 1 << 20
+
+
+@in_namespace
+@on_loop
+async def test_a_client_that_asks_for_pongs_and_does_not_read_them_is_not_read() -> None:
+    async with _scene() as scene:
+        scene.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        scene.client.sendall(PREFACE + b"\0\0\0\4\0\0\0\0\0")
+        pings = b"\0\0\x08\6\0\0\0\0\x0012345678" * 1000
+        sent = idle = 0
+        while idle < 1000 and sent < 50_000_000:
+            try:
+                # frames are cut where the kernel likes, and go on there
+                at = sent % len(pings)
+                piece = scene.client.send((pings + pings)[at : at + len(pings)])
+            except BlockingIOError:
+                piece = 0
+            sent, idle = sent + piece, 0 if piece else idle + 1
+            await asyncio.sleep(0)
+        assert sent < 50_000_000
+        assert scene.connection._client.pending < 1 << 20
 
 
 @in_namespace

@@ -6,7 +6,7 @@ from mirrord_agent.steal.opening import OpeningLink
 from mirrord_agent.wire.stream import Stream
 
 from ..running import Recorder, joined, on_loop, until
-from .test_link import Told
+from .told import Told
 
 
 @on_loop
