@@ -3,6 +3,7 @@
 The bytes themselves are passed on as they came, so a parser gives back what is not its message's any more.
 """
 
+import functools
 from typing import Final
 
 import h11
@@ -118,6 +119,12 @@ _HOST: Final = [("Host", "host")]
 _UPGRADE: Final = [*_HOST, ("Connection", "upgrade"), ("Upgrade", "any")]
 
 
+@functools.lru_cache(64)
+def _question(method: bytes, upgrades: bool) -> h11.Request:
+    """Return a request that is as good as the real one; made once, as h11 looks closely at each."""
+    return h11.Request(method=method, target="/", headers=_UPGRADE if upgrades else _HOST)
+
+
 class ReplyParser:
     """Finds the response to one request, with the 1xx before it."""
 
@@ -125,7 +132,7 @@ class ReplyParser:
         """``continued``: the client has had its ``100 Continue``, and is to get no other."""
         self._h11: Final = h11.Connection(h11.CLIENT, limits.head)
         # what it has to know of the request
-        self._h11.send(h11.Request(method=method, target="/", headers=_UPGRADE if upgrades else _HOST))
+        self._h11.send(_question(method, upgrades))
         self._h11.send(h11.EndOfMessage())
         self._at_end: bool = False
         self.continued: bool = continued
