@@ -1,7 +1,12 @@
 """Several agents on one pod, by every method: each gets its own, in whichever order they end."""
 
+import contextlib
+import errno
 import itertools
+import os
 import signal
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
 from mirrord_agent.errors import AgentError
@@ -12,6 +17,7 @@ from mirrord_agent.steal.redirection import Method, open_redirection
 from ..namespace import in_namespace
 from .scene import Agent, ask, left, serve
 
+_NFTABLES: Final[Method] = "nftables"
 _NAMES = ("anna", "berta", "clara")
 
 
@@ -83,10 +89,32 @@ def test_iptables_is_chosen_where_asked_for() -> None:
     assert left() == []
 
 
-def test_without_the_right_to_it_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*, loopback_only: bool) -> None:
-        raise PermissionError
+@in_namespace
+def test_iptables_is_chosen_where_the_kernel_has_nothing_better() -> None:
+    for number in (errno.EOPNOTSUPP, errno.EINVAL, errno.EPROTONOSUPPORT):
+        with _refused(OSError(number, os.strerror(number))):
+            redirection = open_redirection()
+        assert isinstance(redirection, Iptables)
+        redirection.close()
+    assert left() == []
 
-    monkeypatch.setattr("mirrord_agent.steal.redirection.Nftables", refuse)
-    with pytest.raises(AgentError, match="CAP_NET_ADMIN"):
+
+def test_another_error_is_a_sentence() -> None:
+    for error, method in ((OSError(errno.ENOMEM, "no"), None), (OSError(errno.ENOENT, "no"), _NFTABLES)):
+        with _refused(error), pytest.raises(AgentError, match="nf_tables refused the rules for stealing: no"):
+            open_redirection(method=method)
+
+
+def test_without_the_right_to_it_a_sentence_says_what_to_do() -> None:
+    with _refused(PermissionError()), pytest.raises(AgentError, match="CAP_NET_ADMIN"):
         open_redirection()
+
+
+@contextlib.contextmanager
+def _refused(error: OSError) -> Iterator[None]:
+    def refuse(*, loopback_only: bool) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mirrord_agent.steal.redirection.Nftables", refuse)
+        yield

@@ -234,6 +234,15 @@ async def test_without_a_filter_a_refusal_is_a_reset() -> None:
 
 @in_namespace
 @on_loop
+async def test_a_filter_for_other_ports_takes_a_connection_whole() -> None:
+    async with http_world() as world:
+        world.steal(HttpFilter(header_filter="^x-take: yes$", ports=(PORT + 1,)))
+        assert await world.curl("/") == "local GET /"
+        assert world.decided == []
+
+
+@in_namespace
+@on_loop
 async def test_what_was_begun_goes_on_after_a_stop_and_is_waited_for() -> None:
     async with http_world() as world:
         world.steal()
