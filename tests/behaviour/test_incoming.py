@@ -30,7 +30,9 @@ CLIENT4, CLIENT6 = "10.244.0.1", "fd00:10:244::1"
 PYTHON = sys.executable
 APPS = str(SOURCES / "serve")
 GUNICORN = ("-w", "4", "-b", "0.0.0.0:8080", "--no-control-socket", "--chdir", APPS)
-UVICORN = (PYTHON, "-m", "uvicorn", "--reload", "--host", "0.0.0.0", "--port", "8080")
+# between its bind and its listen passes a second, in which another test could listen on the pod's port
+UVICORN_PORT = free_port()
+UVICORN = (PYTHON, "-m", "uvicorn", "--reload", "--host", "0.0.0.0", "--port", str(UVICORN_PORT))
 REPLACED = (
     r"^mirrord: port 8080 cannot be had on this machine .address already in use.: "
     r"the program listens on port \d+ here$"
@@ -83,6 +85,28 @@ def client(runner: Runner, sandbox: Sandbox) -> Callable[..., Outcome]:
     return lambda *argv: runner.run(sandbox.command("run", *argv))
 
 
+class Configured(Protocol):
+    """Writes configurations."""
+
+    def __call__(self, incoming: dict[str, object] | str) -> list[str]:
+        """Return the options that name one."""
+        ...
+
+
+@pytest.fixture
+def configured() -> Iterator[Configured]:
+    """Write configurations that every user can read."""
+    with tempfile.TemporaryDirectory(prefix="config-") as folder:
+        Path(folder).chmod(0o755)
+
+        def write(incoming: dict[str, object] | str) -> list[str]:
+            path = Path(folder, "mirrord.json")
+            path.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}}))
+            return ["-f", str(path)]
+
+        yield write
+
+
 def mirrored(sandbox: Sandbox, port: int = 8080) -> str:
     return f"^mirrord: port {port} of {sandbox.hostname} is mirrored to this program$"
 
@@ -112,9 +136,10 @@ SERVERS: dict[str, Callable[[], list[str]]] = {
 
 @pytest.mark.parametrize("server", [*SERVERS, "nginx"])
 def test_a_server_gets_what_clients_send_and_sees_who_they_are(
-    serve: Serve, ask: Ask, sandbox: Sandbox, server: str, tmp_path: Path
+    serve: Serve, ask: Ask, sandbox: Sandbox, configured: Configured, server: str, tmp_path: Path
 ) -> None:
-    session = serve(*(nginx(tmp_path) if server == "nginx" else SERVERS[server]()))
+    options = configured({"port_mapping": [[UVICORN_PORT, 8080]]})
+    session = serve(*(nginx(tmp_path) if server == "nginx" else SERVERS[server]()), options=options)
     session.wait(mirrored(sandbox))
     word = secrets.token_hex(4)
 
@@ -131,11 +156,15 @@ def test_a_server_gets_what_clients_send_and_sees_who_they_are(
         session.wait("mirrored: .*connections 6, finished 6")
 
 
-def test_a_reloaded_server_goes_on(serve: Serve, ask: Ask, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_reloaded_server_goes_on(
+    serve: Serve, ask: Ask, sandbox: Sandbox, configured: Configured, tmp_path: Path
+) -> None:
     """By uvicorn's reloader, which keeps the listener and starts its server afresh."""
     app = tmp_path / "fastapi_app.py"
     app.write_text(Path(APPS, "fastapi_app.py").read_text())
-    session = serve(*UVICORN, "--reload-dir", str(tmp_path), "--app-dir", str(tmp_path), "fastapi_app:app")
+    options = configured({"port_mapping": [[UVICORN_PORT, 8080]]})
+    here = ["--reload-dir", str(tmp_path), "--app-dir", str(tmp_path)]
+    session = serve(*UVICORN, *here, "fastapi_app:app", options=options)
     session.wait(mirrored(sandbox))
     ask("?before")
     (before,) = session.wait(rf"^(\d+) {CLIENT4} GET /.before 0$")
@@ -354,28 +383,6 @@ def test_a_killed_worker_leaves_its_port(serve: Serve) -> None:
     assert session.end() == 0
     assert session.lines == [f"ready 0.0.0.0 {port}"]
     assert not any("cannot be had" in line for line in session.said)
-
-
-class Configured(Protocol):
-    """Writes configurations."""
-
-    def __call__(self, incoming: dict[str, object] | str) -> list[str]:
-        """Return the options that name one."""
-        ...
-
-
-@pytest.fixture
-def configured() -> Iterator[Configured]:
-    """Write configurations that every user can read."""
-    with tempfile.TemporaryDirectory(prefix="config-") as folder:
-        Path(folder).chmod(0o755)
-
-        def write(incoming: dict[str, object] | str) -> list[str]:
-            path = Path(folder, "mirrord.json")
-            path.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}}))
-            return ["-f", str(path)]
-
-        yield write
 
 
 @pytest.mark.both_users
