@@ -133,6 +133,7 @@ class Incoming:
                 return Fail(errno.EAGAIN)
             except asyncio.CancelledError:
                 # a signal: the kernel would give a connection that has come meanwhile, but not its address
+                accepting.hold_back()
                 if (late := accepting.take(sock)) is None:
                     raise
                 return late
@@ -150,6 +151,10 @@ class _Accepting:
         self._flags: Final = flags
         self._incoming: Final = incoming
         self._lock: Final = lock
+
+    def hold_back(self) -> None:
+        """Let nothing more come for a moment."""
+        self._incoming.hold_back(self.listener)
 
     def take(self, sock: socket.socket) -> Verdict | None:
         """Accept what waits in the queue; None if nothing does. Raises OSError as accept(2) does."""
