@@ -70,14 +70,25 @@ class Incoming:
             if port is None:
                 return CONTINUE
             call.require_network()
-            length = descriptor(call.args[1])
-            sock.listen(length if length >= 0 else _LONGEST_QUEUE)
+            self._listen(sock, descriptor(call.args[1]))
             listener = Listener.of(sock)
         if self._incoming.listener(listener.inode) is not None:
             return SUCCESS
         if bound.port != requested.port:
             self._world.inform(_moved(requested.port, bound.port, bound.why))
         return Wait(partial(self._subscribe, self._incoming, port, listener))
+
+    def _listen(self, sock: socket.socket, length: int) -> None:
+        try:
+            sock.listen(length if length >= 0 else _LONGEST_QUEUE)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                # with SO_REUSEADDR both may bind (socket(7)), and then it is too late for another port
+                port = sock.getsockname()[1]
+                self._world.inform(
+                    f"another program has begun to listen on port {port} since this one bound it"
+                )
+            raise
 
     async def _subscribe(self, incoming: Connections, port: int, listener: Listener) -> Verdict:
         await incoming.subscribe(port, listener)
@@ -122,6 +133,7 @@ class Incoming:
                 return Fail(errno.EAGAIN)
             except asyncio.CancelledError:
                 # a signal: the kernel would give a connection that has come meanwhile, but not its address
+                accepting.hold_back()
                 if (late := accepting.take(sock)) is None:
                     raise
                 return late
@@ -139,6 +151,10 @@ class _Accepting:
         self._flags: Final = flags
         self._incoming: Final = incoming
         self._lock: Final = lock
+
+    def hold_back(self) -> None:
+        """Let nothing more come for a moment."""
+        self._incoming.hold_back(self.listener)
 
     def take(self, sock: socket.socket) -> Verdict | None:
         """Accept what waits in the queue; None if nothing does. Raises OSError as accept(2) does."""

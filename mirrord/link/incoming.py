@@ -25,6 +25,8 @@ from mirrord.link.listeners import Listener, relay_socket, relay_target
 from mirrord.link.tickets import Tickets
 
 _CLOSED_TICK: Final = 0.25
+_QUIET: Final = 0.02
+"""Seconds in which a thread that may run gets to do so, on all but the busiest of machines."""
 _FLUSH_TICK: Final = 0.005
 _MOST_PAST: Final = 4096
 """Connections that have ended, whose names are kept: the program may accept them late."""
@@ -80,6 +82,8 @@ class Incoming:
         self._names: Final[dict[Peer, Names]] = {}
         self._past: Final[deque[tuple[Peer, Names]]] = deque()
         self._pumps: Final[dict[Peer, Pump]] = {}
+        self._quiet: Final[dict[int, float]] = {}
+        """By a listener's inode, until when nothing is brought to it."""
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
         channel.on_event(Arrived, self._arrived)
@@ -95,6 +99,14 @@ class Incoming:
     def names(self, peer: Peer) -> Names | None:
         """Return the names of a connection whose peer, on this machine, is that; from any thread."""
         return self._names.get(peer)
+
+    def hold_back(self, listener: Listener) -> None:
+        """Bring no connection to a listener for a moment; on the loop.
+
+        A held accept is about to be continued, since its thread has a signal to take. The kernel ends it for
+        that, unless there is a connection just then: that would be given without its client's address.
+        """
+        self._quiet[listener.inode] = self._loop.time() + _QUIET
 
     # Ports.
 
@@ -139,6 +151,7 @@ class Incoming:
     def _drop_listener(self, subscription: Subscription, inode: int) -> None:
         subscription.listeners.pop(inode, None)
         self._listeners.pop(inode, None)
+        self._quiet.pop(inode, None)
         if not subscription.listeners and self._subscriptions.get(subscription.port) is subscription:
             self._drop(subscription)
             self._start(self._unsubscribe(subscription.port))
@@ -203,6 +216,8 @@ class Incoming:
             sock = relay_socket(listener)
         except OSError:
             return False
+        while (delay := self._quiet.get(listener.inode, 0.0) - self._loop.time()) > 0:
+            await asyncio.sleep(delay)
         source = from_name(sock.getsockname())
         # before it connects: the program may accept it at once
         self._names[source] = names

@@ -172,6 +172,21 @@ def test_an_error_of_listen_is_the_kernels(theatre: Theatre) -> None:
         assert caught.value.errno == errno.EINVAL
 
 
+def test_a_port_taken_between_bind_and_listen_is_said(stage: Stage) -> None:
+    with socket.socket() as sock, socket.socket() as other:
+        for one in (sock, other):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        program = Program(stage, sock)
+        port = free_port()
+        assert program.bind(Peer("127.0.0.1", port)) is SUCCESS
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(OSError) as caught:
+            program.listen()
+        assert caught.value.errno == errno.EADDRINUSE
+        assert stage.said == [f"another program has begun to listen on port {port} since this one bound it"]
+
+
 def test_a_program_with_a_network_of_its_own_is_left_alone(theatre: Theatre) -> None:
     stage = theatre.stage(agent=True)
     with socket.socket() as sock:

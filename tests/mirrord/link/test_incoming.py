@@ -305,6 +305,22 @@ def test_the_listener_of_the_connections_family_is_preferred() -> None:
     play(scenario)
 
 
+def test_nothing_comes_to_a_listener_while_it_is_held_back() -> None:
+    async def scenario(scene: Scene) -> None:
+        with listening() as (server,):
+            listener = Listener.of(server)
+            await scene.incoming.subscribe(80, listener)
+            order: list[str] = []
+            asyncio.get_running_loop().call_later(module._QUIET / 2, order.append, "still quiet")
+            scene.incoming.hold_back(listener)
+            scene.arrive(2)
+            (await scene.accept(server))[0].close()
+            order.append("accepted")
+            assert order == ["still quiet", "accepted"]
+
+    play(scenario)
+
+
 def test_names_of_the_past_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_PAST", 3)
 

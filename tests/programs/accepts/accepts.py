@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 
-PORT = 8080
+PORT = int(os.environ.get("ACCEPTS_PORT", "8080"))
 COUNT = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 libc = ctypes.CDLL(None, use_errno=True)
 
