@@ -21,7 +21,7 @@ from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
 from mirrord_agent.wire.datagram import pack_header, split
-from mirrord_agent.wire.messages import DatagramError, Event, Opened, OpenUdp
+from mirrord_agent.wire.messages import DatagramError, Opened, OpenUdp
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.connections import Cookie
@@ -207,7 +207,7 @@ class Datagrams:
             self._serve(association, peer, relay)
         _deliver(relay, payload)
 
-    def _told(self, event: Event) -> None:
+    def _told(self, event: DatagramError) -> None:
         match event:
             case DatagramError(stream=stream, errno=errno.ECONNREFUSED, peer=address) if address is not None:
                 peer = Peer(address.host, address.port)

@@ -104,6 +104,7 @@ class Run:
             forget_thread=self._forget_thread,
             forget_threads=self._forget_threads,
             returning_from_signal=interrupted.returning if can_repair() else None,
+            sayings=self._sayings,
         )
         self._connections = world.connections
         table = Table(world)

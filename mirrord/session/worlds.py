@@ -9,6 +9,7 @@ from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.world import World
+from mirrord.errors import UsageError
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
@@ -18,8 +19,10 @@ from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
 from mirrord.link.resolver import LocalResolver
+from mirrord.link.space import SPACE_VARIABLE, parse_size
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
+from mirrord.session.say import Sayings
 from mirrord.syscall import Handler, Tid
 from mirrord.tracer.find import find_socket
 
@@ -36,12 +39,19 @@ async def build_world(
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
+    sayings: Sayings,
 ) -> World:
     """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program and its
     words.
     """
     loop = asyncio.get_running_loop()
-    files = RemoteFiles(link.channel, Placeholders(tree))
+    files = RemoteFiles(
+        link.channel,
+        Placeholders(os.path.realpath(tree), space=_space()),
+        inform=sayings.info,
+        detail=sayings.detail,
+        warn=sayings.warn,
+    )
     outgoing = OutgoingRules.from_settings(settings)
     names = KnownNames()
     dns = DnsRules.from_settings(settings)
@@ -53,7 +63,7 @@ async def build_world(
         ipv6=settings.feature.network.ipv6,
         hostname=remote.hostname if settings.feature.hostname else None,
         addresses=remote.addresses,
-        paths=_path_rules(settings, program),
+        paths=_path_rules(settings, program, os.path.realpath(tree)),
         outgoing=outgoing,
         dns=dns,
         connections=Connections(loop, link.channel, Loopback(), _find),
@@ -73,7 +83,21 @@ async def build_world(
     )
 
 
-def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
+def _space() -> int | None:
+    """Return how many bytes of remote files there may be here, None where the user has not said."""
+    text = os.environ.get(SPACE_VARIABLE)
+    if not text:
+        return None
+    size = parse_size(text)
+    if size is None:
+        raise UsageError(
+            f"{SPACE_VARIABLE} is {text!r}, which is no size",
+            remedy="give bytes, or a size such as 500M or 2G",
+        )
+    return size
+
+
+def _path_rules(settings: Settings, program: Sequence[str], tree: str) -> PathRules:
     home = os.environ.get("HOME")
     return PathRules.from_settings(
         settings,
@@ -81,6 +105,8 @@ def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
         home=os.fsencode(home) if home else None,
         tmpdir=os.fsencode(os.environ.get("TMPDIR", "/tmp")),
         executable=os.fsencode(os.path.abspath(program[0])),
+        tree=os.fsencode(tree),
+        search=os.fsencode(os.environ.get("PATH", "")).split(b":"),
         code=[os.fsencode(word) for word in program[1:] if word.startswith("/") and os.path.isfile(word)],
     )
 

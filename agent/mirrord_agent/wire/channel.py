@@ -22,7 +22,16 @@ from mirrord_agent.wire.frames import (
     encode,
     encode_number,
 )
-from mirrord_agent.wire.messages import Event, Failed, Message, MessageError, Reply, Request
+from mirrord_agent.wire.messages import (
+    Changed,
+    DatagramError,
+    Event,
+    Failed,
+    Message,
+    MessageError,
+    Reply,
+    Request,
+)
 from mirrord_agent.wire.pending import Pending
 from mirrord_agent.wire.reader import Reader
 from mirrord_agent.wire.serving import Handler, Serving
@@ -57,8 +66,10 @@ class Channel:
     def __init__(self, socket: WebSocket, *, client: bool, handler: Handler | None = None) -> None:
         self.loop: Final = socket.loop
         self.closed: Final[asyncio.Future[str]] = socket.loop.create_future()
-        self.on_event: Callable[[Event], None] | None = None
-        """Called for each event of the other side."""
+        self.on_event: Callable[[DatagramError], None] | None = None
+        """Called for each event of the other side that is not a change of files."""
+        self.on_changed: Callable[[Changed], None] | None = None
+        """Called for each change of the other side's files."""
         self.blocked: Final[dict[Stream, None]] = {}
         """Streams that were told to wait because the link is busy, in the order to go on."""
         self.streams_opened: int = 0
@@ -281,8 +292,15 @@ class Channel:
             self._serving.take(frame)
         elif kind is Kind.CANCEL:
             self._serving.cancel(frame.id)
+        else:
+            self._take_event(messages.decode_event(frame.payload))
+
+    def _take_event(self, event: Event) -> None:
+        if isinstance(event, Changed):
+            if self.on_changed is not None:
+                self.on_changed(event)
         elif self.on_event is not None:
-            self.on_event(messages.decode_event(frame.payload))
+            self.on_event(event)
 
     def _check_was_open(self, frame: Frame) -> None:
         """Ignore what was under way to a stream closed here; raise WireError if there never was one."""

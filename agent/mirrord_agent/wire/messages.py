@@ -9,23 +9,30 @@ from mirrord_agent.wire.message import Address, ByteString, Message, MessageErro
 from mirrord_agent.wire.replies import (
     PAGE,
     Attributes,
+    Changed,
     DatagramError,
     Done,
+    Entry,
     Environment,
     Failed,
     FileOpened,
+    FileSystem,
     Hostname,
     Link,
     Listing,
     Opened,
     Statistics,
+    Value,
 )
 from mirrord_agent.wire.requests import (
     Access,
     GetEnvironment,
+    GetFileSystem,
     GetHostname,
     GetStatistics,
+    GetXattr,
     ListDirectory,
+    ListXattrs,
     OpenFile,
     OpenTcp,
     OpenUdp,
@@ -33,6 +40,7 @@ from mirrord_agent.wire.requests import (
     ReadLink,
     Stat,
     StreamRequest,
+    Unwatch,
 )
 
 __all__ = [
@@ -41,18 +49,24 @@ __all__ = [
     "Address",
     "Attributes",
     "ByteString",
+    "Changed",
     "DatagramError",
     "Done",
+    "Entry",
     "Environment",
     "Event",
     "Failed",
     "FileOpened",
+    "FileSystem",
     "GetEnvironment",
+    "GetFileSystem",
     "GetHostname",
     "GetStatistics",
+    "GetXattr",
     "Hostname",
     "Link",
     "ListDirectory",
+    "ListXattrs",
     "Listing",
     "Message",
     "MessageError",
@@ -67,6 +81,8 @@ __all__ = [
     "Stat",
     "Statistics",
     "StreamRequest",
+    "Unwatch",
+    "Value",
     "Version",
     "decode_event",
     "decode_reply",
@@ -86,11 +102,26 @@ Request = (
     | ReadLink
     | Access
     | ListDirectory
+    | Unwatch
+    | GetFileSystem
+    | GetXattr
+    | ListXattrs
 )
 Reply = (
-    Environment | Hostname | Statistics | Opened | FileOpened | Attributes | Link | Done | Listing | Failed
+    Environment
+    | Hostname
+    | Statistics
+    | Opened
+    | FileOpened
+    | Attributes
+    | Link
+    | Done
+    | Listing
+    | FileSystem
+    | Value
+    | Failed
 )
-Event = DatagramError
+Event = DatagramError | Changed
 
 
 _Union = TypeVar("_Union")
@@ -108,7 +139,7 @@ def _replies() -> TypeAdapter[Reply]:
 
 @cache
 def _events() -> TypeAdapter[Event]:
-    return TypeAdapter(Event)
+    return TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
 def encode(message: Message) -> bytes:

@@ -38,6 +38,7 @@ class Untouchable:
     reason = None
 
     on_event = None
+    on_changed = None
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"the link's {name} was used")
@@ -53,6 +54,7 @@ class FakeCall:
         self.memory = bytearray(size)
         self.descriptors: dict[int, int] = {}
         self.paths: dict[int, bytes] = {}
+        self.cwd = b"/home/me/project"
         self.foreign = False
         self.gone = False
         self._next = PAGE
@@ -106,6 +108,9 @@ class FakeCall:
         if fd not in self.paths:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self.paths[fd]
+
+    def working_directory(self) -> bytes:
+        return self.cwd
 
     def require_network(self) -> None:
         self._require()
