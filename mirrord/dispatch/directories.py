@@ -71,7 +71,7 @@ class Directories:
         return Wait(partial(self._not_watched, place.path, not call.args[2] & _IN_DONT_FOLLOW))
 
     async def _not_watched(self, path: bytes, follow: bool) -> Verdict:
-        await self._files.stat(path, follow=follow)
+        await self._files.follow(path, follow=follow)
         self._files.warn("changes of remote files are not told by inotify: watching them fails with ENOSYS")
         return Fail(errno.ENOSYS)
 

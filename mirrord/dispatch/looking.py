@@ -164,11 +164,13 @@ class Looking:
     def getxattr(self, call: Call, *, follow: bool) -> Verdict:
         """Read an extended attribute (getxattr(2), lgetxattr(2))."""
         place = self._places.place(call, AT_FDCWD, call.args[0])
-        if not isinstance(place, Remote):
+        if place is None:
             return CONTINUE
         name = call.string(call.args[1])
         if not 0 < len(name) <= _XATTR_NAME_MAX:
             return Fail(errno.ERANGE)
+        if isinstance(place, Moved):
+            return _value(os.getxattr(place.path, name, follow_symlinks=follow), call.args[2], call.args[3])
         if number := self._files.known_xattr_errno(place.path, name, follow=follow):
             return Fail(number)
         return Wait(partial(self._xattr, place.path, name, follow, call.args[2], call.args[3]))
@@ -179,8 +181,11 @@ class Looking:
     def listxattr(self, call: Call, *, follow: bool) -> Verdict:
         """List extended attributes (listxattr(2), llistxattr(2))."""
         place = self._places.place(call, AT_FDCWD, call.args[0])
-        if not isinstance(place, Remote):
+        if place is None:
             return CONTINUE
+        if isinstance(place, Moved):
+            names = os.listxattr(place.path, follow_symlinks=follow)
+            return _value(b"".join(os.fsencode(name) + b"\0" for name in names), call.args[1], call.args[2])
         if self._files.is_known_without_xattrs(place.path, follow=follow):
             return SUCCESS
         return Wait(partial(self._xattrs, place.path, follow, call.args[1], call.args[2]))

@@ -224,15 +224,18 @@ class Cache:
         for path in list(self.directories):
             self.drop(path)
 
-    def changed(self, change: Changed) -> None:
-        """Take note of a change."""
+    def changed(self, change: Changed) -> set[bytes]:
+        """Take note of a change; return the directories whose entries it concerns."""
         if self._listing and change not in self._early:
             self._early.append(change)
         if change.watch < 0:
+            concerned = set(self.directories)
             self.clear()
-            return
-        for directory in list(self._by_watch.get(change.watch, ())):
+            return concerned
+        directories = list(self._by_watch.get(change.watch, ()))
+        for directory in directories:
             self._change(directory, change)
+        return {directory.path for directory in directories if directory.watch == change.watch}
 
     def _change(self, directory: Directory, change: Changed) -> None:
         if directory.watch == change.watch:

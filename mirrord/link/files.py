@@ -30,6 +30,7 @@ from mirrord_agent.wire.messages import (
 from mirrord.link.ask import LINK_LOST, ask, checked, error
 from mirrord.link.cache import Found
 from mirrord.link.fetch import Fetches, Tell, Wanted
+from mirrord.link.following import Following
 from mirrord.link.listings import Listings, is_directory
 from mirrord.link.placeholders import Identity, Placeholders
 
@@ -67,6 +68,7 @@ class RemoteFiles:
         self._cache: Final = self._listings.cache
         self._xattr_errnos: Final = self._listings.xattr_errnos
         self._fetches: Final = Fetches(channel, placeholders, inform=inform, warn=warn)
+        self._following: Final = Following(self._listings, self._fetches, placeholders)
 
     # What is known without asking; from any thread.
 
@@ -188,6 +190,14 @@ class RemoteFiles:
         if self.is_known_without_xattrs(path, follow=follow):
             return b""
         return (await ask(self._channel, ListXattrs(path=path, follow=follow), Value)).value
+
+    async def follow(self, path: bytes, *, follow: bool) -> None:
+        """Keep what the program has open in a directory up to date, since it cannot watch it; ``path`` is the
+        directory or a file in it. Raise OSError.
+        """
+        attributes, _ = await self.stat(path, follow=follow)
+        real = attributes.real or os.path.normpath(path)
+        self._following.begin(real if stat.S_ISDIR(attributes.mode) else os.path.dirname(real))
 
     # Opening.
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel
@@ -22,6 +23,10 @@ _NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR)
 _NO_LISTING: Final = (errno.EACCES, errno.EIO)
 
 
+def _nothing(_: set[bytes]) -> None:
+    """Do nothing."""
+
+
 class Listings:
     """Lists each directory once for all that ask."""
 
@@ -36,11 +41,14 @@ class Listings:
         self._unlistable: Final[dict[bytes, None]] = {}
         """Directories that there is no use in listing: they cannot be watched, or may not be read."""
         self._background: Final[set[asyncio.Task[None]]] = set()
+        self.on_changed: Callable[[set[bytes]], None] = _nothing
+        """Called with directories whose entries have changed."""
         channel.on_changed = self._changed
 
     def _changed(self, change: Changed) -> None:
-        self.cache.changed(change)
+        concerned = self.cache.changed(change)
         self._unlistable.clear()
+        self.on_changed(concerned)
 
     # What is asked about one name.
 

@@ -119,8 +119,8 @@ class Placeholders:
     # Content.
 
     def content(self, path: bytes) -> Content | None:
-        """Return what is here in full of the file that this path led to when it was last opened."""
-        key = self._asked.get(path)
+        """Return what is here in full of the file that this path led to when it was last opened, or seen."""
+        key = self._asked.get(path) or self._files.get(self._local(path))
         return None if key is None else self._content.get(key)
 
     def has(self, attributes: Attributes) -> bool:
@@ -132,6 +132,11 @@ class Placeholders:
             and content.size > 0
             and content.version == attributes.version()
         )
+
+    def is_old(self, attributes: Attributes) -> bool:
+        """Tell whether a remote file is here in an earlier version."""
+        content = self._content.get(_key(attributes))
+        return content is not None and content.version != attributes.version()
 
     def complete(self, placeholder: bytes) -> bool:
         """Tell whether a placeholder holds all of its file; from any thread."""
