@@ -13,7 +13,7 @@ from mirrord_agent.directories import Directories
 from mirrord_agent.files import Files
 from mirrord_agent.sockets import UnixSockets, open_tcp
 from mirrord_agent.target import Target
-from mirrord_agent.watches import Watches
+from mirrord_agent.watches import Watches, is_of_this_machine
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import Reply, Request
@@ -96,7 +96,9 @@ class RequestHandler:
     ) -> messages.FileOpened:
         """Compare an open file with what the requester has of it."""
         try:
-            unchanged = attributes.version() == request.have and attributes.size > 0
+            # a file of /proc has a content that its size and times do not tell of
+            same = attributes.version() == request.have
+            unchanged = same and (attributes.size > 0 or is_of_this_machine(fd))
             offset = 0 if unchanged else await self._files.run(known_part, fd, attributes, request)
         except BaseException:
             os.close(fd)

@@ -52,6 +52,11 @@ _LOCAL_KINDS: Final = frozenset(
 """
 
 
+def is_of_this_machine(fd: int) -> bool:
+    """Tell whether a file is on a file system that only this machine's kernel changes, by calls."""
+    return linux.fstatfs(fd)[0] in _LOCAL_KINDS
+
+
 class Watches:
     """One inotify instance; :meth:`add` is for any thread, the rest for the loop's."""
 
@@ -84,7 +89,7 @@ class Watches:
 
         What happens from here on is told.
         """
-        if self._instance is None or linux.fstatfs(directory)[0] not in _LOCAL_KINDS:
+        if self._instance is None or not is_of_this_machine(directory):
             return None
         try:
             number = linux.inotify_add_watch(self._instance, b"/proc/self/fd/%d" % directory, mask)

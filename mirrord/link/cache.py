@@ -17,8 +17,6 @@ from typing import Final, NamedTuple
 
 from mirrord_agent.wire.messages import Attributes, Changed, Entry, Listing
 
-from mirrord.link.placeholders import Identity
-
 MOST_ENTRIES: Final = 50_000
 """Entries kept, some 50 MB; the directories listed longest ago go first."""
 _MOST_LINKS: Final = 40
@@ -36,14 +34,12 @@ class Directory:
     above: tuple[int, ...]
     attributes: Attributes | None
     xattrs: bool = True
-    identity: Identity | None = None
     names: dict[bytes, Entry | None] = field(default_factory=dict)
     """None for a name that has changed since."""
     complete: bool = False
     """Whether a name that is not in ``names`` does not exist."""
     in_step: bool = False
     """Whether the skeleton holds a placeholder for each name, and nothing else."""
-    identities: dict[bytes, Identity] = field(default_factory=dict)
 
     def child(self, name: bytes) -> bytes:
         """Return the path of an entry."""
@@ -68,11 +64,6 @@ class Found(NamedTuple):
     def path(self) -> bytes:
         """The canonical path."""
         return self.directory.path if self.entry is None else self.directory.child(self.name)
-
-    @property
-    def identity(self) -> Identity | None:
-        """What it is on this machine, None if nobody has looked yet."""
-        return self.directory.identity if self.entry is None else self.directory.identities.get(self.name)
 
     @property
     def xattrs(self) -> bool:

@@ -91,7 +91,7 @@ class Fetches:
 
     async def _take(self, path: bytes, opened: FileOpened, known: Content | None, stream: Stream) -> bytes:
         attributes, placeholders = opened.attributes, self._placeholders
-        if opened.unchanged or placeholders.has(attributes):
+        if opened.unchanged or (attributes.size and placeholders.has(attributes)):
             return placeholders.path(path, attributes)
         self._make_room(path, attributes.size - opened.offset)
         # only now: making room may have taken away what the rest would have been appended to

@@ -77,10 +77,10 @@ class RemoteFiles:
         there.
         """
         found = self._cache.find(path, follow=follow)
-        if found is None or (identity := found.identity) is None:
+        if found is None or (attributes := self._cache.attributes(found)) is None:
             return None
-        attributes = self._cache.attributes(found)
-        return None if attributes is None else (attributes, identity)
+        identity = self.placeholders.known_identity(attributes)
+        return None if identity is None else (attributes, identity)
 
     def known_link(self, path: bytes) -> bytes | None:
         """Return what a symbolic link holds if that is known; raise OSError as :meth:`known` does."""

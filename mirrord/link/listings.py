@@ -13,7 +13,7 @@ from mirrord_agent.wire.messages import Changed, Done, Entry, ListDirectory, Lis
 from mirrord.link.ask import ask
 from mirrord.link.cache import Cache, Directory
 from mirrord.link.fetch import Tell
-from mirrord.link.placeholders import Identity, Placeholders
+from mirrord.link.placeholders import Placeholders
 
 _MOST_UNLISTABLE: Final = 4096
 _MOST_PAGES: Final = 8
@@ -191,13 +191,9 @@ class Listings:
         below = b"" if real == b"/" else real
         placeholders.arrange(placeholder, [entry.name for entry in entries])
         for entry in entries:
-            made = os.lstat(placeholders.path(below + b"/" + entry.name, entry.attributes))
-            if directory is not None:
-                directory.identities[entry.name] = Identity(made.st_dev, made.st_ino)
+            placeholders.path(below + b"/" + entry.name, entry.attributes)
         placeholders.dress(placeholder, listing.attributes)
         if directory is not None:
-            own = os.lstat(placeholder)
-            directory.identity = Identity(own.st_dev, own.st_ino)
             directory.in_step = directory.complete and None not in directory.names.values()
         return placeholder
 

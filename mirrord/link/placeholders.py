@@ -70,6 +70,18 @@ class Placeholders:
         status = os.lstat(self.path(path, attributes))
         return Identity(status.st_dev, status.st_ino)
 
+    def known_identity(self, attributes: Attributes) -> Identity | None:
+        """Return the identity of a file that has a placeholder already; from any thread."""
+        names = self._names.get(_key(attributes))
+        if not names:
+            return None
+        try:
+            status = os.lstat(names[-1])
+        except OSError:
+            # another thread has just made it anew, or given it another name
+            return None
+        return Identity(status.st_dev, status.st_ino)
+
     def path(self, path: bytes, attributes: Attributes) -> bytes:
         """Return the placeholder of a remote file, made if it has none, at its canonical path."""
         key = _key(attributes)
@@ -126,12 +138,7 @@ class Placeholders:
     def has(self, attributes: Attributes) -> bool:
         """Tell whether a remote file is here in full, in this version."""
         content = self._content.get(_key(attributes))
-        return (
-            content is not None
-            and content.settled
-            and content.size > 0
-            and content.version == attributes.version()
-        )
+        return content is not None and content.settled and content.version == attributes.version()
 
     def is_old(self, attributes: Attributes) -> bool:
         """Tell whether a remote file is here in an earlier version."""
