@@ -79,7 +79,8 @@ class Fetches:
                 flags=wanted.flags,
                 base=wanted.base,
                 resolve=wanted.resolve,
-                have=known.version if known is not None and known.settled else None,
+                have=known.version if known is not None else None,
+                sure=known is None or known.settled,
                 digest=known.digest.digest() if known is not None else None,
             )
             opened = await ask(self._channel, request, FileOpened)

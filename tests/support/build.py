@@ -81,6 +81,7 @@ _RECIPES: Final = {
     "probe-java": _java("probe/Probe.java", "Probe"),
     "burst-go": _go("burst/go"),
     "preempted": _go("preempted"),
+    "walk-go": _go("walk/go"),
     # a debugger wants every variable, and no function to be inlined
     "delve": _go("delve", "-gcflags=all=-N -l"),
 }

@@ -87,6 +87,8 @@ class OpenFile(StreamRequest):
     resolve: Annotated[int, Field(ge=0)] = 0
     """The RESOLVE flags of openat2(2)."""
     have: Version | None = None
+    sure: bool = True
+    """Whether the version tells; else the file may have changed since without another one."""
     digest: ByteString | None = None
     """BLAKE2b of what ``have`` is: if the file begins with it, only the rest is sent."""
 
