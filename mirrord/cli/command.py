@@ -16,6 +16,7 @@ Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
   sandbox    the target that needs no cluster: keep one up, run commands in it
+  why        say whether a path is the target's or this machine's, and by which rule
 
   --help     show this; `mirrord COMMAND --help` for a command
   --version  show the version
@@ -54,6 +55,12 @@ def _sandbox(arguments: list[str]) -> int:
     return sandbox.main(arguments)
 
 
+def _why(arguments: list[str]) -> int:
+    from mirrord.cli import why
+
+    return why.main(arguments)
+
+
 def _help(_: list[str]) -> int:
     print(_HELP, end="")
     return 0
@@ -67,6 +74,7 @@ def _version(_: list[str]) -> int:
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
     "sandbox": _sandbox,
+    "why": _why,
     "help": _help,
     "--help": _help,
     "-h": _help,

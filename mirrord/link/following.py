@@ -59,6 +59,8 @@ class Following:
                 if entry is not None and stat.S_ISREG(entry.attributes.mode):
                     path = os.path.join(directory, entry.name)
                     if self._placeholders.is_old(entry.attributes):
+                        # by its file, not its name: a log that was rotated goes on under the descriptor, too
+                        self._placeholders.asked(path, entry.attributes)
                         await self._fetches.get(Wanted(path))
         except OSError:
             # gone, or not to be read any more: the program finds out when it asks
