@@ -26,7 +26,7 @@ def test_each_path_has_its_side_and_rule(capsys: pytest.CaptureFixture[str]) -> 
         "local",
         "local",
     ]
-    assert "current directory" in lines[3]
+    assert lines[3].startswith(f"{os.getcwd()}/here is local: ")
 
 
 def test_writing_is_another_question(capsys: pytest.CaptureFixture[str]) -> None:

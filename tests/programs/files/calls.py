@@ -23,7 +23,7 @@ START = "/usr"
 
 
 def syscall(name: str, *arguments: object) -> int:
-    result = libc.syscall(NUMBERS[name], *arguments)
+    result: int = libc.syscall(NUMBERS[name], *arguments)
     if result < 0:
         raise OSError(ctypes.get_errno(), name)
     return result
@@ -36,11 +36,11 @@ class Calls:
         self.opened: dict[int, int] = {}
         self.number = 0
 
-    def run(self, name: str, arguments: list) -> object:
+    def run(self, name: str, arguments: list[object]) -> object:
         try:
             return getattr(self, name)(*arguments)
         except OSError as error:
-            return {"errno": errno.errorcode[error.errno]}
+            return {"errno": errno.errorcode[error.errno or 0]}
 
     def close(self) -> None:
         for fd in self.opened.values():
