@@ -141,6 +141,7 @@ class Agent:
         channel.closed.add_done_callback(
             lambda closed: self._finish(f"the client is gone: {closed.result()}")
         )
+        handler.start(channel)
         channel.start()
 
 

@@ -17,6 +17,7 @@ Run a local program as if it were inside a Kubernetes pod.
   exec       run a program with the target's environment, names, network and files
   sandbox    the target that needs no cluster: keep one up, run commands in it
   doctor     try what sessions need of this machine, and say what works
+  why        say whether a path is the target's or this machine's, and by which rule
 
   --help     show this; `mirrord COMMAND --help` for a command
   --version  show the version
@@ -61,6 +62,12 @@ def _doctor(arguments: list[str]) -> int:
     return doctor.main(arguments)
 
 
+def _why(arguments: list[str]) -> int:
+    from mirrord.cli import why
+
+    return why.main(arguments)
+
+
 def _help(_: list[str]) -> int:
     print(_HELP, end="")
     return 0
@@ -75,6 +82,7 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
     "sandbox": _sandbox,
     "doctor": _doctor,
+    "why": _why,
     "help": _help,
     "--help": _help,
     "-h": _help,

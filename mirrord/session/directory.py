@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from mirrord.errors import MirrordError
 
 SESSION_VARIABLE = "MIRRORD_SESSION_ID"
+DIRECTORY_VARIABLE = "MIRRORD_FS_DIRECTORY"
+"""Where the user wants remote files to be kept: a disk, where memory is scarce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,15 @@ class SessionDirectory:
 
 
 def _base() -> str:
-    """Return where to put it: in memory where the system has a place for that."""
+    """Return where to put it: where the user says, else in memory where the system has a place for that."""
+    wanted = os.environ.get(DIRECTORY_VARIABLE)
+    if wanted:
+        if not os.access(wanted, os.W_OK | os.X_OK):
+            raise MirrordError(
+                f"{DIRECTORY_VARIABLE} is {wanted}, which is no directory that you can write to",
+                remedy="make it, or unset the variable",
+            )
+        return os.path.join(os.path.realpath(wanted), f"mirrord-{os.getuid()}")
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime and os.access(runtime, os.W_OK | os.X_OK):
         return os.path.join(runtime, "mirrord")

@@ -12,6 +12,7 @@ from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.bound import BoundSockets
 from mirrord.dispatch.world import World
+from mirrord.errors import UsageError
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
@@ -22,6 +23,7 @@ from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
 from mirrord.link.resolver import LocalResolver
+from mirrord.link.space import SPACE_VARIABLE, parse_size
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings
@@ -47,7 +49,13 @@ async def build_world(
     words.
     """
     loop = asyncio.get_running_loop()
-    files = RemoteFiles(link.channel, Placeholders(tree))
+    files = RemoteFiles(
+        link.channel,
+        Placeholders(os.path.realpath(tree), space=_space()),
+        inform=sayings.info,
+        detail=sayings.detail,
+        warn=sayings.warn,
+    )
     outgoing = OutgoingRules.from_settings(settings)
     names = KnownNames()
     dns = DnsRules.from_settings(settings)
@@ -59,7 +67,7 @@ async def build_world(
         ipv6=settings.feature.network.ipv6,
         hostname=remote.hostname if settings.feature.hostname else None,
         addresses=remote.addresses,
-        paths=_path_rules(settings, program),
+        paths=_path_rules(settings, program, os.path.realpath(tree)),
         outgoing=outgoing,
         dns=dns,
         connections=Connections(loop, link.channel, Loopback(), _find),
@@ -91,7 +99,21 @@ def _incoming(settings: Settings, link: Link, remote: Remote, sayings: Sayings) 
     return Incoming(asyncio.get_running_loop(), link.channel, mode=mode, voice=voice)
 
 
-def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
+def _space() -> int | None:
+    """Return how many bytes of remote files there may be here, None where the user has not said."""
+    text = os.environ.get(SPACE_VARIABLE)
+    if not text:
+        return None
+    size = parse_size(text)
+    if size is None:
+        raise UsageError(
+            f"{SPACE_VARIABLE} is {text!r}, which is no size",
+            remedy="give bytes, or a size such as 500M or 2G",
+        )
+    return size
+
+
+def _path_rules(settings: Settings, program: Sequence[str], tree: str) -> PathRules:
     home = os.environ.get("HOME")
     return PathRules.from_settings(
         settings,
@@ -99,6 +121,8 @@ def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
         home=os.fsencode(home) if home else None,
         tmpdir=os.fsencode(os.environ.get("TMPDIR", "/tmp")),
         executable=os.fsencode(os.path.abspath(program[0])),
+        tree=os.fsencode(tree),
+        search=os.fsencode(os.environ.get("PATH", "")).split(b":"),
         code=[os.fsencode(word) for word in program[1:] if word.startswith("/") and os.path.isfile(word)],
     )
 

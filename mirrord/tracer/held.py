@@ -10,11 +10,12 @@ from typing import Final
 
 from mirrord_seccomp.notify import Responder
 
-from mirrord.syscall import CONTINUE, Fail, Gone, Verdict, Wait
+from mirrord.syscall import CONTINUE, Enter, Fail, Gone, OpenPath, Verdict, Wait
 from mirrord.tracer import signals
 from mirrord.tracer.call import NotifiedCall
 from mirrord.tracer.excuses import Excuses, Warn
 from mirrord.tracer.gate import carry_out
+from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.threads import Threads
 
 _TICK: Final = 0.02
@@ -30,6 +31,7 @@ class HeldCalls:
     def __init__(self, loop: asyncio.AbstractEventLoop, responder: Responder, *, warn: Warn) -> None:
         self._loop: Final = loop
         self._responder: Final = responder
+        self._warn: Final = warn
         self._excuses: Final = Excuses(warn)
         # the gate's own thread closes descriptors of its entries: this thread needs entries of its own
         self._threads: Final = Threads(responder.valid)
@@ -67,7 +69,11 @@ class HeldCalls:
             self._responder.send_continue(call.id)
 
     async def _answer(self, call: NotifiedCall, wait: Wait) -> None:
-        carry_out(self._responder, call, await self._verdict(call, wait))
+        verdict = await self._verdict(call, wait)
+        if isinstance(verdict, Enter | OpenPath):
+            carry_out_itself(self._responder, call, verdict, warn=self._warn)
+        else:
+            carry_out(self._responder, call, verdict)
 
     async def _verdict(self, call: NotifiedCall, wait: Wait) -> Verdict:
         try:

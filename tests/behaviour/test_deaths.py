@@ -129,7 +129,7 @@ def test_a_killed_agent_fails_every_pending_call(
 
 def _waiting(link: Relay) -> bool:
     counts = link.requests.counts
-    return counts["open_file"] >= 1 and counts["stat"] >= 1 and counts["open_tcp"] >= 2
+    return counts["open_file"] >= 1 and counts["list_directory"] >= 1 and counts["open_tcp"] >= 2
 
 
 def test_a_cut_link_is_told(line: Line, runner: Runner, slow: Callable[..., Relay]) -> None:

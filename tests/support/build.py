@@ -85,6 +85,7 @@ _RECIPES: Final = {
     "serve-go": _go("serve/go"),
     "serve-java": _java("serve/Serve.java", "Serve"),
     "preempted": _go("preempted"),
+    "walk-go": _go("walk/go"),
     # a debugger wants every variable, and no function to be inlined
     "delve": _go("delve", "-gcflags=all=-N -l"),
 }

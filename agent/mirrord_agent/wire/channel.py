@@ -22,7 +22,14 @@ from mirrord_agent.wire.frames import (
     encode,
     encode_number,
 )
-from mirrord_agent.wire.messages import Event, Failed, Message, MessageError, Reply, Request
+from mirrord_agent.wire.messages import (
+    Event,
+    Failed,
+    Message,
+    MessageError,
+    Reply,
+    Request,
+)
 from mirrord_agent.wire.pending import Pending
 from mirrord_agent.wire.reader import Reader
 from mirrord_agent.wire.serving import Handler, Serving

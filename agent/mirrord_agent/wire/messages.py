@@ -10,11 +10,14 @@ from mirrord_agent.wire.replies import (
     PAGE,
     Arrived,
     Attributes,
+    Changed,
     DatagramError,
     Done,
+    Entry,
     Environment,
     Failed,
     FileOpened,
+    FileSystem,
     Hostname,
     Link,
     Listing,
@@ -22,13 +25,17 @@ from mirrord_agent.wire.replies import (
     PacketsLost,
     Statistics,
     StreamEvent,
+    Value,
 )
 from mirrord_agent.wire.requests import (
     Access,
     GetEnvironment,
+    GetFileSystem,
     GetHostname,
     GetStatistics,
+    GetXattr,
     ListDirectory,
+    ListXattrs,
     OpenFile,
     OpenTcp,
     OpenUdp,
@@ -38,6 +45,7 @@ from mirrord_agent.wire.requests import (
     StreamRequest,
     Subscribe,
     Unsubscribe,
+    Unwatch,
 )
 
 __all__ = [
@@ -47,18 +55,24 @@ __all__ = [
     "Arrived",
     "Attributes",
     "ByteString",
+    "Changed",
     "DatagramError",
     "Done",
+    "Entry",
     "Environment",
     "Event",
     "Failed",
     "FileOpened",
+    "FileSystem",
     "GetEnvironment",
+    "GetFileSystem",
     "GetHostname",
     "GetStatistics",
+    "GetXattr",
     "Hostname",
     "Link",
     "ListDirectory",
+    "ListXattrs",
     "Listing",
     "Message",
     "MessageError",
@@ -77,6 +91,8 @@ __all__ = [
     "StreamRequest",
     "Subscribe",
     "Unsubscribe",
+    "Unwatch",
+    "Value",
     "Version",
     "decode_event",
     "decode_reply",
@@ -98,11 +114,26 @@ Request = (
     | ListDirectory
     | Subscribe
     | Unsubscribe
+    | Unwatch
+    | GetFileSystem
+    | GetXattr
+    | ListXattrs
 )
 Reply = (
-    Environment | Hostname | Statistics | Opened | FileOpened | Attributes | Link | Done | Listing | Failed
+    Environment
+    | Hostname
+    | Statistics
+    | Opened
+    | FileOpened
+    | Attributes
+    | Link
+    | Done
+    | Listing
+    | FileSystem
+    | Value
+    | Failed
 )
-Event = DatagramError | Arrived | PacketsLost
+Event = DatagramError | Arrived | PacketsLost | Changed
 
 
 _Union = TypeVar("_Union")

@@ -10,17 +10,21 @@ from mirrord_agent.wire.messages import (
     Attributes,
     DatagramError,
     Done,
+    Entry,
     Environment,
     Event,
     Failed,
     FileOpened,
     GetEnvironment,
+    GetFileSystem,
     GetHostname,
     GetStatistics,
+    GetXattr,
     Hostname,
     Link,
     ListDirectory,
     Listing,
+    ListXattrs,
     MessageError,
     Opened,
     OpenFile,
@@ -35,6 +39,8 @@ from mirrord_agent.wire.messages import (
     Statistics,
     Subscribe,
     Unsubscribe,
+    Unwatch,
+    Value,
     Version,
 )
 from pydantic import ValidationError
@@ -65,13 +71,27 @@ requests = st.one_of(
     st.builds(OpenTcp, stream=streams, host=hosts, port=ports),
     st.builds(OpenUdp, stream=streams, family=st.sampled_from([4, 6]), peer=st.none() | addresses),
     st.builds(OpenUnix, stream=streams, path=paths, kind=st.sampled_from(["stream", "seqpacket"])),
-    st.builds(OpenFile, stream=streams, path=paths, follow=st.booleans(), have=st.none() | versions),
-    st.builds(Stat, path=paths, follow=st.booleans()),
+    st.builds(
+        OpenFile,
+        stream=streams,
+        path=paths,
+        flags=st.integers(0, 2**31),
+        base=st.none() | paths,
+        resolve=st.integers(0, 63),
+        have=st.none() | versions,
+        digest=st.none() | some_bytes,
+    ),
+    st.builds(Stat, path=paths, follow=st.booleans(), directory=st.booleans()),
     st.builds(ReadLink, path=paths),
     st.builds(Access, path=paths, mode=st.integers(0, 7), follow=st.booleans(), effective=st.booleans()),
     st.builds(ListDirectory, path=paths, after=st.none() | some_bytes),
     st.builds(Subscribe, port=st.integers(1, 65_535), mode=st.sampled_from(["mirror", "steal"])),
     st.builds(Unsubscribe, port=st.integers(1, 65_535)),
+    st.builds(ListDirectory, path=paths, after=st.none() | some_bytes, only_watched=st.booleans()),
+    st.builds(Unwatch, watches=st.lists(st.integers(1, 2**31), max_size=5).map(tuple)),
+    st.builds(GetFileSystem, path=paths),
+    st.builds(GetXattr, path=paths, follow=st.booleans(), name=st.binary(min_size=1, max_size=255)),
+    st.builds(ListXattrs, path=paths, follow=st.booleans()),
 )
 replies = st.one_of(
     st.builds(Environment, variables=st.lists(st.tuples(some_bytes, some_bytes), max_size=5).map(tuple)),
@@ -84,9 +104,18 @@ replies = st.one_of(
     st.builds(
         Listing,
         attributes=attributes,
-        entries=st.lists(st.tuples(some_bytes, attributes), max_size=3).map(tuple),
+        entries=st.lists(
+            st.builds(Entry, name=some_bytes, attributes=attributes, target=st.none() | some_bytes),
+            max_size=3,
+        ).map(tuple),
         more=st.booleans(),
+        watch=st.none() | st.integers(1, 2**31),
+        above=st.lists(st.integers(1, 2**31), max_size=3).map(tuple),
+        missing=st.lists(st.tuples(st.integers(0, 2**16), some_bytes, st.integers(0, 4095)), max_size=3).map(
+            tuple
+        ),
     ),
+    st.builds(Value, value=some_bytes),
     st.builds(Failed, errno=st.integers(0, 4095)),
     st.builds(
         Statistics,
@@ -160,10 +189,11 @@ def test_bytes_travel_as_they_are() -> None:
 def test_sizes_have_limits() -> None:
     with pytest.raises(ValidationError):
         Stat(path=b"/" * 4097)
-    entry = (b"name", Attributes.model_validate(dict.fromkeys(_NUMBERS, 0)))
-    assert len(Listing(attributes=entry[1], entries=(entry,) * PAGE).entries) == PAGE
+    some = Attributes.model_validate(dict.fromkeys(_NUMBERS, 0))
+    entry = Entry(name=b"name", attributes=some)
+    assert len(Listing(attributes=some, entries=(entry,) * PAGE).entries) == PAGE
     with pytest.raises(ValidationError):
-        Listing(attributes=entry[1], entries=(entry,) * (PAGE + 1))
+        Listing(attributes=some, entries=(entry,) * (PAGE + 1))
 
 
 def test_a_version_changes_with_the_content() -> None:

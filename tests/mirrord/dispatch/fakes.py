@@ -58,6 +58,7 @@ class FakeCall:
         self.memory = bytearray(size)
         self.descriptors: dict[int, int] = {}
         self.paths: dict[int, bytes] = {}
+        self.cwd = b"/home/me/project"
         self.foreign = False
         self.gone = False
         self._next = PAGE
@@ -114,6 +115,9 @@ class FakeCall:
         if fd not in self.paths:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self.paths[fd]
+
+    def working_directory(self) -> bytes:
+        return self.cwd
 
     def require_network(self) -> None:
         self._require()
