@@ -61,5 +61,6 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
             nargs=None if flag.default_value is None else "?",
             const=flag.default_value,
             choices=flag.choices,
+            type=int if flag.number else str,
             help=flag.help,
         )
