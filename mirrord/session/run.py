@@ -109,12 +109,17 @@ class Run:
             task.cancel()
 
         loop.add_reader(self._channel, front_says)
+        # the terminal's signals go to the process that is to be the program, and end it
+        parked = os.pidfd_open(self._parked.pid)
+        loop.add_reader(parked, task.cancel)
         try:
             return await task
         except asyncio.CancelledError:
             raise MirrordError("interrupted before the program was started") from None
         finally:
             loop.remove_reader(self._channel)
+            loop.remove_reader(parked)
+            os.close(parked)
 
     async def _start(self, link: Link, remote: Remote) -> None:
         loop = asyncio.get_running_loop()

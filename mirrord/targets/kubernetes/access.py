@@ -30,7 +30,7 @@ class Access:
 
     async def close(self) -> None:
         """Close its connections."""
-        await self.client.close()
+        await self.client.close()  # type: ignore[no-untyped-call]
 
 
 async def connect(

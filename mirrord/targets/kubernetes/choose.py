@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from kubernetes.aio.client import (
     AppsV1Api,
@@ -121,10 +121,10 @@ async def _labels_of(access: Access, target: ClusterTarget, namespace: str) -> V
                 return job.selector if job else None
             case _:
                 rollouts = CustomObjectsApi(access.client)
-                found = await rollouts.get_namespaced_custom_object(
+                found: Any = await rollouts.get_namespaced_custom_object(
                     "argoproj.io", "v1alpha1", namespace, "rollouts", name
                 )
-                return V1LabelSelector.from_dict(dict(found)["spec"].get("selector") or {})
+                return V1LabelSelector.from_dict(found["spec"].get("selector") or {})
 
 
 _GROUPS: Final = {
