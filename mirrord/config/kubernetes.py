@@ -6,7 +6,6 @@ from pydantic import Field
 
 from mirrord.config.section import Anything, Bool, Int, Later, Seconds, Section, Strings
 
-
 DEFAULT_RESOURCES: Final = {
     "requests": {"cpu": "1m", "memory": "1Mi"},
     "limits": {"cpu": "1", "memory": "200Mi"},

@@ -61,9 +61,7 @@ async def _connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey") -> Link
     return Link(channel=channel, welcome=welcome)
 
 
-async def _shake_hands(
-    websocket: WebSocket, endpoint: Endpoint, private_key: "Ed25519PrivateKey"
-) -> Welcome:
+async def _shake_hands(websocket: WebSocket, endpoint: Endpoint, private_key: "Ed25519PrivateKey") -> Welcome:
     handshake = ClientHandshake(key=private_key, agent_key=endpoint.public_key)
     await websocket.opened()
     websocket.send(handshake.hello())

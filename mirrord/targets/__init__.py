@@ -16,6 +16,8 @@ def prepare(settings: "Settings", tell: "Tell") -> "Target":
     """
     kind, slash, name = settings.target.partition("/")
     if kind != _SANDBOX:
+        # before the half second that the client takes to import
+        tell.info(f"looking for {settings.target}")
         from mirrord.targets.kubernetes.target import KubernetesTarget
 
         return KubernetesTarget(settings, tell)

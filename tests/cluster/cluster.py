@@ -98,14 +98,16 @@ def _node(state: Path, binaries: Path, groups: Groups) -> Iterator[tuple[subproc
     pid = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
     go_ahead = ["sh", "-c", 'echo started; read -r line && exec "$@"', "sh"]
     main = [sys.executable, "-m", "tests.cluster.node", str(state), theirs, str(binaries)]
-    process = subprocess.Popen(
-        [*own, *go_ahead, *pid, *main],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        preexec_fn=groups.enter,  # noqa: PLW1509
-        process_group=0,
-    )
+    with (state / "node.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*own, *go_ahead, *pid, *main],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            preexec_fn=groups.enter,
+            process_group=0,
+        )
     with process:
         try:
             assert process.stdin is not None

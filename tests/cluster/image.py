@@ -46,7 +46,11 @@ def pack(
     paths = [f"{digest}/layer.tar" for digest in digests]
     manifest = json.dumps([{"Config": about, "RepoTags": [name], "Layers": paths}]).encode()
     with tarfile.open(archive, "w") as tar:
-        for path, content in [*zip(paths, layers, strict=True), (about, description), ("manifest.json", manifest)]:
+        for path, content in [
+            *zip(paths, layers, strict=True),
+            (about, description),
+            ("manifest.json", manifest),
+        ]:
             info = tarfile.TarInfo(path)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))

@@ -27,7 +27,14 @@ _COREDNS: Final = "github.com/coredns/coredns@v1.15.0"
 _SUITE: Final = "bookworm"
 _PYTHON: Final = "3.11"
 """That of the suite."""
-_NOT_NEEDED: Final = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache", "var/lib/apt", "boot")
+_NOT_NEEDED: Final = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "var/cache",
+    "var/lib/apt",
+    "boot",
+)
 _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 

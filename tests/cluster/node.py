@@ -140,9 +140,7 @@ class Node:
             "--use-service-account-credentials=true",
             "--leader-elect=false",
         )
-        self._start(
-            "scheduler", self._binary, "scheduler", "--kubeconfig=kubeconfig", "--leader-elect=false"
-        )
+        self._start("scheduler", self._binary, "scheduler", "--kubeconfig=kubeconfig", "--leader-elect=false")
 
     def _keys(self) -> None:
         own = self._own
@@ -285,7 +283,10 @@ def _no_resolver(own: Path) -> Path:
 
 
 def _dns_objects() -> list[dict[str, Any]]:
-    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
+    ports = [
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+    ]
     metadata = {"name": "kube-dns", "namespace": "kube-system"}
     labels = {"kubernetes.io/service-name": "kube-dns"}
     return [

@@ -121,7 +121,7 @@ def _explained(error: Any, verb: str, resource: str, namespace: str | None, name
             remedy=f"ask for the verb `{verb}` on `{resource}`{where} ({_RULES})",
         )
     if error.status == 404 and name:
-        return TargetError(f"there is no {resource.rstrip('s')} {name}{where}")
+        return TargetError(f"there is no {resource.partition('.')[0].removesuffix('s')} {name}{where}")
     return TargetError(f"the API server refused to {verb} {resource}{where}: {message(error)}")
 
 

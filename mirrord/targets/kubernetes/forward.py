@@ -202,5 +202,3 @@ class ForwardedConnection(asyncio.Transport):
         if not ours and problem is None:
             self._protocol.eof_received()
         self._protocol.connection_lost(None if ours else problem)
-
-

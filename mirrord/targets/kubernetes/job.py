@@ -1,4 +1,4 @@
-"""One agent's Job: created, waited for, deleted. What keeps it from starting is told as soon as it is known."""
+"""One agent's Job: created, waited for, deleted. What keeps it from starting is told once it is known."""
 
 import asyncio
 import contextlib
@@ -131,7 +131,9 @@ class Job:
         container = next(iter(status.container_statuses or ()), None)
         if container is None or container.state is None:
             if status.phase == "Failed":
-                raise TargetError(f"the agent's pod was refused by its node: {status.message or status.reason}")
+                raise TargetError(
+                    f"the agent's pod was refused by its node: {status.message or status.reason}"
+                )
             self._state = f"its pod is {status.phase}"
             return False
         self._check_waiting(container)
@@ -211,5 +213,3 @@ async def _check_status(response: aiohttp.ClientResponse) -> None:
         raise ApiException(
             status=response.status, reason=response.reason or "", body=(await response.read()).decode()
         )
-
-

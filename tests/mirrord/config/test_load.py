@@ -67,7 +67,7 @@ def test_a_flag_that_is_not_supported_yet_is_named() -> None:
 
 
 def test_without_a_target_the_sandbox_is_named() -> None:
-    with pytest.raises(UsageError, match="no target was given; use .* `-t sandbox`"):
+    with pytest.raises(UsageError, match=r"no target was given; use .* `-t sandbox`"):
         settings(target=None)
 
 

@@ -1,1 +1,0 @@
-"""A real Kubernetes of one node for the tests, in namespaces of its own."""
