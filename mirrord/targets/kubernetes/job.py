@@ -56,10 +56,14 @@ class Job:
 
     async def create(self, manifest: dict[str, Any]) -> None:
         """Create it; raise TargetError."""
-        # deleting what is not there is harmless: the answer to this may be lost
+        # before it is known: the answer may get lost, and deleting what is not there is harmless
         self._created = True
         with asking("create", "jobs.batch", self.namespace):
-            await self._batch.create_namespaced_job(self.namespace, manifest)  # type: ignore[arg-type]
+            try:
+                await self._batch.create_namespaced_job(self.namespace, manifest)  # type: ignore[arg-type]
+            except ApiException:
+                self._created = False
+                raise
 
     async def delete(self) -> None:
         """Delete it and its pod; raise TargetError."""
