@@ -32,10 +32,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that is up, with the agent's image."""
     state = tmp_path_factory.mktemp("cluster")
     with running(state) as one:
-        archive = state / "agent.tar"
-        made.agent(archive)
-        one.load(archive)
-        archive.unlink()
+        one.load(made.agent())
         yield one
 
 

@@ -3,9 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -25,17 +23,8 @@ AGENT_IMAGE: Final = "localhost/mirrord-agent:test"
 _VERSION: Final = "v1.34.4"
 _COREDNS: Final = "github.com/coredns/coredns@v1.15.0"
 _SUITE: Final = "bookworm"
-_PYTHON: Final = "3.11"
-"""That of the suite."""
-_NOT_NEEDED: Final = (
-    "usr/share/doc",
-    "usr/share/man",
-    "usr/share/locale",
-    "var/cache",
-    "var/lib/apt",
-    "boot",
-)
-_DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9._-]+")
+_MIRROR: Final = "http://deb.debian.org/debian"
+_BASE_IMAGE: Final = "localhost/base:test"
 
 
 def binaries() -> Path:
@@ -63,67 +52,56 @@ def pause(archive: Path) -> None:
         image.pack(archive, "localhost/pause:test", [image.layer(Path(folder))], entrypoint=["/pause"])
 
 
-def agent(archive: Path) -> None:
-    """Pack the agent's image: a base with Python, what the agent needs, and the agent as it is here."""
-    base = _kept(f"base-{_SUITE}", _debootstrap) / "root"
-    packages = _kept(f"packages-{_lock_digest()}", _install) / "app"
-    source = ROOT / "agent"
-    with tempfile.TemporaryDirectory() as folder:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source / "mirrord_agent", Path(folder, "mirrord_agent"), ignore=ignored)
-        own = image.layer(Path(folder), at="app")
-    image.pack(
-        archive,
-        AGENT_IMAGE,
-        [image.layer(base, without=_NOT_NEEDED), image.layer(packages, at="app"), own],
-        entrypoint=["python3", "-m", "mirrord_agent"],
-        env=["PYTHONPATH=/app", "PYTHONUNBUFFERED=1"],
-    )
+def agent() -> Path:
+    """Return the archive of the agent's image, built from Dockerfile.agent unless nothing has changed."""
+    place = ROOT / ".build" / f"agent-{_agent_digest()}.tar"
+    place.parent.mkdir(exist_ok=True)
+    with _locked(place.parent / "agent.lock"):
+        if not place.exists():
+            for older in place.parent.glob("agent-*.tar"):
+                older.unlink()
+            _build_agent(place)
+    return place
+
+
+def _agent_digest() -> str:
+    digest = hashlib.sha256(_SUITE.encode())
+    sources = sorted((ROOT / "agent").rglob("*.py"))
+    for path in (ROOT / "Dockerfile.agent", ROOT / "requirements-dev.lock", *sources):
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build_agent(archive: Path) -> None:
+    base = _kept(f"base-{_SUITE}", _debootstrap) / "base.tar"
+    with tempfile.TemporaryDirectory(prefix="buildah-") as folder:
+        buildah = [tool("buildah"), f"--root={folder}/root", f"--runroot={folder}/run"]
+        container = _run([*buildah, "from", "scratch"]).strip()
+        _run([*buildah, "add", "--quiet", container, str(base), "/"])
+        _run([*buildah, "config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container])
+        _run([*buildah, "commit", "--quiet", "--rm", container, _BASE_IMAGE])
+        options = ["--isolation=chroot", "--network=host", "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"]
+        # where packages come from is this machine's business
+        options += [f"--env={name}" for name in os.environ if name.startswith("PIP_")]
+        options += [f"--build-arg=BASE={_BASE_IMAGE}", f"--tag={AGENT_IMAGE}", "--file=Dockerfile.agent"]
+        _run([*buildah, "build", "--quiet", *options, "."], cwd=ROOT)
+        part = archive.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        _run([*buildah, "push", "--quiet", AGENT_IMAGE, f"docker-archive:{part}:{AGENT_IMAGE}"])
+    part.rename(archive)
 
 
 def _debootstrap(folder: Path) -> None:
-    line = [tool("debootstrap"), "--variant=minbase", "--include=python3", _SUITE, str(folder / "root")]
-    _run([*line, "http://deb.debian.org/debian"])
-    # device files, which a layer need not have: every container gets its own
-    shutil.rmtree(folder / "root" / "dev")
-    (folder / "root" / "dev").mkdir()
-
-
-def _lock_digest() -> str:
-    return hashlib.sha256((ROOT / "requirements-dev.lock").read_bytes()).hexdigest()[:16]
-
-
-def _install(folder: Path) -> None:
-    wanted = _closure("mirrord-agent") - {"mirrord-agent"}
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / "requirements-dev.lock").read_text())
-    names = {_normal(match[0]): block for block in blocks if (match := _DISTRIBUTION.match(block))}
-    requirements = folder / "requirements.txt"
-    requirements.write_text("\n".join(names[name] for name in sorted(wanted)) + "\n")
-    pip = [str(ROOT / ".venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
-    options = ["--require-hashes", "--only-binary=:all:", "--no-compile", f"--python-version={_PYTHON}"]
-    _run([*pip, *options, f"--target={folder / 'app'}", "-r", str(requirements)])
-
-
-def _closure(name: str) -> set[str]:
-    """Return a distribution and what it needs, all the way, as installed here."""
-    found: set[str] = set()
-    waiting = [_normal(name)]
-    while waiting:
-        if (one := waiting.pop()) in found:
-            continue
-        try:
-            requires = importlib.metadata.requires(one) or ()
-        except importlib.metadata.PackageNotFoundError:
-            # of another platform or Python
-            continue
-        found.add(one)
-        plain = [line for line in requires if "extra ==" not in line]
-        waiting += [_normal(match[0]) for line in plain if (match := _DISTRIBUTION.match(line))]
-    return found
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    """Make the base: a small Debian with Python and pip."""
+    root = folder / "root"
+    packages = "--include=python3,python3-pip,ca-certificates"
+    _run([tool("debootstrap"), "--variant=minbase", packages, _SUITE, str(root), _MIRROR])
+    # device files among them: every container gets its own
+    left_out = [
+        f"--exclude=./{name}" for name in ("dev/*", "var/cache", "var/lib/apt/lists", "usr/share/doc")
+    ]
+    _run(["tar", "-C", str(root), *left_out, "-cf", str(folder / "base.tar"), "."])
+    shutil.rmtree(root)
 
 
 def _kept(name: str, make: Callable[[Path], None]) -> Path:
@@ -150,10 +128,12 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _run(line: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def _run(line: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Return what a command prints; fail if it fails."""
     done = subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.fail(f"{' '.join(line)} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}", pytrace=False)
+    return done.stdout
 
 
 def check_machine() -> None:

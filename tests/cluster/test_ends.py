@@ -79,15 +79,9 @@ def test_the_target_is_deleted(session: Session) -> None:
         first = session.pods("app=web")[0]
         session.cluster.kubectl("delete", "pod", f"--namespace={session.workloads.namespace}", first)
         assert process.stderr is not None
-        lines: list[str] = []
-        until(
-            "it was told",
-            lambda: (
-                lines.append(process.stderr.readline() if process.stderr else "") or "is gone" in lines[-1]
-            ),
-            seconds=30,
-        )
-        assert "the target has ended" in lines[-1]
+        while "is gone" not in (said := process.stderr.readline()):
+            assert said
+        assert "the target has ended" in said
         out, _ = process.communicate(timeout=30)
     assert out.split()[-1] != "0"
     here = f"--namespace={session.workloads.namespace}"
