@@ -15,6 +15,7 @@ usage: mirrord COMMAND ...
 Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
+  ls         list what there is in a cluster to run programs in
   sandbox    the target that needs no cluster: keep one up, run commands in it
 
   --help     show this; `mirrord COMMAND --help` for a command
@@ -54,6 +55,12 @@ def _sandbox(arguments: list[str]) -> int:
     return sandbox.main(arguments)
 
 
+def _ls(arguments: list[str]) -> int:
+    from mirrord.cli import ls
+
+    return ls.main(arguments)
+
+
 def _help(_: list[str]) -> int:
     print(_HELP, end="")
     return 0
@@ -66,6 +73,7 @@ def _version(_: list[str]) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
+    "ls": _ls,
     "sandbox": _sandbox,
     "help": _help,
     "--help": _help,
@@ -93,7 +101,6 @@ _FUTURE: Final = (
         "extract",
         "fix",
         "kill",
-        "ls",
         "newsletter",
         "operator",
         "port-forward",

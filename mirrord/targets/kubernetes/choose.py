@@ -19,7 +19,7 @@ from mirrord.errors import TargetError
 from mirrord.targets.kubernetes.access import Access, asking
 
 _DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
-_SIDECARS: Final = frozenset(
+SIDECARS: Final = frozenset(
     {
         "kuma-sidecar",
         "kuma-init",
@@ -196,7 +196,7 @@ def default_container(pod: V1Pod) -> str:
     if _DEFAULT_CONTAINER in annotations:
         return annotations[_DEFAULT_CONTAINER]
     names = container_names(pod)
-    return next((name for name in names if name not in _SIDECARS), names[0])
+    return next((name for name in names if name not in SIDECARS), names[0])
 
 
 def container_names(pod: V1Pod) -> list[str]:
@@ -212,7 +212,7 @@ def _why(pod: V1Pod) -> str:
 
 
 def _chosen(pod: V1Pod, status: V1ContainerStatus, *, guessed: bool, pods: int) -> Chosen:
-    names = [name for name in container_names(pod) if name not in _SIDECARS and name != status.name]
+    names = [name for name in container_names(pod) if name not in SIDECARS and name != status.name]
     annotated = bool(pod.metadata and _DEFAULT_CONTAINER in (pod.metadata.annotations or {}))
     return Chosen(
         pod=_name(pod),

@@ -28,11 +28,7 @@ class KubernetesTarget:
     async def start_agent(self, client_key: bytes) -> PodEndpoint:
         """Choose a pod, create the Job and wait for its agent; raise TargetError."""
         configuration = self._settings.configuration
-        self._access = way = await access.connect(
-            kubeconfig=configuration.kubeconfig,
-            context=configuration.kube_context,
-            accept_invalid_certificates=configuration.accept_invalid_certificates,
-        )
+        self._access = way = await access_of(self._settings)
         namespace = configuration.target.namespace or way.namespace
         chosen = await self._choose(way, namespace)
         place = configuration.agent.namespace or namespace
@@ -72,3 +68,13 @@ class KubernetesTarget:
             )
         finally:
             await self._access.close()
+
+
+async def access_of(settings: Settings) -> Access:
+    """Return the way to the cluster that the settings name; raise UsageError."""
+    configuration = settings.configuration
+    return await access.connect(
+        kubeconfig=configuration.kubeconfig,
+        context=configuration.kube_context,
+        accept_invalid_certificates=configuration.accept_invalid_certificates,
+    )
