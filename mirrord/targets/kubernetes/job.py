@@ -50,14 +50,13 @@ class Job:
         self._core: Final = CoreV1Api(access.client)
         self._batch: Final = BatchV1Api(access.client)
         self._tell: Final = tell
-        self._created: bool = False
+        self._created: bool = True
+        """Whether it may be there: an answer may be lost, and deleting what is not there is harmless."""
         self._state: str = "its pod has not been created"
         """What was last seen of it, for people."""
 
     async def create(self, manifest: dict[str, Any]) -> None:
         """Create it; raise TargetError."""
-        # before it is known: the answer may get lost, and deleting what is not there is harmless
-        self._created = True
         with asking("create", "jobs.batch", self.namespace):
             try:
                 await self._batch.create_namespaced_job(self.namespace, manifest)  # type: ignore[arg-type]
@@ -66,7 +65,7 @@ class Job:
                 raise
 
     async def delete(self) -> None:
-        """Delete it and its pod; raise TargetError."""
+        """Delete it and its pod, unless it is known not to be there; raise TargetError."""
         if not self._created:
             return
         options = V1DeleteOptions(propagation_policy="Background")

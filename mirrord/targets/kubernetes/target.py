@@ -58,16 +58,24 @@ class KubernetesTarget:
         """Delete the Job; say so if that fails."""
         if self._access is None:
             return
+        if self._job is not None:
+            await self._delete(self._job)
+        await self._access.close()
+
+    async def _delete(self, job: Job) -> None:
         try:
-            if self._job is not None:
-                await self._job.delete()
-        except TargetError as error:
-            self._tell.warn(
-                f"warning: the agent's job {self._job and self._job.name} could not be deleted, "
-                f"and goes by itself: {error}"
-            )
-        finally:
-            await self._access.close()
+            await job.delete()
+        except TargetError:
+            # after hours the credentials may have expired, and another address have become the right one
+            again = await access_of(self._settings)
+            try:
+                await Job(again, job.name, job.namespace, self._tell).delete()
+            except TargetError as error:
+                self._tell.warn(
+                    f"warning: the agent's job {job.name} could not be deleted, and goes by itself: {error}"
+                )
+            finally:
+                await again.close()
 
 
 async def access_of(settings: Settings) -> Access:
