@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
@@ -81,7 +82,8 @@ async def _from_files(paths: str, context: str | None, settings: Configuration) 
             f"the kubeconfig {paths} cannot be used: {_first_line(error)}",
             remedy="check it with `kubectl get pods`",
         ) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
+        # the client looks into a file without checking its shape
         raise UsageError(f"the kubeconfig {paths} cannot be read: {_first_line(error)}") from error
     described: dict[str, Any] = loader.current_context.get("context") or {}
     return str(described.get("namespace") or "default")
