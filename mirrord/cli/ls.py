@@ -65,11 +65,12 @@ def _kinds_of_environment() -> list[str] | None:
 
 async def _look(settings: "Settings", kinds: list[str] | None, *, rich: bool) -> "Found":
     from mirrord.targets.kubernetes import listing
+    from mirrord.targets.kubernetes.objects import KINDS
     from mirrord.targets.kubernetes.target import access_of
 
-    wanted = kinds or listing.KINDS
-    if unknown := [kind for kind in wanted if kind not in listing.KINDS]:
-        raise UsageError(f"unknown kind {unknown[0]}", remedy=f"use one of {', '.join(listing.KINDS)}")
+    wanted = kinds or list(KINDS)
+    if unknown := [kind for kind in wanted if kind not in KINDS]:
+        raise UsageError(f"unknown kind {unknown[0]}", remedy=f"use one of {', '.join(KINDS)}")
     way = await access_of(settings)
     try:
         namespace = settings.configuration.target.namespace or way.namespace

@@ -3,10 +3,11 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import yaml
@@ -19,15 +20,67 @@ from mirrord.errors import TargetError, UsageError
 
 _DEFAULT: Final = "~/.kube/config"
 _RULES: Final = "docs/rbac.yaml has the rules"
+_REFUSED: Final = 400
+_WHOLE: Final = aiohttp.ClientTimeout(total=30)
+_ENDLESS: Final = aiohttp.ClientTimeout(total=None, connect=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A way to one cluster, and the namespace that the context names."""
+    """A way to one cluster, and the namespace that the context names.
+
+    Objects come and go as JSON. The client's own methods for them take a second of processor time to import.
+    """
 
     client: ApiClient
     configuration: Configuration
     namespace: str
+
+    async def headers(self, path: str, method: str = "GET") -> dict[str, str]:
+        """Return the headers that say who we are; credentials that have expired are asked for anew."""
+        headers: dict[str, str] = {}
+        await self.client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        return headers
+
+    async def get(self, path: str, **query: str) -> Any:
+        """Return an object, or a list of them; raise ApiException."""
+        return await (await self._request("GET", path, query, None, _WHOLE)).json()
+
+    async def create(self, path: str, body: Any) -> Any:
+        """Create an object; raise ApiException."""
+        return await (await self._request("POST", path, {}, body, _WHOLE)).json()
+
+    async def delete(self, path: str, body: Any) -> None:
+        """Delete an object; raise ApiException."""
+        await (await self._request("DELETE", path, {}, body, _WHOLE)).read()
+
+    async def follow(self, path: str, **query: str) -> aiohttp.ClientResponse:
+        """Return a response that goes on for as long as it is read; raise ApiException."""
+        return await self._request("GET", path, query, None, _ENDLESS)
+
+    async def watch(self, path: str, **query: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Give (kind, object) of what is there and of what changes, over and over; raise ApiException."""
+        while True:
+            async with await self.follow(path, watch="true", **query) as response:
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        # most often it is too old, and begins anew
+                        break
+                    yield str(event["type"]), event["object"]
+
+    async def _request(
+        self, method: str, path: str, query: dict[str, str], body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        answer = await self.client.rest_client.request(  # type: ignore[no-untyped-call]
+            method, url, headers=await self.headers(path, method), body=body, _request_timeout=timeout
+        )
+        response: aiohttp.ClientResponse = answer.response
+        if response.status >= _REFUSED:
+            text = await response.text(errors="replace")
+            raise ApiException(status=response.status, reason=response.reason or "", body=text)
+        return response
 
     async def close(self) -> None:
         """Close its connections."""

@@ -62,13 +62,11 @@ async def _connect(access: Access, path: str) -> ClientConnection:
     settings: Configuration = access.configuration
     url = urllib.parse.urlsplit(f"{settings.host}{path}")
     secure = url.scheme == "https"
-    headers: dict[str, str] = {}
-    await access.client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
     return await connect(
         url._replace(scheme="wss" if secure else "ws").geturl(),
         ssl=access.client.rest_client.ssl_context if secure else None,
         server_hostname=settings.tls_server_name if secure else None,
-        additional_headers=headers,
+        additional_headers=await access.headers(path),
         subprotocols=[_PROTOCOL],
         compression=None,
         max_size=None,

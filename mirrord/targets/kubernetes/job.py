@@ -2,26 +2,17 @@
 
 import asyncio
 import contextlib
-import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import aiohttp
-from kubernetes.aio.client import (
-    BatchV1Api,
-    CoreV1Api,
-    V1ContainerStatus,
-    V1DeleteOptions,
-    V1Pod,
-    V1PodStatus,
-)
 from kubernetes.aio.client.exceptions import ApiException
 
 from mirrord.errors import TargetError
 from mirrord.targets.base import Tell
 from mirrord.targets.kubernetes.access import Access, asking
 from mirrord.targets.kubernetes.manifest import CONTAINER
+from mirrord.targets.kubernetes.objects import EVENTS, KINDS, ContainerStatus, Pod, PodStatus
 
 _READY: Final = re.compile(rb"mirrord-agent (\S+) ready key=([0-9a-f]{64})\s*")
 _HOPELESS: Final = {
@@ -47,8 +38,6 @@ class Job:
         self.name: Final = name
         self.namespace: Final = namespace
         self._access: Final = access
-        self._core: Final = CoreV1Api(access.client)
-        self._batch: Final = BatchV1Api(access.client)
         self._tell: Final = tell
         self._created: bool = True
         """Whether it may be there: an answer may be lost, and deleting what is not there is harmless."""
@@ -59,7 +48,7 @@ class Job:
         """Create it; raise TargetError."""
         with asking("create", "jobs.batch", self.namespace):
             try:
-                await self._batch.create_namespaced_job(self.namespace, manifest)  # type: ignore[arg-type]
+                await self._access.create(KINDS["job"].path(self.namespace), manifest)
             except ApiException:
                 self._created = False
                 raise
@@ -68,10 +57,10 @@ class Job:
         """Delete it and its pod, unless it is known not to be there; raise TargetError."""
         if not self._created:
             return
-        options = V1DeleteOptions(propagation_policy="Background")
+        options = {"propagationPolicy": "Background"}
         with asking("delete", "jobs.batch", self.namespace):
             try:
-                await self._batch.delete_namespaced_job(self.name, self.namespace, body=options)
+                await self._access.delete(KINDS["job"].path(self.namespace, self.name), options)
             except ApiException as error:
                 if error.status != 404:
                     raise
@@ -110,29 +99,29 @@ class Job:
 
     async def _running(self) -> str:
         """Return its pod's name once its container has been started."""
-        listing = self._core.list_namespaced_pod_without_preload_content
-        async for kind, item in _watch(listing, self.namespace, label_selector=f"job-name={self.name}"):
-            pod = V1Pod.from_dict(item)
-            name = str(pod.metadata.name) if pod is not None and pod.metadata is not None else ""
+        pods = KINDS["pod"].path(self.namespace)
+        async for kind, item in self._access.watch(pods, labelSelector=f"job-name={self.name}"):
+            pod = Pod.model_validate(item)
+            name = pod.metadata.name
             if kind == "DELETED":
                 raise TargetError(
                     f"the agent's pod {name} was deleted while it started",
                     remedy="look for a policy of the cluster that forbids it",
                 )
-            if pod is not None and pod.status is not None and self._has_started(pod.status):
+            if self._has_started(pod.status):
                 return name
         raise AssertionError("a watch does not end")
 
-    def _has_started(self, status: V1PodStatus) -> bool:
+    def _has_started(self, status: PodStatus) -> bool:
         """Tell whether the container runs, or has run; raise TargetError if it never will."""
-        for condition in status.conditions or ():
+        for condition in status.conditions:
             if condition.type == "PodScheduled" and condition.reason == "Unschedulable":
                 raise TargetError(
                     f"the agent's pod cannot be scheduled: {condition.message}",
                     remedy="see `agent.node_selector` and `agent.tolerations`",
                 )
-        container = next(iter(status.container_statuses or ()), None)
-        if container is None or container.state is None:
+        container = next(iter(status.container_statuses), None)
+        if container is None:
             if status.phase == "Failed":
                 raise TargetError(
                     f"the agent's pod was refused by its node: {status.message or status.reason}"
@@ -142,8 +131,8 @@ class Job:
         self._check_waiting(container)
         return container.state.running is not None or container.state.terminated is not None
 
-    def _check_waiting(self, status: V1ContainerStatus) -> None:
-        waiting = status.state.waiting if status.state is not None else None
+    def _check_waiting(self, status: ContainerStatus) -> None:
+        waiting = status.state.waiting
         if waiting is None:
             return
         reason = waiting.reason or "waiting"
@@ -161,11 +150,8 @@ class Job:
         self._state = "it has said nothing"
         lines: list[bytes] = []
         with asking("get", "pods/log", self.namespace, pod):
-            log = await self._core.read_namespaced_pod_log_without_preload_content(
-                pod, self.namespace, container=CONTAINER, follow=True
-            )
-            async with log:
-                await _check_status(log)
+            path = f"{KINDS['pod'].path(self.namespace, pod)}/log"
+            async with await self._access.follow(path, container=CONTAINER, follow="true") as log:
                 async for line in log.content:
                     if match := _READY.fullmatch(line):
                         self._tell.detail(f"the agent {match[1].decode()} is ready")
@@ -180,10 +166,10 @@ class Job:
         """Wait until the cluster refuses to create the pod, and raise TargetError; without the permission to
         see events, wait for nothing.
         """
-        listing = self._core.list_namespaced_event_without_preload_content
+        events = EVENTS.path(self.namespace)
         fields = f"involvedObject.kind=Job,involvedObject.name={self.name}"
         with contextlib.suppress(ApiException, aiohttp.ClientError):
-            async for _, event in _watch(listing, self.namespace, field_selector=fields):
+            async for _, event in self._access.watch(events, fieldSelector=fields):
                 if event.get("reason") == "FailedCreate":
                     said = str(event.get("message", "")).removeprefix("Error creating: ")
                     raise TargetError(
@@ -191,28 +177,3 @@ class Job:
                         remedy=_POLICY if "PodSecurity" in said else "",
                     )
         await asyncio.get_running_loop().create_future()
-
-
-async def _watch(
-    listing: Callable[..., Awaitable[aiohttp.ClientResponse]], namespace: str, **selectors: str
-) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Give (kind, object) of what is there and of what changes, over and over; raise ApiException.
-
-    The client's own ``Watch`` does not stop where the server answers with an error.
-    """
-    while True:
-        response = await listing(namespace, watch=True, **selectors)
-        async with response:
-            await _check_status(response)
-            async for line in response.content:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    break
-                yield str(event["type"]), event["object"]
-
-
-async def _check_status(response: aiohttp.ClientResponse) -> None:
-    if response.status >= 400:
-        raise ApiException(
-            status=response.status, reason=response.reason or "", body=(await response.read()).decode()
-        )

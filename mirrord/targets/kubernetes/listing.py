@@ -1,16 +1,17 @@
 """What there is to impersonate in a namespace: for ``mirrord ls``."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
 
-from kubernetes.aio.client import AppsV1Api, BatchV1Api, CoreV1Api, CustomObjectsApi, V1ObjectMeta, V1Pod
 from kubernetes.aio.client.exceptions import ApiException
 
+from mirrord.errors import TargetError
 from mirrord.targets.kubernetes.access import Access, asking
 from mirrord.targets.kubernetes.choose import SIDECARS, container_names
 from mirrord.targets.kubernetes.manifest import LABELS
+from mirrord.targets.kubernetes.objects import KINDS, Metadata, Pod, Workload
 
 _FORBIDDEN: Final = 403
 _ABSENT: Final = 404
@@ -24,173 +25,86 @@ class Listed:
     available: bool
 
 
-class Listing:
-    """Lists the targets of one namespace."""
-
-    def __init__(self, access: Access, namespace: str) -> None:
-        self._core: Final = CoreV1Api(access.client)
-        self._apps: Final = AppsV1Api(access.client)
-        self._batch: Final = BatchV1Api(access.client)
-        self._custom: Final = CustomObjectsApi(access.client)
-        self._namespace: Final = namespace
-        self.forbidden: Final[list[str]] = []
-        """Kinds that this user may not list."""
-
-    async def targets(self, kinds: Iterable[str]) -> list[Listed]:
-        """Return the targets of these kinds, in their order; raise TargetError."""
-        ways: dict[str, Callable[[], Awaitable[list[Listed]]]] = {
-            "pod": self._pods,
-            "deployment": self._deployments,
-            "statefulset": self._stateful_sets,
-            "daemonset": self._daemon_sets,
-            "replicaset": self._replica_sets,
-            "job": self._jobs,
-            "cronjob": self._cron_jobs,
-            "service": self._services,
-            "rollout": self._rollouts,
-        }
-        found = await asyncio.gather(*(self._allowed(kind, ways[kind]) for kind in kinds))
-        return [one for part in found for one in part]
-
-    async def namespaces(self) -> list[str]:
-        """Return the names of all namespaces, only ours where they may not be listed."""
-        try:
-            with asking("list", "namespaces", None):
-                items = (await self._core.list_namespace()).items
-        except Exception as error:
-            if not _is(error, _FORBIDDEN):
-                raise
-            return [self._namespace]
-        return [str(item.metadata.name) for item in items if item.metadata]
-
-    async def _allowed(self, kind: str, way: Callable[[], Awaitable[list[Listed]]]) -> list[Listed]:
-        try:
-            with asking("list", f"{kind}s", self._namespace):
-                return sorted(await way(), key=lambda one: one.path)
-        except Exception as error:
-            if _is(error, _ABSENT):
-                # Argo's kinds, where Argo is not
-                return []
-            if not _is(error, _FORBIDDEN):
-                raise
-            self.forbidden.append(kind)
-            return []
-
-    async def _pods(self) -> list[Listed]:
-        pods = (await self._core.list_namespaced_pod(self._namespace)).items
-        return [one for pod in pods for one in _of_pod(pod)]
-
-    async def _deployments(self) -> list[Listed]:
-        items = (await self._apps.list_namespaced_deployment(self._namespace)).items
-        return [
-            _listed("deployment", item, bool(item.status and item.status.available_replicas))
-            for item in items
-        ]
-
-    async def _stateful_sets(self) -> list[Listed]:
-        items = (await self._apps.list_namespaced_stateful_set(self._namespace)).items
-        return [
-            _listed("statefulset", item, bool(item.status and item.status.ready_replicas)) for item in items
-        ]
-
-    async def _daemon_sets(self) -> list[Listed]:
-        items = (await self._apps.list_namespaced_daemon_set(self._namespace)).items
-        return [_listed("daemonset", item, bool(item.status and item.status.number_ready)) for item in items]
-
-    async def _replica_sets(self) -> list[Listed]:
-        items = (await self._apps.list_namespaced_replica_set(self._namespace)).items
-        return [
-            _listed("replicaset", item, bool(item.status and item.status.ready_replicas))
-            for item in _without_owner(items)
-        ]
-
-    async def _jobs(self) -> list[Listed]:
-        items = (await self._batch.list_namespaced_job(self._namespace)).items
-        return [
-            _listed("job", item, bool(item.status and item.status.ready))
-            for item in _without_owner(items)
-            if not _ours(item.metadata)
-        ]
-
-    async def _cron_jobs(self) -> list[Listed]:
-        items = (await self._batch.list_namespaced_cron_job(self._namespace)).items
-        return [_listed("cronjob", item, bool(item.status and item.status.active)) for item in items]
-
-    async def _services(self) -> list[Listed]:
-        items = (await self._core.list_namespaced_service(self._namespace)).items
-        return [_listed("service", item, True) for item in items if item.spec and item.spec.selector]
-
-    async def _rollouts(self) -> list[Listed]:
-        found: Any = await self._custom.list_namespaced_custom_object(
-            "argoproj.io", "v1alpha1", self._namespace, "rollouts"
-        )
-        return [
-            Listed(
-                f"rollout/{item['metadata']['name']}", bool(item.get("status", {}).get("availableReplicas"))
-            )
-            for item in found["items"]
-        ]
-
-
-def _is(error: Exception, status: int) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, ApiException) and cause.status == status
-
-
-def _listed(kind: str, item: Any, available: bool) -> Listed:
-    return Listed(f"{kind}/{item.metadata.name}", available)
-
-
-def _without_owner(items: Iterable[Any]) -> Iterator[Any]:
-    return (item for item in items if not item.metadata.owner_references)
-
-
-def _ours(metadata: V1ObjectMeta | None) -> bool:
-    """Tell an agent from what users have."""
-    return metadata is not None and (metadata.labels or {}).items() >= LABELS.items()
-
-
-def _of_pod(pod: V1Pod) -> Iterator[Listed]:
-    """Give a pod, or its containers where one of several has to be chosen."""
-    metadata, status = pod.metadata, pod.status
-    if metadata is None or status is None or _ours(metadata):
-        return
-    ready = any(one.type == "Ready" and one.status == "True" for one in status.conditions or ())
-    available = ready and metadata.deletion_timestamp is None
-    names = [name for name in container_names(pod) if name not in SIDECARS]
-    if len(names) < 2:
-        yield Listed(f"pod/{metadata.name}", available)
-    else:
-        yield from (Listed(f"pod/{metadata.name}/container/{name}", available) for name in names)
-
-
-KINDS: Final = (
-    "deployment",
-    "statefulset",
-    "daemonset",
-    "replicaset",
-    "job",
-    "cronjob",
-    "rollout",
-    "service",
-    "pod",
-)
-"""What is listed unless something else is asked for, in this order."""
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """Everything that ``mirrord ls`` may print."""
 
-    targets: list[Listed]
     namespace: str
-    namespaces: list[str]
-    forbidden: list[str]
+    targets: list[Listed] = field(default_factory=list)
+    namespaces: list[str] = field(default_factory=list)
+    forbidden: list[str] = field(default_factory=list)
+    """Kinds that this user may not list."""
 
 
 async def look(access: Access, namespace: str, kinds: Iterable[str], *, all_namespaces: bool) -> Found:
-    """Return what there is; raise TargetError."""
-    listing = Listing(access, namespace)
-    targets = await listing.targets(kinds)
-    namespaces = await listing.namespaces() if all_namespaces else []
-    return Found(targets, namespace, namespaces, listing.forbidden)
+    """Return what there is of these kinds, in their order; raise TargetError."""
+    found = Found(namespace)
+    parts = await asyncio.gather(*(_of_kind(access, kind, found) for kind in kinds))
+    found.targets.extend(one for part in parts for one in part)
+    if all_namespaces:
+        found.namespaces.extend(await _namespaces(access, namespace))
+    return found
+
+
+async def _of_kind(access: Access, name: str, found: Found) -> list[Listed]:
+    kind = KINDS[name]
+    try:
+        with asking("list", kind.resource, found.namespace):
+            items = (await access.get(kind.path(found.namespace)))["items"]
+    except TargetError as error:
+        if _status(error) == _FORBIDDEN:
+            found.forbidden.append(name)
+        elif _status(error) != _ABSENT:
+            # Argo's kind is absent where Argo is
+            raise
+        return []
+    if name == "pod":
+        listed = [one for item in items for one in _pod(Pod.model_validate(item))]
+    else:
+        listed = [one for item in items for one in _workload(name, Workload.model_validate(item))]
+    return sorted(listed, key=lambda one: one.path)
+
+
+def _workload(name: str, workload: Workload) -> Iterator[Listed]:
+    """Give a workload, unless it belongs to another, is an agent, or has no pods."""
+    kind, metadata = KINDS[name], workload.metadata
+    no_pods = name == "service" and not workload.spec.get("selector")
+    if not metadata.owner_references and not _ours(metadata) and not no_pods:
+        yield Listed(
+            f"{name}/{metadata.name}", not kind.available or bool(workload.status.get(kind.available))
+        )
+
+
+def _pod(pod: Pod) -> Iterator[Listed]:
+    """Give a pod, or its containers where one of several has to be chosen."""
+    path = f"pod/{pod.metadata.name}"
+    names = [name for name in container_names(pod) if name not in SIDECARS]
+    if _ours(pod.metadata):
+        return
+    if len(names) < 2:
+        yield Listed(path, pod.ready)
+    else:
+        yield from (Listed(f"{path}/container/{name}", pod.ready) for name in names)
+
+
+def _ours(metadata: Metadata) -> bool:
+    """Tell an agent from what users have."""
+    return metadata.labels.items() >= LABELS.items()
+
+
+async def _namespaces(access: Access, namespace: str) -> list[str]:
+    """Return the names of all namespaces, only ours where they may not be listed."""
+    try:
+        with asking("list", "namespaces", None):
+            items = (await access.get("/api/v1/namespaces"))["items"]
+    except TargetError as error:
+        if _status(error) != _FORBIDDEN:
+            raise
+        return [namespace]
+    return [item["metadata"]["name"] for item in items]
+
+
+def _status(error: TargetError) -> int:
+    """Return the HTTP status that is behind an error, 0 if there is none."""
+    cause = error.__cause__
+    return int(cause.status or 0) if isinstance(cause, ApiException) else 0

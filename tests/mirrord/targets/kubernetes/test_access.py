@@ -36,8 +36,7 @@ async def described(path: Path | str, **options: Any) -> tuple[str, str, Any, st
         accept_invalid_certificates=options.get("accept_invalid_certificates"),
     )
     settings = access.configuration
-    headers: dict[str, str] = {}
-    await access.client.update_params_for_auth(headers, [], ["BearerToken"], "/", "GET", None)
+    headers = await access.headers("/")
     await access.close()
     verify: Any = settings.verify_ssl
     return access.namespace, settings.host, verify, headers["authorization"]

@@ -1,15 +1,15 @@
 from typing import Any
 
 import pytest
-from kubernetes.aio.client import V1LabelSelector, V1Pod
 
 from mirrord.config.target import ClusterTarget
 from mirrord.errors import TargetError
 from mirrord.targets.kubernetes import choose as chosen
 from mirrord.targets.kubernetes.choose import default_container
+from mirrord.targets.kubernetes.objects import Pod, Selector
 
 
-def pod(*names: str, annotation: str = "", phase: str = "Running", **status: Any) -> V1Pod:
+def pod(*names: str, annotation: str = "", phase: str = "Running", **status: Any) -> Pod:
     """Return a pod whose containers all run, unless told otherwise."""
     annotations = {"kubectl.kubernetes.io/default-container": annotation} if annotation else {}
     states = [
@@ -20,15 +20,13 @@ def pod(*names: str, annotation: str = "", phase: str = "Running", **status: Any
         }
         for name in names
     ]
-    found = V1Pod.from_dict(
+    return Pod.model_validate(
         {
             "metadata": {"name": "web-1", "namespace": "prod", "annotations": annotations},
             "spec": {"nodeName": "node1", "containers": [{"name": name} for name in names]},
             "status": {"phase": phase, "containerStatuses": states},
         }
     )
-    assert found is not None
-    return found
 
 
 @pytest.mark.parametrize(
@@ -66,21 +64,20 @@ def test_one_that_can_be_impersonated() -> None:
         (pod("app", ready=False), None, "has a container app that is not ready"),
     ],
 )
-def test_one_that_cannot(one: V1Pod, wanted: str | None, reason: str) -> None:
+def test_one_that_cannot(one: Pod, wanted: str | None, reason: str) -> None:
     assert chosen._container(one, wanted) == reason
 
 
 def test_one_that_is_about_to_end() -> None:
     one = pod("app")
-    raw = one.to_dict()
+    raw = one.model_dump(by_alias=True)
     raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    ending = V1Pod.from_dict(raw)
-    assert ending is not None
+    ending = Pod.model_validate(raw)
     assert chosen._container(ending, None) == "is being deleted"
 
 
 def test_selectors_as_text() -> None:
-    selector = V1LabelSelector.from_dict(
+    selector = Selector.model_validate(
         {
             "matchLabels": {"app": "web", "tier": "x"},
             "matchExpressions": [
@@ -93,6 +90,5 @@ def test_selectors_as_text() -> None:
     )
     target = ClusterTarget("deployment", "web")
     assert chosen._as_text(selector, target) == "app=web,tier=x,a in (1,2),b notin (3),c,!d"
-    for empty in (None, V1LabelSelector.from_dict({})):
-        with pytest.raises(TargetError, match="does not say by which labels"):
-            chosen._as_text(empty, target)
+    with pytest.raises(TargetError, match="does not say by which labels"):
+        chosen._as_text(Selector(), target)
