@@ -62,6 +62,7 @@ FLAGS: Final = (
     Flag(("-x", "--override-env-vars-exclude"), "take all variables of the target but these: `A;B*`", "LIST"),
     Flag(("--env-file",), "lines of NAME=VALUE that go over the target's variables", "FILE"),
     Flag(("-a", "--agent-namespace"), "where the agent runs; the target's namespace by default", "NAMESPACE"),
+    Flag(("-e", "--ephemeral-container"), "run the agent in an ephemeral container of the target's pod"),
     Flag(("-i", "--agent-image"), "the agent's image", "IMAGE"),
     Flag(("--agent-ttl",), "how long the cluster keeps an agent that has ended", "SECONDS", number=True),
     Flag(("--agent-startup-timeout",), "how long the agent may take to start", "SECONDS", number=True),
@@ -78,7 +79,6 @@ FLAGS: Final = (
     Flag(("--disable-version-check",), "accepted for compatibility; there is no version check"),
     Flag(("-h", "--help"), "show this"),
     Flag(("-l", "--agent-log-level"), metavar="LEVEL", supported=False),
-    Flag(("-e", "--ephemeral-container"), supported=False),
     Flag(("--steal",), supported=False),
 )
 """The existing mirrord's, and ``--engine``, ``-q``, ``-v``; in the order of ``--help``."""

@@ -50,7 +50,7 @@ class Agent(Section):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: tuple[LocalObject, ...] = ()
     ttl: Seconds = 1
-    ephemeral: Later[Bool] = False
+    ephemeral: Bool = False
     communication_timeout: Annotated[Int, Field(gt=0, lt=86_400)] = 30
     startup_timeout: Annotated[Int, Field(gt=0)] = 60
     # Harmless: nothing is stolen yet.

@@ -44,6 +44,11 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     refuse_pending(configuration, files.label(path) if path else "", sources)
     target = check_target(configuration.target.path)
     if target == TARGETLESS:
+        if configuration.agent.ephemeral:
+            raise UsageError(
+                "an ephemeral container needs a pod to be in, and there is no target",
+                remedy="name a target, or leave out `agent.ephemeral`",
+            )
         configuration = _with_own_files(configuration)
     return Settings(
         target=target,

@@ -24,6 +24,7 @@ class ExecOptions:
     target_namespace: str | None = None
     context: str | None = None
     accept_invalid_certificates: bool = False
+    ephemeral_container: bool = False
     agent_namespace: str | None = None
     agent_image: str | None = None
     agent_ttl: int | None = None

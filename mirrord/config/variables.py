@@ -40,6 +40,7 @@ def from_options(options: ExecOptions) -> Iterator[Overlay]:
         ("agent.image", options.agent_image, "--agent-image"),
         ("agent.ttl", options.agent_ttl, "--agent-ttl"),
         ("agent.startup_timeout", options.agent_startup_timeout, "--agent-startup-timeout"),
+        ("agent.ephemeral", options.ephemeral_container or None, "--ephemeral-container"),
         ("accept_invalid_certificates", options.accept_invalid_certificates or None, "-c"),
         ("key", options.key, "--key"),
         ("feature.env.include", options.env_include, "--override-env-vars-include"),

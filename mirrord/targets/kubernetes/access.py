@@ -50,6 +50,10 @@ class Access:
         """Create an object; raise ApiException."""
         return await (await self._request("POST", path, {}, body, _WHOLE)).json()
 
+    async def patch(self, path: str, body: Any) -> None:
+        """Change an object, lists merged by their keys; raise ApiException."""
+        await (await self._request("PATCH", path, {}, body, _WHOLE)).read()
+
     async def delete(self, path: str, body: Any) -> None:
         """Delete an object; raise ApiException."""
         await (await self._request("DELETE", path, {}, body, _WHOLE)).read()
@@ -73,8 +77,11 @@ class Access:
         self, method: str, path: str, query: dict[str, str], body: Any, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = await self.headers(path, method)
+        if method == "PATCH":
+            headers["Content-Type"] = "application/strategic-merge-patch+json"
         answer = await self.client.rest_client.request(  # type: ignore[no-untyped-call]
-            method, url, headers=await self.headers(path, method), body=body, _request_timeout=timeout
+            method, url, headers=headers, body=body, _request_timeout=timeout
         )
         response: aiohttp.ClientResponse = answer.response
         if response.status >= _REFUSED:

@@ -12,7 +12,7 @@ from mirrord.targets.kubernetes.choose import Chosen
 
 CONTAINER: Final = "mirrord-agent"
 PORT: Final = 7737
-"""Where the agent listens, on the loopback of its own pod."""
+"""Where the agent listens, on the loopback of its own pod; in another's it takes one at random."""
 LABELS: Final = {"app": "mirrord", "app.kubernetes.io/managed-by": "mirrord"}
 _REGISTRY: Final = "ghcr.io/mirrord/mirrord-agent"
 _NOBODY: Final = 65534
@@ -26,16 +26,22 @@ def new_name() -> str:
     return "mirrord-agent-" + "".join(secrets.choice(_LETTERS) for _ in range(10))
 
 
+def random_port() -> int:
+    """Return a port that a program hardly uses, for an agent in the target's own network."""
+    return 30_000 + secrets.randbelow(2_768)
+
+
 def capabilities(settings: Settings) -> tuple[str, ...]:
     """Return what a session needs to enter a container; docs/security.md has the reasons.
 
-    SYS_ADMIN joins its namespaces, SYS_PTRACE opens ``/proc/PID/root`` and reads ``/proc/PID/environ``. Files
-    are read as the user that the target runs as: SETUID and SETGID become it, and DAC_OVERRIDE keeps what it
-    may itself read as root.
+    SYS_ADMIN joins its namespaces, which an ephemeral container is in; SYS_PTRACE opens ``/proc/PID/root``
+    and reads ``/proc/PID/environ``. Files are read as the user that the target runs as: SETUID and SETGID
+    become it, and DAC_OVERRIDE keeps what it may itself read as root.
     """
-    files = settings.feature.fs.mode != "local"
-    wanted = ("SYS_ADMIN", "SYS_PTRACE", *(("SETUID", "SETGID", "DAC_OVERRIDE") if files else ()))
-    return tuple(name for name in wanted if name not in settings.configuration.agent.disabled_capabilities)
+    agent = settings.configuration.agent
+    joins = () if agent.ephemeral else ("SYS_ADMIN",)
+    files = () if settings.feature.fs.mode == "local" else ("SETUID", "SETGID", "DAC_OVERRIDE")
+    return tuple(name for name in (*joins, "SYS_PTRACE", *files) if name not in agent.disabled_capabilities)
 
 
 def job(name: str, settings: Settings, target: Chosen | None, *, client_key: bytes) -> dict[str, Any]:
@@ -58,6 +64,15 @@ def job(name: str, settings: Settings, target: Chosen | None, *, client_key: byt
     }
 
 
+def ephemeral_container(
+    name: str, settings: Settings, target: Chosen, *, client_key: bytes, port: int
+) -> dict[str, Any]:
+    """Return the ephemeral container for one of a pod's containers; resources are not for such ones."""
+    container = _container(settings, target, client_key, port)
+    del container["resources"]
+    return container | {"name": name, "targetContainerName": target.container}
+
+
 def image(agent: Agent) -> str:
     """Return the agent's image."""
     return f"{agent.image.registry or _REGISTRY}:{agent.image.tag or __version__}"
@@ -70,7 +85,7 @@ def _pod(settings: Settings, target: Chosen | None, client_key: bytes) -> dict[s
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 5,
         "tolerations": list(agent.tolerations),
-        "containers": [_container(settings, target, client_key)],
+        "containers": [_container(settings, target, client_key, PORT)],
     }
     if target is not None:
         # the scheduler is not asked: the agent must be where the target is
@@ -86,14 +101,14 @@ def _pod(settings: Settings, target: Chosen | None, client_key: bytes) -> dict[s
     return pod
 
 
-def _container(settings: Settings, target: Chosen | None, client_key: bytes) -> dict[str, Any]:
+def _container(settings: Settings, target: Chosen | None, client_key: bytes, port: int) -> dict[str, Any]:
     agent = settings.configuration.agent
     return {
         "name": CONTAINER,
         "image": image(agent),
         "imagePullPolicy": agent.image_pull_policy,
         "args": [
-            f"--listen=tcp:127.0.0.1:{PORT}",
+            f"--listen=tcp:127.0.0.1:{port}",
             f"--client-key={client_key.hex()}",
             f"--patience={agent.communication_timeout}",
             "--targetless" if target is None else f"--container-id={target.id}",

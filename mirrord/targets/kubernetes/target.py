@@ -6,12 +6,12 @@ from mirrord.config.model import Settings
 from mirrord.config.target import TARGETLESS, parse_cluster_target
 from mirrord.errors import TargetError
 from mirrord.targets.base import Tell
-from mirrord.targets.kubernetes import access
+from mirrord.targets.kubernetes import access, manifest
 from mirrord.targets.kubernetes.access import Access
 from mirrord.targets.kubernetes.choose import Chosen, choose
+from mirrord.targets.kubernetes.ephemeral import Ephemeral
 from mirrord.targets.kubernetes.forward import PodEndpoint
 from mirrord.targets.kubernetes.job import Job
-from mirrord.targets.kubernetes.manifest import PORT, job, new_name
 
 
 class KubernetesTarget:
@@ -22,23 +22,44 @@ class KubernetesTarget:
         self._wanted: Final = parse_cluster_target(settings.target)
         self._tell: Final = tell
         self._access: Access | None = None
-        self._job: Job | None = None
+        self._agent: Job | Ephemeral | None = None
         self.label: str = str(self._wanted)
 
     async def start_agent(self, client_key: bytes) -> PodEndpoint:
-        """Choose a pod, create the Job and wait for its agent; raise TargetError."""
+        """Choose a pod, start an agent there and wait for it; raise TargetError."""
         configuration = self._settings.configuration
         self._access = way = await access_of(self._settings)
         namespace = configuration.target.namespace or way.namespace
         chosen = await self._choose(way, namespace)
-        place = configuration.agent.namespace or namespace
-        self._job = running = Job(way, new_name(), place, self._tell)
-        await running.create(job(running.name, self._settings, chosen, client_key=client_key))
-        self._tell.detail(f"the agent's job {running.name} was created in the namespace {place}")
-        pod, key = await running.ready(configuration.agent.startup_timeout)
+        agent: Job | Ephemeral
+        if configuration.agent.ephemeral and chosen is not None:
+            port = manifest.random_port()
+            agent = await self._create_ephemeral(way, chosen, client_key, port)
+        else:
+            port = manifest.PORT
+            agent = await self._create_job(
+                way, chosen, client_key, configuration.agent.namespace or namespace
+            )
+        self._tell.detail(f"the agent's {agent} was created in the namespace {agent.namespace}")
+        pod, key = await agent.ready(configuration.agent.startup_timeout)
         if chosen is None:
-            self.label = f"{self.label} (namespace {place})"
-        return PodEndpoint(way, place, pod, PORT, key)
+            self.label = f"{self.label} (namespace {agent.namespace})"
+        return PodEndpoint(way, agent.namespace, pod, port, key)
+
+    async def _create_job(self, way: Access, chosen: Chosen | None, client_key: bytes, namespace: str) -> Job:
+        self._agent = job = Job(way, manifest.new_name(), namespace, self._tell)
+        await job.create(manifest.job(job.name, self._settings, chosen, client_key=client_key))
+        return job
+
+    async def _create_ephemeral(self, way: Access, chosen: Chosen, client_key: bytes, port: int) -> Ephemeral:
+        name = manifest.new_name()
+        self._agent = agent = Ephemeral(
+            way, name, pod=chosen.pod, namespace=chosen.namespace, tell=self._tell
+        )
+        await agent.create(
+            manifest.ephemeral_container(name, self._settings, chosen, client_key=client_key, port=port)
+        )
+        return agent
 
     async def _choose(self, way: Access, namespace: str) -> Chosen | None:
         if self._wanted.kind == TARGETLESS:
@@ -58,21 +79,21 @@ class KubernetesTarget:
         """Delete the Job; say so if that fails."""
         if self._access is None:
             return
-        if self._job is not None:
-            await self._delete(self._job)
+        if self._agent is not None:
+            await self._delete(self._agent)
         await self._access.close()
 
-    async def _delete(self, job: Job) -> None:
+    async def _delete(self, agent: Job | Ephemeral) -> None:
         try:
-            await job.delete()
+            await agent.delete()
         except TargetError:
             # after hours the credentials may have expired, and another address have become the right one
             again = await access_of(self._settings)
             try:
-                await Job(again, job.name, job.namespace, self._tell).delete()
+                await agent.delete(again)
             except TargetError as error:
                 self._tell.warn(
-                    f"warning: the agent's job {job.name} could not be deleted, and goes by itself: {error}"
+                    f"warning: the agent's {agent} could not be deleted, and goes by itself: {error}"
                 )
             finally:
                 await again.close()

@@ -21,7 +21,7 @@ def test_every_flag() -> None:
         "-t sandbox -f m.json -q -vv --fs-mode local-with-overrides --no-outgoing --no-tcp-outgoing "
         "--no-udp-outgoing --no-remote-dns -s A;B --env-file e --engine notify -k key --skip-processes p "
         "--no-telemetry --disable-version-check -n prod --context mine -a agents -i image:1 --agent-ttl 5 "
-        "--agent-startup-timeout 9 -c ls"
+        "--agent-startup-timeout 9 -c -e ls"
     )
     assert found == ExecOptions(
         program=("ls",),
@@ -46,6 +46,7 @@ def test_every_flag() -> None:
         agent_ttl=5,
         agent_startup_timeout=9,
         accept_invalid_certificates=True,
+        ephemeral_container=True,
     )
 
 

@@ -94,7 +94,6 @@ def test_values_that_may_be_secrets_are_not_shown() -> None:
         ("feature.env.load_from_process", True),
         ("feature.copy_target.enabled", True),
         ("feature.db_branches", [{}]),
-        ("agent.ephemeral", True),
         ("agent.security_context", {}),
         ("agent.metrics", "0.0.0.0:9000"),
         ("operator", True),

@@ -93,6 +93,12 @@ def test_without_a_target_files_are_local() -> None:
     assert settings(target="targetless", fs_mode="local").feature.fs.mode == "local"
 
 
+def test_an_ephemeral_container_needs_a_target() -> None:
+    assert settings(target="pod/web", ephemeral_container=True).configuration.agent.ephemeral
+    with pytest.raises(UsageError, match="an ephemeral container needs a pod to be in"):
+        settings(target="targetless", ephemeral_container=True)
+
+
 def test_a_file_is_found_from_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text('target = "sandbox/toml"')
     for options, environ in (

@@ -6,7 +6,7 @@ from mirrord.config.load import resolve
 from mirrord.config.model import Settings
 from mirrord.config.options import ExecOptions
 from mirrord.targets.kubernetes.choose import Chosen
-from mirrord.targets.kubernetes.manifest import capabilities, job, new_name
+from mirrord.targets.kubernetes.manifest import capabilities, ephemeral_container, job, new_name, random_port
 
 WEB = Chosen(pod="web-1", namespace="prod", node="node1", container="app", id="a" * 64)
 KEY = bytes(range(32))
@@ -68,6 +68,25 @@ def test_without_a_target_nothing_is_granted() -> None:
 
 def test_files_need_more_than_the_network_does() -> None:
     assert capabilities(settings(fs_mode="local")) == ("SYS_ADMIN", "SYS_PTRACE")
+
+
+def test_in_the_targets_own_pod() -> None:
+    wanted = settings(ephemeral_container=True)
+    container = ephemeral_container("mirrord-agent-x", wanted, WEB, client_key=KEY, port=30_123)
+    assert (container["name"], container["targetContainerName"]) == ("mirrord-agent-x", "app")
+    assert container["args"][0] == "--listen=tcp:127.0.0.1:30123"
+    assert "resources" not in container
+    assert container["securityContext"]["capabilities"]["add"] == [
+        "SYS_PTRACE",
+        "SETUID",
+        "SETGID",
+        "DAC_OVERRIDE",
+    ]
+
+
+def test_ports_are_those_that_programs_hardly_use() -> None:
+    # below the kernel's own choice for connections (ip_local_port_range in ip(7)), which begins at 32768
+    assert all(30_000 <= random_port() < 32_768 for _ in range(1000))
 
 
 def test_capabilities_can_be_taken_away() -> None:
