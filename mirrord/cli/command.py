@@ -16,6 +16,7 @@ Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
   ls         list what there is in a cluster to run programs in
+  cleanup    delete agents that nobody uses from a cluster
   sandbox    the target that needs no cluster: keep one up, run commands in it
 
   --help     show this; `mirrord COMMAND --help` for a command
@@ -61,6 +62,12 @@ def _ls(arguments: list[str]) -> int:
     return ls.main(arguments)
 
 
+def _cleanup(arguments: list[str]) -> int:
+    from mirrord.cli import cleanup
+
+    return cleanup.main(arguments)
+
+
 def _help(_: list[str]) -> int:
     print(_HELP, end="")
     return 0
@@ -74,6 +81,7 @@ def _version(_: list[str]) -> int:
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
     "ls": _ls,
+    "cleanup": _cleanup,
     "sandbox": _sandbox,
     "help": _help,
     "--help": _help,

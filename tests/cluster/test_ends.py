@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -55,14 +55,16 @@ def test_ended_by_a_signal(number: signal.Signals, session: Session) -> None:
     gone(session)
 
 
-def test_interrupted_while_the_agent_starts(session: Session) -> None:
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])
+def test_interrupted_while_the_agent_starts(kill: Callable[[int, int], None], session: Session) -> None:
     line = session.line("deployment/web", "true", options=["-v"])
     with session.runner.start(line, env=session.environment()) as process:
         assert process.stderr is not None
         while "was created in the namespace" not in (said := process.stderr.readline()):
             assert said
-        os.kill(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert "interrupted before the program was started" in said
     gone(session)
 
 
