@@ -52,6 +52,14 @@ def test_mounted_files_are_read(session: Session) -> None:
     assert f"system:serviceaccount:{session.workloads.namespace}:default" in _decoded(claims)
 
 
+@pytest.mark.both_users
+def test_files_are_read_as_the_user_of_the_pod(session: Session) -> None:
+    refused = session("deployment/web", "cat", "/private/password")
+    assert (refused.code, refused.out) == (1, "")
+    assert "/private/password: Permission denied" in refused.err
+    assert session("statefulset/db", "cat", "/private/password").out == session.workloads.password
+
+
 def _decoded(part: str) -> str:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
 

@@ -15,6 +15,10 @@ def _random(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(4)}"
 
 
+_AS_ROOT: Final = {"securityContext": {"runAsUser": 0, "runAsGroup": 0}}
+"""The image's own user is nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workloads:
     """One namespace of them."""
@@ -46,7 +50,7 @@ class Workloads:
                 spec={
                     "serviceName": "db",
                     "selector": {"matchExpressions": [expression]},
-                    "template": {"metadata": {"labels": {"app": "set"}}, "spec": self._pod()},
+                    "template": {"metadata": {"labels": {"app": "set"}}, "spec": {**self._pod(), **_AS_ROOT}},
                 },
             ),
             self._object("apps/v1", "DaemonSet", "every", spec=self._labelled("every")),
@@ -73,14 +77,21 @@ class Workloads:
         return {"apiVersion": version, "kind": kind, "metadata": metadata, **parts}
 
     def _pod(self) -> Object:
-        mounts = [("config", "/app"), ("server", "/server"), ("password", "/secrets")]
+        mounts = [
+            ("config", "/app"),
+            ("server", "/server"),
+            ("password", "/secrets"),
+            ("private", "/private"),
+        ]
         container = {
             **server("app"),
             "env": [{"name": "GREETING", "value": self.greeting}],
             "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts],
         }
         volumes: list[Object] = [{"name": name, "configMap": {"name": name}} for name in ("config", "server")]
-        volumes.append({"name": "password", "secret": {"secretName": "password"}})
+        secret = {"secretName": "password"}
+        volumes.append({"name": "password", "secret": secret})
+        volumes.append({"name": "private", "secret": {**secret, "defaultMode": 0o400}})
         return {"terminationGracePeriodSeconds": 0, "containers": [container], "volumes": volumes}
 
     def _meshed(self) -> Object:
