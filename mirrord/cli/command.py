@@ -44,6 +44,10 @@ def _exec(arguments: list[str]) -> int:
     from mirrord.cli import options
 
     parsed = options.parse(arguments)
+    if parsed.dry_run is not None:
+        from mirrord.cli import dry_run
+
+        return dry_run.main(parsed)
 
     from mirrord.session import front
 

@@ -67,6 +67,14 @@ FLAGS: Final = (
     Flag(("--agent-ttl",), "how long the cluster keeps an agent that has ended", "SECONDS", number=True),
     Flag(("--agent-startup-timeout",), "how long the agent may take to start", "SECONDS", number=True),
     Flag(("-c", "--accept-invalid-certificates"), "take whatever certificate the API server has"),
+    Flag(
+        ("--dry-run",),
+        "print what would be created in the cluster, as YAML, and run nothing",
+        "client",
+        "client",
+        choices=("client",),
+    ),
+    Flag(("-o", "--output"), "the form of --dry-run", "yaml", choices=("yaml", "json")),
     Flag(("-k", "--key"), "the session's key; random by default", "KEY"),
     Flag(("--skip-processes",), "names of programs to leave alone: `a;b`", "LIST"),
     Flag(

@@ -1,6 +1,6 @@
 """A pod of a cluster as a session's target."""
 
-from typing import Final
+from typing import Any, Final
 
 from mirrord.config.model import Settings
 from mirrord.config.target import TARGETLESS, parse_cluster_target
@@ -27,24 +27,43 @@ class KubernetesTarget:
 
     async def start_agent(self, client_key: bytes) -> PodEndpoint:
         """Choose a pod, start an agent there and wait for it; raise TargetError."""
-        configuration = self._settings.configuration
-        self._access = way = await access_of(self._settings)
-        namespace = configuration.target.namespace or way.namespace
-        chosen = await self._choose(way, namespace)
+        way, chosen, place = await self._look()
         agent: Job | Ephemeral
-        if configuration.agent.ephemeral and chosen is not None:
+        if self._is_ephemeral and chosen is not None:
             port = manifest.random_port()
             agent = await self._create_ephemeral(way, chosen, client_key, port)
         else:
             port = manifest.PORT
-            agent = await self._create_job(
-                way, chosen, client_key, configuration.agent.namespace or namespace
-            )
+            agent = await self._create_job(way, chosen, client_key, place)
         self._tell.detail(f"the agent's {agent} was created in the namespace {agent.namespace}")
-        pod, key = await agent.ready(configuration.agent.startup_timeout)
+        pod, key = await agent.ready(self._settings.configuration.agent.startup_timeout)
         if chosen is None:
             self.label = f"{self.label} (namespace {agent.namespace})"
         return PodEndpoint(way, agent.namespace, pod, port, key)
+
+    async def manifest(self, client_key: bytes) -> dict[str, Any]:
+        """Return what :meth:`start_agent` would create, and create nothing; raise TargetError."""
+        _, chosen, place = await self._look()
+        name = manifest.new_name()
+        if self._is_ephemeral and chosen is not None:
+            port = manifest.random_port()
+            return manifest.ephemeral_container(
+                name, self._settings, chosen, client_key=client_key, port=port
+            )
+        job = manifest.job(name, self._settings, chosen, client_key=client_key)
+        return {**job, "metadata": {**job["metadata"], "namespace": place}}
+
+    @property
+    def _is_ephemeral(self) -> bool:
+        return self._settings.configuration.agent.ephemeral
+
+    async def _look(self) -> tuple[Access, Chosen | None, str]:
+        """Return the way to the cluster, the container that is meant, and the namespace for a Job."""
+        configuration = self._settings.configuration
+        self._access = way = await access_of(self._settings)
+        namespace = configuration.target.namespace or way.namespace
+        chosen = await self._choose(way, namespace)
+        return way, chosen, configuration.agent.namespace or namespace
 
     async def _create_job(self, way: Access, chosen: Chosen | None, client_key: bytes, namespace: str) -> Job:
         self._agent = job = Job(way, manifest.new_name(), namespace, self._tell)
