@@ -12,6 +12,9 @@ DEFAULT_RESOURCES: Final = {
 }
 
 
+Capability = Literal["NET_ADMIN", "NET_RAW", "SYS_PTRACE", "SYS_ADMIN", "SETUID", "SETGID", "DAC_OVERRIDE"]
+
+
 class Image(Section):
     """``agent.image``; the defaults are the released image of this version."""
 
@@ -55,7 +58,7 @@ class Agent(Section):
     startup_timeout: Annotated[Int, Field(gt=0)] = 60
     # Harmless: nothing is stolen yet.
     flush_connections: Bool = True
-    disabled_capabilities: tuple[Literal["NET_ADMIN", "NET_RAW", "SYS_PTRACE", "SYS_ADMIN"], ...] = ()
+    disabled_capabilities: tuple[Capability, ...] = ()
     privileged: Bool = False
     tolerations: tuple[dict[str, Any], ...] = ({"operator": "Exists"},)
     resources: dict[str, Any] = Field(default=DEFAULT_RESOURCES)

@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 import pytest
 
 from ..support.build import ROOT
+from ..support.needs import tool
 from . import made
 from .cgroups import Groups
 
@@ -32,17 +33,18 @@ _ADDRESSES: Final = ipaddress.ip_network("198.18.0.0/15")
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One that is up, or one of the user's own."""
+    """One that is up: ours, or one of the user's own."""
 
     kubeconfig: Path
-    binary: Path
+    command: tuple[str, ...]
+    """What runs kubectl."""
     init: int | None = None
     """The node's first process, as this machine sees it."""
     state: Path | None = None
 
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         """Run kubectl and return what it prints; fail the test if it fails."""
-        line = [str(self.binary), "kubectl", f"--kubeconfig={self.kubeconfig}", *arguments]
+        line = [*self.command, f"--kubeconfig={self.kubeconfig}", *arguments]
         done = subprocess.run(line, input=given, capture_output=True, text=True, check=False)
         if check and done.returncode != 0:
             pytest.fail(f"kubectl {' '.join(arguments)}: {done.stderr}", pytrace=False)
@@ -70,6 +72,17 @@ class Cluster:
         return ["nsenter", f"--target={self.init}", "--mount", "--net", "--pid"]
 
 
+def of_the_user(context: str, state: Path) -> Cluster:
+    """Return the cluster of a context of the user's own kubeconfig; the agent's image must be there."""
+    kubectl = tool("kubectl")
+    line = [kubectl, "config", "view", "--minify", "--flatten", "--output=json", f"--context={context}"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    kubeconfig = state / "kubeconfig"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(done.stdout)
+    return Cluster(kubeconfig, (kubectl,))
+
+
 @contextlib.contextmanager
 def running(state: Path) -> Iterator[Cluster]:
     """Keep a cluster up; ``state`` is an empty directory for its logs and its kubeconfig."""
@@ -84,7 +97,7 @@ def running(state: Path) -> Iterator[Cluster]:
     try:
         with _node(state, binaries, groups) as (process, init):
             _wait_until_ready(process, state)
-            yield Cluster(state / "kubeconfig", binaries / "cluster", init, state)
+            yield Cluster(state / "kubeconfig", (str(binaries / "cluster"), "kubectl"), init, state)
     finally:
         groups.remove()
 

@@ -12,7 +12,7 @@ from ..support.running import Outcome, Runner
 from ..support.user import NOBODY, User
 from ..support.waiting import until
 from . import made
-from .cluster import Cluster, running
+from .cluster import Cluster, of_the_user, running
 from .workloads import Workloads, echo
 
 _READY = "--timeout=90s"
@@ -29,16 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster that is up, with the agent's image."""
+    """A cluster that is up, with the agent's image: our own, or that of MIRRORD_TEST_CONTEXT."""
     state = tmp_path_factory.mktemp("cluster")
+    if context := os.environ.get("MIRRORD_TEST_CONTEXT"):
+        yield of_the_user(context, state)
+        return
     with running(state) as one:
         one.load(made.agent())
         yield one
 
 
 @pytest.fixture(scope="session")
-def workloads(cluster: Cluster) -> Workloads:
-    """Workloads that are ready."""
+def workloads(cluster: Cluster) -> Iterator[Workloads]:
+    """Workloads that are ready; a cluster that is not ours is left as it was."""
     made_here = Workloads()
     cluster.apply(*echo(), *made_here.objects())
     here = f"--namespace={made_here.namespace}"
@@ -47,7 +50,10 @@ def workloads(cluster: Cluster) -> Workloads:
     for name in ("deployment/web", "statefulset/db", "daemonset/every"):
         cluster.kubectl("rollout", "status", here, name, _READY)
     cluster.kubectl("wait", here, "--for=condition=Ready", "pods", "--all", _READY)
-    return made_here
+    yield made_here
+    if cluster.init is None:
+        cluster.kubectl("delete", "namespace", made_here.namespace)
+        cluster.kubectl("delete", "--namespace=default", "deployment/echo", "service/echo", "configmap/echo")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from . import image
 
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrord-tests"
 HERE: Final = Path(__file__).parent
-AGENT_IMAGE: Final = "localhost/mirrord-agent:test"
+AGENT_IMAGE: Final = os.environ.get("MIRRORD_TEST_AGENT_IMAGE", "localhost/mirrord-agent:test")
 _VERSION: Final = "v1.34.4"
 _COREDNS: Final = "github.com/coredns/coredns@v1.15.0"
 _SUITE: Final = "bookworm"

@@ -43,7 +43,14 @@ def test_the_container_that_it_is_for(session: Session) -> None:
 
 def test_it_needs_no_capability_to_join_the_network(session: Session, tmp_path: Path) -> None:
     file = tmp_path / "mirrord.json"
-    agent = {"ephemeral": True, "disabled_capabilities": ["SYS_ADMIN"]}
-    file.write_text(json.dumps({"agent": agent, "feature": {"fs": "local"}}))
+    file.write_text(json.dumps({"agent": {"ephemeral": True, "disabled_capabilities": ["SYS_ADMIN"]}}))
     found = session("pod/meshed", "sh", "-c", "echo $GREETING", options=["-f", str(file)])
     assert found.lines == [session.workloads.greeting]
+
+
+def test_local_files(session: Session) -> None:
+    show = ("sh", "-c", "echo $GREETING; cat /app/config.yaml")
+    for options in ([], ["-e"]):
+        found = session("pod/meshed", *show, options=["--fs-mode", "local", *options])
+        assert found.out == f"{session.workloads.greeting}\n"
+        assert "/app/config.yaml: No such file" in found.err

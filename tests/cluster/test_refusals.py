@@ -164,11 +164,32 @@ def test_no_node_for_it(session: Session, tmp_path: Path) -> None:
     assert "`agent.node_selector`" in said
 
 
-@pytest.mark.parametrize("capability", ["SYS_ADMIN", "SYS_PTRACE"])
-def test_a_capability_that_is_taken_away(capability: str, session: Session, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("capability", "sentence"),
+    [
+        ("SYS_ADMIN", "cannot be entered"),
+        ("SYS_PTRACE", "cannot be entered"),
+        ("SETUID", "the agent may not act with the credentials of the target"),
+        ("SETGID", "the agent may not act with the credentials of the target"),
+    ],
+)
+def test_a_capability_that_is_taken_away(
+    capability: str, sentence: str, session: Session, tmp_path: Path
+) -> None:
     said = configured(session, "deployment/web", {"disabled_capabilities": [capability]}, tmp_path)
     assert "the agent ended at once: " in said
-    assert "cannot be entered" in said
+    assert sentence in said
+
+
+def test_what_root_may_read_takes_a_capability(session: Session, tmp_path: Path) -> None:
+    make = "mkdir /data; echo kept > /data/file; chown 1000 /data/file; chmod 600 /data/file"
+    here = f"--namespace={session.workloads.namespace}"
+    session.cluster.kubectl("exec", here, "db-0", "--", "sh", "-c", make)
+    assert session("statefulset/db", "cat", "/data/file").lines == ["kept"]
+    file = tmp_path / "mirrord.json"
+    file.write_text(json.dumps({"agent": {"disabled_capabilities": ["DAC_OVERRIDE"]}}))
+    refused = session("statefulset/db", "cat", "/data/file", options=["-f", str(file)])
+    assert "/data/file: Permission denied" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -31,17 +31,17 @@ def random_port() -> int:
     return 30_000 + secrets.randbelow(2_768)
 
 
-def capabilities(settings: Settings) -> tuple[str, ...]:
+def capabilities(agent: Agent) -> tuple[str, ...]:
     """Return what a session needs to enter a container; docs/security.md has the reasons.
 
     SYS_ADMIN joins its namespaces, which an ephemeral container is in; SYS_PTRACE opens ``/proc/PID/root``
-    and reads ``/proc/PID/environ``. Files are read as the user that the target runs as: SETUID and SETGID
-    become it, and DAC_OVERRIDE keeps what it may itself read as root.
+    and reads ``/proc/PID/environ``. Files, ``/etc/resolv.conf`` and ``/etc/hosts`` always among them, are
+    read as the user that the target runs as: SETUID and SETGID become it, and DAC_OVERRIDE keeps what it may
+    itself read as root.
     """
-    agent = settings.configuration.agent
     joins = () if agent.ephemeral else ("SYS_ADMIN",)
-    files = () if settings.feature.fs.mode == "local" else ("SETUID", "SETGID", "DAC_OVERRIDE")
-    return tuple(name for name in (*joins, "SYS_PTRACE", *files) if name not in agent.disabled_capabilities)
+    wanted = (*joins, "SYS_PTRACE", "SETUID", "SETGID", "DAC_OVERRIDE")
+    return tuple(name for name in wanted if name not in agent.disabled_capabilities)
 
 
 def job(name: str, settings: Settings, target: Chosen | None, *, client_key: bytes) -> dict[str, Any]:
@@ -114,19 +114,19 @@ def _container(settings: Settings, target: Chosen | None, client_key: bytes, por
             "--targetless" if target is None else f"--container-id={target.id}",
         ],
         "resources": agent.resources,
-        "securityContext": _harmless() if target is None else _entering(settings),
+        "securityContext": _harmless() if target is None else _entering(agent),
     }
 
 
-def _entering(settings: Settings) -> dict[str, Any]:
-    if settings.configuration.agent.privileged:
+def _entering(agent: Agent) -> dict[str, Any]:
+    if agent.privileged:
         return {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
     return {
         "runAsUser": 0,
         "runAsNonRoot": False,
         "readOnlyRootFilesystem": True,
         "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"], "add": list(capabilities(settings))},
+        "capabilities": {"drop": ["ALL"], "add": list(capabilities(agent))},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from mirrord.config.kubernetes import Agent
 from mirrord.config.load import resolve
 from mirrord.config.model import Settings
 from mirrord.config.options import ExecOptions
@@ -66,10 +67,6 @@ def test_without_a_target_nothing_is_granted() -> None:
     assert context["readOnlyRootFilesystem"] is True
 
 
-def test_files_need_more_than_the_network_does() -> None:
-    assert capabilities(settings(fs_mode="local")) == ("SYS_ADMIN", "SYS_PTRACE")
-
-
 def test_in_the_targets_own_pod() -> None:
     wanted = settings(ephemeral_container=True)
     container = ephemeral_container("mirrord-agent-x", wanted, WEB, client_key=KEY, port=30_123)
@@ -90,7 +87,8 @@ def test_ports_are_those_that_programs_hardly_use() -> None:
 
 
 def test_capabilities_can_be_taken_away() -> None:
-    assert "SYS_ADMIN" not in capabilities(settings({"disabled_capabilities": ["SYS_ADMIN"]}))
+    agent = Agent.model_validate({"disabled_capabilities": ["SYS_ADMIN"]})
+    assert capabilities(agent) == ("SYS_PTRACE", "SETUID", "SETGID", "DAC_OVERRIDE")
 
 
 @pytest.mark.parametrize(
