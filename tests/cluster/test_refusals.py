@@ -169,6 +169,7 @@ def test_no_node_for_it(session: Session, tmp_path: Path) -> None:
     [
         ("SYS_ADMIN", "cannot be entered"),
         ("SYS_PTRACE", "cannot be entered"),
+        ("DAC_OVERRIDE", "cannot be entered"),
         ("SETUID", "the agent may not act with the credentials of the target"),
         ("SETGID", "the agent may not act with the credentials of the target"),
     ],

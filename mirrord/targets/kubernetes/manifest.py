@@ -36,8 +36,8 @@ def capabilities(agent: Agent) -> tuple[str, ...]:
 
     SYS_ADMIN joins its namespaces, which an ephemeral container is in; SYS_PTRACE opens ``/proc/PID/root``
     and reads ``/proc/PID/environ``. Files, ``/etc/resolv.conf`` and ``/etc/hosts`` always among them, are
-    read as the user that the target runs as: SETUID and SETGID become it, and DAC_OVERRIDE keeps what it may
-    itself read as root.
+    read as the user that the target runs as: SETUID and SETGID become it. DAC_OVERRIDE opens ``environ``,
+    which belongs to that user, and keeps what a target may itself read as root.
     """
     joins = () if agent.ephemeral else ("SYS_ADMIN",)
     wanted = (*joins, "SYS_PTRACE", "SETUID", "SETGID", "DAC_OVERRIDE")
