@@ -10,7 +10,7 @@ from typing import Any, Final
 from mirrord.targets.base import Tell
 from mirrord.targets.kubernetes.access import Access, asking
 from mirrord.targets.kubernetes.objects import KINDS
-from mirrord.targets.kubernetes.starting import Starting, too_slow
+from mirrord.targets.kubernetes.starting import Starting, first_of, too_slow
 
 _RESOURCE: Final = "pods/ephemeralcontainers"
 
@@ -38,9 +38,11 @@ class Ephemeral:
         """Wait until its agent is ready; return the pod's name and the agent's public key; raise
         TargetError.
         """
+        starting = self._starting
+        agent = starting.ready(fieldSelector=f"metadata.name={self._pod}")
         try:
             async with asyncio.timeout(patience):
-                return await self._starting.ready(fieldSelector=f"metadata.name={self._pod}")
+                return await first_of(agent, starting.remind())
         except TimeoutError:
             raise too_slow(self._starting, patience) from None
 

@@ -66,11 +66,11 @@ class Job:
 
         Raise TargetError with the reason that Kubernetes gives as soon as there is one.
         """
-        agent = asyncio.ensure_future(self._starting.ready(labelSelector=f"job-name={self.name}"))
-        refusal = asyncio.ensure_future(self._refused())
+        starting = self._starting
+        agent = starting.ready(labelSelector=f"job-name={self.name}")
         try:
             async with asyncio.timeout(patience):
-                return await first_of(agent, refusal)
+                return await first_of(agent, self._refused(), starting.remind())
         except TimeoutError:
             raise too_slow(self._starting, patience) from None
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from mirrord.errors import TargetError
 from mirrord.targets.base import Tell
@@ -21,6 +22,10 @@ _HOPELESS: Final = {
     "RunContainerError": "",
 }
 """Why a container may wait for ever, and what to do about it."""
+
+
+REMINDER: Final = 10.0
+"""Seconds after which the user is told, again and again, what is waited for."""
 
 
 class Starting:
@@ -42,6 +47,12 @@ class Starting:
         with asking("watch", "pods", self._namespace):
             pod = await self._started(selector)
         return pod, await self._key(pod)
+
+    async def remind(self) -> tuple[str, bytes]:
+        """Tell the user from time to time what is waited for; return never."""
+        while True:
+            await asyncio.sleep(REMINDER)
+            self._tell.info(f"waiting for the agent: {self.state}")
 
     async def _started(self, selector: dict[str, str]) -> str:
         async for kind, item in self._access.watch(KINDS["pod"].path(self._namespace), **selector):
@@ -111,8 +122,9 @@ def too_slow(starting: Starting, patience: float) -> TargetError:
     )
 
 
-async def first_of(*waiting: "asyncio.Future[tuple[str, bytes]]") -> tuple[str, bytes]:
+async def first_of(*coroutines: Coroutine[Any, Any, tuple[str, bytes]]) -> tuple[str, bytes]:
     """Return the result, or raise the error, of what is done first, and cancel the rest."""
+    waiting = [asyncio.ensure_future(one) for one in coroutines]
     try:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         return next(one for one in waiting if one in done).result()
