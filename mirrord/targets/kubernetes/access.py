@@ -1,5 +1,6 @@
 """Access to the API server: the kubeconfig, and what it refuses, as sentences."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -22,6 +23,8 @@ _DEFAULT: Final = "~/.kube/config"
 _RULES: Final = "docs/rbac.yaml has the rules"
 _REFUSED: Final = 400
 _WHOLE: Final = aiohttp.ClientTimeout(total=30)
+_PAUSE: Final = 0.2
+"""Seconds before a watch that the server has ended begins anew."""
 _ENDLESS: Final = aiohttp.ClientTimeout(total=None, connect=30)
 
 
@@ -37,7 +40,7 @@ class Access:
     namespace: str
 
     async def headers(self, path: str, method: str = "GET") -> dict[str, str]:
-        """Return the headers that say who we are; credentials that have expired are asked for anew."""
+        """Return the headers that say who we are."""
         headers: dict[str, str] = {}
         await self.client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         return headers
@@ -72,6 +75,7 @@ class Access:
                         # most often it is too old, and begins anew
                         break
                     yield str(event["type"]), event["object"]
+            await asyncio.sleep(_PAUSE)
 
     async def _request(
         self, method: str, path: str, query: dict[str, str], body: Any, timeout: aiohttp.ClientTimeout
