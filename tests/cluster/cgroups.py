@@ -5,6 +5,7 @@ With cgroup v1 there is one group in each hierarchy; the node sees each as its r
 """
 
 import os
+import secrets
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,12 @@ def _named(words: list[str]) -> bool:
 
 
 class Groups:
-    """The node's groups, one in each hierarchy, named after this process."""
+    """A node's groups, one in each hierarchy, named after this process."""
 
     def __init__(self) -> None:
         self._trees: Final = hierarchies()
-        self.paths: Final = [tree.mount / f"{_PREFIX}{os.getpid()}" for tree in self._trees]
+        name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        self.paths: Final = [tree.mount / name for tree in self._trees]
 
     def make(self) -> None:
         """Make them; raise OSError. What tests that were killed have left goes first."""
@@ -75,7 +77,7 @@ class Groups:
     def _sweep(self) -> None:
         for tree in self._trees:
             for path in tree.mount.glob(f"{_PREFIX}*"):
-                if not Path("/proc", path.name.removeprefix(_PREFIX)).exists():
+                if not Path("/proc", path.name.removeprefix(_PREFIX).partition("-")[0]).exists():
                     _remove(path)
 
 
