@@ -24,9 +24,9 @@ def ready(session: Session, target: str = "deployment/web") -> Iterator["subproc
 
 
 def gone(session: Session) -> None:
-    """Wait until no agent is left, and look for processes of the session here."""
+    """Wait until no agent is left, and no process of the session here."""
     until("the agents are gone", lambda: not session.agents(), seconds=60)
-    assert not marked(session.runner.mark)
+    until("the processes are gone", lambda: not marked(session.runner.mark))
 
 
 def test_the_end_of_the_program(session: Session) -> None:

@@ -54,6 +54,12 @@ def test_the_rules_are_enough(target: str, session: Session, account: Account) -
     assert found.lines == [session.workloads.greeting]
 
 
+def test_the_rules_are_enough_for_an_ephemeral_container(session: Session, account: Account) -> None:
+    show = ("sh", "-c", "echo $GREETING")
+    found = session("pod/meshed", *show, options=["-e"], kubeconfig=account(roles()))
+    assert found.lines == [session.workloads.greeting]
+
+
 @pytest.mark.parametrize(
     ("verb", "resource"),
     [
