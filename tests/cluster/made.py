@@ -137,12 +137,12 @@ def _run(line: list[str], *, cwd: Path | None = None, env: dict[str, str] | None
 
 
 def check_machine() -> None:
-    """Skip, or fail on CI, where this machine cannot run a node."""
+    """Skip where this machine cannot run a node; fail on CI if that could have been installed."""
     if os.geteuid() != 0:
-        missing("root, for a cluster of our own,")
+        pytest.skip("a cluster of our own takes root")
+    if not os.access("/sys/fs/cgroup", os.W_OK):
+        pytest.skip("a cluster of our own takes a writable /sys/fs/cgroup")
     for name in ("containerd", "ctr", "runc", "iptables", "ip", "openssl", "unshare", "nsenter"):
         tool(name)
     if not Path("/usr/lib/cni/bridge").exists():
         missing("the package containernetworking-plugins")
-    if not os.access("/sys/fs/cgroup", os.W_OK):
-        missing("a writable /sys/fs/cgroup")
