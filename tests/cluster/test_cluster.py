@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..support.processes import everything
+from ..support.processes import everything, state
 from ..support.waiting import until
 from .cgroups import ROOT, hierarchies
 from .cluster import Cluster, running
@@ -15,10 +15,10 @@ from .cluster import Cluster, running
 SYSCTLS = ("net/ipv4/ip_forward", "vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 
 
-def traces(state: Path) -> set[str]:
+def traces(folder: Path) -> set[str]:
     """Return what a cluster might leave or change on this machine."""
     found = {f"{name} = {Path('/proc/sys', name).read_text()}" for name in SYSCTLS}
-    found |= {line for line in Path("/proc/self/mounts").read_text().splitlines() if str(state) in line}
+    found |= {line for line in Path("/proc/self/mounts").read_text().splitlines() if str(folder) in line}
     found |= {link["ifname"] for link in _links() if link["ifname"].startswith(("mirrord", "cni", "veth"))}
     found |= {str(path) for tree in hierarchies() for path in tree.mount.glob("mirrord-cluster-*")}
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
@@ -55,7 +55,8 @@ def test_ending_its_first_process_ends_all_of_it(cluster: Cluster, tmp_path: Pat
         processes = list(inside(other.init))
         assert len(processes) > 8
         os.kill(other.init, signal.SIGKILL)
-        until("all have ended", lambda: not [pid for pid in processes if Path(f"/proc/{pid}").exists()])
+        # the one that started it is our child, and is waited for only afterwards
+        until("all have ended", lambda: {state(pid) for pid in processes} <= {"X", "Z"}, seconds=30)
     assert not added & traces(tmp_path)
     # the other one has not noticed
     assert cluster.get("nodes")["items"]
