@@ -15,6 +15,8 @@ usage: mirrord COMMAND ...
 Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
+  ls         list what there is in a cluster to run programs in
+  cleanup    delete agents that nobody uses from a cluster
   sandbox    the target that needs no cluster: keep one up, run commands in it
   doctor     try what sessions need of this machine, and say what works
   why        say whether a path is the target's or this machine's, and by which rule
@@ -44,6 +46,10 @@ def _exec(arguments: list[str]) -> int:
     from mirrord.cli import options
 
     parsed = options.parse(arguments)
+    if parsed.dry_run is not None:
+        from mirrord.cli import dry_run
+
+        return dry_run.main(parsed)
 
     from mirrord.session import front
 
@@ -68,6 +74,18 @@ def _why(arguments: list[str]) -> int:
     return why.main(arguments)
 
 
+def _ls(arguments: list[str]) -> int:
+    from mirrord.cli import ls
+
+    return ls.main(arguments)
+
+
+def _cleanup(arguments: list[str]) -> int:
+    from mirrord.cli import cleanup
+
+    return cleanup.main(arguments)
+
+
 def _help(_: list[str]) -> int:
     print(_HELP, end="")
     return 0
@@ -80,6 +98,8 @@ def _version(_: list[str]) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
+    "ls": _ls,
+    "cleanup": _cleanup,
     "sandbox": _sandbox,
     "doctor": _doctor,
     "why": _why,
@@ -108,7 +128,6 @@ _FUTURE: Final = (
         "extract",
         "fix",
         "kill",
-        "ls",
         "newsletter",
         "operator",
         "port-forward",

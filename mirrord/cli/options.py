@@ -25,7 +25,7 @@ def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.s
     """Return the options; raise UsageError. A configuration on standard input is read here."""
     own, program = split_program(arguments)
     values = vars(_parser().parse_args(own))
-    if not program:
+    if not program and values["dry_run"] is None:
         raise UsageError(
             "no program was given", remedy="put it after the flags: mirrord exec -t sandbox -- PROGRAM"
         )
@@ -61,5 +61,6 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
             nargs=None if flag.default_value is None else "?",
             const=flag.default_value,
             choices=flag.choices,
+            type=int if flag.number else str,
             help=flag.help,
         )

@@ -19,8 +19,18 @@ class ExecOptions:
     """
 
     program: tuple[str, ...]
-    """The program and its arguments, never empty."""
+    """The program and its arguments; empty only for a dry run."""
     target: str | None = None
+    target_namespace: str | None = None
+    context: str | None = None
+    accept_invalid_certificates: bool = False
+    ephemeral_container: bool = False
+    agent_namespace: str | None = None
+    agent_image: str | None = None
+    agent_ttl: int | None = None
+    agent_startup_timeout: int | None = None
+    dry_run: str | None = None
+    output: str | None = None
     config_file: str | None = None
     stdin_config: str | None = field(default=None, repr=False)
     """What standard input held, for ``-f -``; the front reads it because the supervisor has no terminal."""

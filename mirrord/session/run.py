@@ -7,8 +7,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from mirrord_agent.wire.channel import ChannelClosed
 from mirrord_agent.wire.messages import GetStatistics, Statistics
@@ -18,6 +18,7 @@ from mirrord.config.environment import EnvironmentRules
 from mirrord.config.here import working_directory
 from mirrord.config.load import resolve
 from mirrord.dispatch.table import Table
+from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
@@ -48,6 +49,9 @@ from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
+T = TypeVar("T")
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end a session in which nothing runs yet."""
 _FLUSH_PATIENCE: Final = 0.5
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
@@ -79,20 +83,18 @@ class Run:
         """Serve until the last process of the program has ended."""
         for warning in self._settings.warnings:
             self._sayings.warn(f"warning: {warning}")
-        target = prepare(self._settings.target)
-        try:
-            with asyncio.Runner() as runner:
+        target = prepare(self._settings, self._sayings)
+        with asyncio.Runner() as runner:
+            try:
                 runner.run(self._session(target))
-        finally:
-            target.close()
+            finally:
+                runner.run(target.close())
         self._chain.directory.remove()
         if not self._told:
             send(self._channel, EXITED, self._status or 0)
 
     async def _session(self, target: Target) -> None:
-        key = client.new_session_key()
-        endpoint = target.start_agent(client.public_bytes(key))
-        link = await client.connect(endpoint, key)
+        link = await self._unless_ended(self._linked(target))
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
@@ -101,6 +103,36 @@ class Run:
         assert self._over is not None
         await self._over
         await self._finish(link)
+
+    async def _linked(self, target: Target) -> Link:
+        key = client.new_session_key()
+        endpoint = await target.start_agent(client.public_bytes(key))
+        return await client.connect(endpoint, key)
+
+    async def _unless_ended(self, starting: Coroutine[Any, Any, T]) -> T:
+        """Wait for what may take long; give it up if the user does not wait, or the front has died."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(starting)
+
+        def front_says() -> None:
+            match receive(self._channel):
+                case [kind, number] if kind == SIGNAL and int(number) not in _ENDING:
+                    return
+            loop.remove_reader(self._channel)
+            task.cancel()
+
+        loop.add_reader(self._channel, front_says)
+        # the terminal's signals go to the process that is to be the program, and end it
+        parked = os.pidfd_open(self._parked.pid)
+        loop.add_reader(parked, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise MirrordError("interrupted before the program was started") from None
+        finally:
+            loop.remove_reader(self._channel)
+            loop.remove_reader(parked)
+            os.close(parked)
 
     async def _start(self, link: Link, remote: Remote) -> None:
         loop = asyncio.get_running_loop()

@@ -94,10 +94,8 @@ def test_values_that_may_be_secrets_are_not_shown() -> None:
         ("feature.env.load_from_process", True),
         ("feature.copy_target.enabled", True),
         ("feature.db_branches", [{}]),
-        ("agent.ephemeral", True),
-        ("agent.image.tag", "x"),
-        ("agent.labels", {"a": "b"}),
-        ("kube_context", "x"),
+        ("agent.security_context", {}),
+        ("agent.metrics", "0.0.0.0:9000"),
         ("operator", True),
     ],
 )
