@@ -15,6 +15,7 @@ usage: mirrord COMMAND ...
 Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
+  attach     bring a process that runs under a session; `mirrord detach PID` ends it
   sandbox    the target that needs no cluster: keep one up, run commands in it
   doctor     try what sessions need of this machine, and say what works
 
@@ -49,6 +50,18 @@ def _exec(arguments: list[str]) -> int:
     return front.run(parsed)
 
 
+def _attach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.attach(arguments)
+
+
+def _detach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.detach(arguments)
+
+
 def _sandbox(arguments: list[str]) -> int:
     from mirrord.cli import sandbox
 
@@ -73,6 +86,8 @@ def _version(_: list[str]) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
+    "attach": _attach,
+    "detach": _detach,
     "sandbox": _sandbox,
     "doctor": _doctor,
     "help": _help,
@@ -83,7 +98,6 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
 }
 _FUTURE: Final = (
     *(
-        "attach",
         "chaos",
         "ci",
         "completions",

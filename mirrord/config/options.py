@@ -19,7 +19,7 @@ class ExecOptions:
     """
 
     program: tuple[str, ...]
-    """The program and its arguments, never empty."""
+    """The program and its arguments; empty for a process that runs already."""
     target: str | None = None
     config_file: str | None = None
     stdin_config: str | None = field(default=None, repr=False)
@@ -38,3 +38,13 @@ class ExecOptions:
     key: str | None = None
     skip_processes: str | None = None
     no_telemetry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachOptions:
+    """What the command line of ``mirrord attach`` said."""
+
+    pid: int
+    descendants: bool
+    """Whether the children that the process has already come under the session too."""
+    session: ExecOptions

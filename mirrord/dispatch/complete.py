@@ -17,7 +17,7 @@ from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.row import Row
-from mirrord.dispatch.table import rows
+from mirrord.dispatch.table import rows_of
 from mirrord.dispatch.world import World
 from mirrord.syscall import CONTINUE, Call, Fail, Handler, Verdict
 
@@ -29,8 +29,8 @@ class CompleteTable:
     """What a session decides of all that the process's filter traps."""
 
     def __init__(self, world: World) -> None:
-        complete = _trapped(rows(_with_everything(world)))
-        wanted = _by_number(_trapped(rows(world)))
+        complete = _trapped(rows_of(_with_everything(world)))
+        wanted = _by_number(_trapped(rows_of(world)))
         self.filter: Final = bpf.compile(_once(row.rule for row in complete), current_arch())
         self.traps: Final = {found: row.rule for row in complete if (found := _number(row)) is not None}
         """What is trapped, by number."""

@@ -21,7 +21,7 @@ class Table:
     """What the session's planes need, and nothing else: without a plane none of its calls is trapped."""
 
     def __init__(self, world: World) -> None:
-        found_rows = list(rows(world))
+        rows = list(rows_of(world))
         self.filter: Final = bpf.compile([row.rule for row in rows], current_arch())
         self.traps: Final = {
             found: row.rule
@@ -36,7 +36,7 @@ class Table:
         }
 
 
-def rows(world: World) -> Iterable[Row]:
+def rows_of(world: World) -> Iterable[Row]:
     """Give the rows of the planes that a session has."""
     yield from Process(world).rows()
     yield from Names(world).rows()

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
@@ -26,20 +27,36 @@ from mirrord.tracer.find import find_socket
 _RESOLV_CONF = b"/etc/resolv.conf"
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the program is, and where it runs: rules of files depend on it."""
+
+    program: Sequence[str]
+    """The program and its words."""
+    cwd: bytes = field(default_factory=os.getcwdb)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    processes: Callable[[], Iterable[int]] = descendants
+    """Where the program's sockets are searched for."""
+
+
 async def build_world(
     settings: Settings,
     link: Link,
     remote: Remote,
     *,
     tree: str,
-    program: Sequence[str],
+    surroundings: Surroundings,
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
 ) -> World:
-    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program and its
-    words.
-    """
+    """Return the world of a session; ``tree`` is where placeholders go."""
+
+    def find(wanted: Located) -> socket.socket | None:
+        return find_socket(
+            tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=surroundings.processes()
+        )
+
     loop = asyncio.get_running_loop()
     files = RemoteFiles(link.channel, Placeholders(tree))
     outgoing = OutgoingRules.from_settings(settings)
@@ -53,15 +70,15 @@ async def build_world(
         ipv6=settings.feature.network.ipv6,
         hostname=remote.hostname if settings.feature.hostname else None,
         addresses=remote.addresses,
-        paths=_path_rules(settings, program),
+        paths=_path_rules(settings, surroundings),
         outgoing=outgoing,
         dns=dns,
-        connections=Connections(loop, link.channel, Loopback(), _find),
+        connections=Connections(loop, link.channel, Loopback(), find),
         unix=UnixConnections(loop, link.channel),
         datagrams=Datagrams(
             loop,
             link.channel,
-            _find,
+            find,
             learn=names.learn if outgoing.names else None,
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
         ),
@@ -73,20 +90,17 @@ async def build_world(
     )
 
 
-def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
-    home = os.environ.get("HOME")
+def _path_rules(settings: Settings, surroundings: Surroundings) -> PathRules:
+    program, environment = surroundings.program, surroundings.environment
+    home = environment.get("HOME")
     return PathRules.from_settings(
         settings,
-        cwd=os.getcwdb(),
+        cwd=surroundings.cwd,
         home=os.fsencode(home) if home else None,
-        tmpdir=os.fsencode(os.environ.get("TMPDIR", "/tmp")),
+        tmpdir=os.fsencode(environment.get("TMPDIR", "/tmp")),
         executable=os.fsencode(os.path.abspath(program[0])),
         code=[os.fsencode(word) for word in program[1:] if word.startswith("/") and os.path.isfile(word)],
     )
-
-
-def _find(wanted: Located) -> socket.socket | None:
-    return find_socket(tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=descendants())
 
 
 def _search(resolv_conf: bytes) -> tuple[str, ...]:

@@ -77,6 +77,8 @@ _MAP_PRIVATE_ANONYMOUS: Final = 0x22
 class Attachment:
     """A process that is under a filter now."""
 
+    process: int
+    """A pidfd of it."""
     listener: int
     threads: int
     stopped: float
@@ -93,29 +95,43 @@ def attach(pid: int, filter_: bytes) -> Attachment:
     Must be called from a thread that has no other tracees; blocks for two seconds at most.
     """
     attachable.require(pid)
-    _require_descriptors(pid)
+    try:
+        process = os.pidfd_open(pid)
+        try:
+            # it is the same process that was looked at: its number was not free before the pidfd was there
+            attachable.require(pid)
+            _require_descriptors(pid, process)
+            return _attach(pid, process, filter_)
+        except BaseException:
+            os.close(process)
+            raise
+    except AttachError:
+        raise
+    except ProcessLookupError as error:
+        raise AttachError(f"process {pid} has ended meanwhile") from error
+    except MirrordError as error:
+        if not os.path.exists(f"/proc/{pid}"):
+            raise AttachError(f"process {pid} has ended meanwhile") from error
+        raise AttachError(error.problem, remedy=error.remedy) from error
+
+
+def _attach(pid: int, process: int, filter_: bytes) -> Attachment:
     for _ in range(_ATTEMPTS):
         try:
-            return _attach(pid, filter_)
+            return _try(pid, process, filter_)
         except _Busy:
             time.sleep(_PAUSE)
-        except AttachError:
-            raise
-        except MirrordError as error:
-            raise AttachError(error.problem, remedy=error.remedy) from error
-        except ProcessLookupError as error:
-            raise AttachError(f"process {pid} has ended meanwhile") from error
     raise AttachError(
         f"process {pid} has a thread that cannot be stopped, in an uninterruptible wait",
         remedy="look at the state D in: ps -L -o tid,state,wchan -p " + str(pid),
     )
 
 
-def _attach(pid: int, filter_: bytes) -> Attachment:
+def _try(pid: int, process: int, filter_: bytes) -> Attachment:
     with _Threads(pid) as threads:
-        listener = _inject(pid, filter_)
+        listener = _inject(pid, process, filter_)
         count = len(threads)
-    return Attachment(listener, count, threads.seconds)
+    return Attachment(process, listener, count, threads.seconds)
 
 
 class _Threads:
@@ -230,15 +246,15 @@ def _repeatable() -> frozenset[int]:
     )
 
 
-def _inject(pid: int, filter_: bytes) -> int:
+def _inject(pid: int, process: int, filter_: bytes) -> int:
     """Have the stopped process load the filter; return the listener."""
     layout = LAYOUTS[current_arch()]
     with _without_signals(pid), _interrupted_again(pid), _without_filters(pid):
         with Injector(pid, layout) as injector:
-            return _load(pid, injector, filter_)
+            return _load(pid, process, injector, filter_)
 
 
-def _load(pid: int, injector: Injector, filter_: bytes) -> int:
+def _load(pid: int, process: int, injector: Injector, filter_: bytes) -> int:
     if not attachable.may_filter_without_no_new_privs(pid):
         _must(pid, injector.call(_number("prctl"), PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     header = len(load.sock_fprog(0, 0))
@@ -249,7 +265,7 @@ def _load(pid: int, injector: Injector, filter_: bytes) -> int:
         _write(pid, room, load.sock_fprog(len(filter_) // load.INSTRUCTION_SIZE, room + header) + filter_)
         fd = injector.call(_number("seccomp"), load.SET_MODE_FILTER, _FILTER_FLAGS, room)
         _must(pid, fd)
-        listener = _take(pid, fd)
+        listener = pidfd_getfd(process, fd)
         injector.call(_number("close"), fd)
     finally:
         injector.call(_number("munmap"), room, size)
@@ -312,20 +328,12 @@ def _write(pid: int, address: int, data: bytes) -> None:
         os.close(memory)
 
 
-def _take(pid: int, fd: int) -> int:
-    pidfd = os.pidfd_open(pid)
-    try:
-        return pidfd_getfd(pidfd, fd)
-    finally:
-        os.close(pidfd)
-
-
-def _require_descriptors(pid: int) -> None:
+def _require_descriptors(pid: int, process: int) -> None:
     """Try to duplicate one of the process's descriptors: a listener that cannot be taken would be fatal."""
     try:
         numbers = os.listdir(f"/proc/{pid}/fd")
         if numbers:
-            os.close(_take(pid, int(numbers[0])))
+            os.close(pidfd_getfd(process, int(numbers[0])))
     except PermissionError as error:
         raise attachable.tracing_refused(pid) from error
     except OSError as error:

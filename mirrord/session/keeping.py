@@ -1,0 +1,331 @@
+"""The keeper of an attached process: whoever else ends, it holds the process's listener, for as long as the
+process lives, and answers for it when no session does.
+
+A filter never comes off a process, and one without a listener fails every call that it traps. So the keeper
+itself puts the filter on; it is a daemon of its own from then on, with all signals blocked. A session gets a
+duplicate of the listener over ``keeper-PID.sock``, and has the calls until that connection ends, however it
+does. The keeper then answers what the session still owed (``tracer/ledger.py``), and all later calls, with
+``Continue``: the process is local. ``mirrord detach`` asks at the same socket to have the session end.
+"""
+
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from mirrord_seccomp.notify import Listener
+
+from mirrord.errors import AttachError, MirrordError
+from mirrord.session.directory import base, private
+from mirrord.tracer.attach import attach
+from mirrord.tracer.ledger import Ledger
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""``struct ucred``: process, user, group (unix(7))."""
+_LARGEST: Final = 1 << 17
+_CLOSED: Final = select.POLLHUP | select.POLLERR
+
+SERVE: Final = "serve"
+DETACH: Final = "detach"
+LISTENER: Final = "listener"
+HELD: Final = "held"
+"""Another session has the process; followed by that session's process id."""
+END: Final = "end"
+IDLE: Final = "idle"
+"""No session has the process."""
+DETACHED: Final = "detached"
+
+
+def send(channel: socket.socket, *words: str | int | float, fds: Sequence[int] = ()) -> None:
+    """Send one message with descriptors; that the other end is gone shows at the next read."""
+    try:
+        socket.send_fds(channel, [json.dumps(words).encode()], fds)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def receive(channel: socket.socket, fds: int = 0) -> tuple[list[str | int | float], list[int]]:
+    """Return the words and descriptors of one message, none when the other end is gone."""
+    try:
+        data, found, _, _ = socket.recv_fds(channel, _LARGEST, fds)
+    except ConnectionResetError:
+        return [], []
+    return (json.loads(data) if data else []), list(found)
+
+
+def path_of(pid: int) -> str:
+    """Return where the keeper of a process is found."""
+    return os.path.join(base(), f"keeper-{pid}.sock")
+
+
+def spawn() -> socket.socket:
+    """Start a keeper that has nothing to keep yet; return the channel for :func:`order`.
+
+    It is nobody's child, and ends when the channel is closed before it has a process.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        if os.fork() == 0:
+            ours.close()
+            _become_keeper(theirs)
+        os._exit(0)
+    theirs.close()
+    os.waitpid(child, 0)
+    return ours
+
+
+def order(orders: socket.socket, pid: int, filter_: bytes) -> tuple[int, float]:
+    """Have a keeper attach to a process; return how many threads it has and for how many seconds they were
+    stopped. Raises AttachError.
+    """
+    send(orders, pid, filter_.hex())
+    match receive(orders)[0]:
+        case [int(threads), float(seconds)]:
+            return threads, seconds
+        case [str(problem), str(remedy)]:
+            raise AttachError(problem, remedy=remedy)
+    raise AttachError(f"the keeper of process {pid} was killed while it attached")
+
+
+def _become_keeper(orders: socket.socket) -> NoReturn:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.chdir("/")
+    kept = os.dup(orders.detach())
+    os.dup2(kept, 3)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    try:
+        Keeper(socket.socket(fileno=3)).serve()
+    finally:
+        os._exit(0)
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """One process, with the session that has its calls, if any."""
+
+    pid: int
+    listener: Listener
+    ledger: Ledger
+    door: socket.socket | None
+    """Where sessions ask for it; closed when the process has ended and only descendants are left."""
+    process: int
+    """A pidfd."""
+    session: socket.socket | None = None
+    session_pid: int = 0
+    waiting: list[socket.socket] = field(default_factory=list)
+    """Who has asked for the session's end."""
+
+
+class Keeper:
+    """Keeps processes until the last has ended."""
+
+    def __init__(self, orders: socket.socket) -> None:
+        self._orders: socket.socket | None = orders
+        self._poll: Final = select.poll()
+        self._ready: Final[dict[int, Callable[[int], None]]] = {}
+        self._kept: Final[set[_Kept]] = set()
+        self._watch(orders.fileno(), self._ordered)
+
+    def serve(self) -> None:
+        """Serve until there is nothing to keep and nobody to order it."""
+        while self._orders is not None or self._kept:
+            for fd, events in self._poll.poll():
+                ready = self._ready.get(fd)
+                if ready is not None:
+                    ready(events)
+
+    def _watch(self, fd: int, ready: Callable[[int], None], events: int = select.POLLIN) -> None:
+        self._ready[fd] = ready
+        self._poll.register(fd, events)
+
+    def _close(self, sock: socket.socket) -> None:
+        self._forget(sock.fileno())
+        sock.close()
+
+    def _forget(self, fd: int) -> None:
+        self._ready.pop(fd, None)
+        self._poll.unregister(fd)
+
+    def _ordered(self, _: int) -> None:
+        assert self._orders is not None
+        match receive(self._orders)[0]:
+            case [int(pid), str(filter_)]:
+                self._attach(pid, bytes.fromhex(filter_))
+            case _:
+                self._close(self._orders)
+                self._orders = None
+
+    def _attach(self, pid: int, filter_: bytes) -> None:
+        assert self._orders is not None
+        try:
+            door = _door(pid)
+            try:
+                attachment = attach(pid, filter_)
+            except BaseException:
+                door.close()
+                os.unlink(path_of(pid))
+                raise
+        except MirrordError as error:
+            send(self._orders, error.problem, error.remedy)
+        except OSError as error:
+            send(self._orders, f"process {pid} cannot be attached to: {error.strerror}", "")
+        else:
+            listener = Listener(attachment.listener)
+            self._keep(_Kept(pid, listener, Ledger.create(), door, attachment.process))
+            send(self._orders, attachment.threads, attachment.stopped)
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept.add(kept)
+        self._watch(kept.listener.fd, lambda events: self._called(kept, events))
+        self._watch(kept.process, lambda _: self._shut(kept))
+        if kept.door is not None:
+            self._watch(kept.door.fileno(), lambda _: self._visited(kept))
+
+    def _called(self, kept: _Kept, events: int) -> None:
+        """Answer one call, or end with the process."""
+        if events & _CLOSED:
+            self._ended(kept)
+        elif kept.session is None and kept.listener.receive():
+            kept.listener.send_continue(kept.listener.notification[0])
+
+    def _ended(self, kept: _Kept) -> None:
+        self._kept.remove(kept)
+        self._forget(kept.listener.fd)
+        kept.listener.close()
+        kept.ledger.close()
+        self._shut(kept)
+        for sock in (kept.session, *kept.waiting):
+            if sock is not None:
+                self._close(sock)
+
+    def _shut(self, kept: _Kept) -> None:
+        """Let nobody ask for the process any more: it has ended, and its number may become another's."""
+        if kept.door is None:
+            return
+        self._forget(kept.process)
+        os.close(kept.process)
+        self._close(kept.door)
+        kept.door = None
+        os.unlink(path_of(kept.pid))
+        _remove_if_empty(base())
+
+    def _visited(self, kept: _Kept) -> None:
+        assert kept.door is not None
+        visitor, _ = kept.door.accept()
+        if _peer(visitor)[1] not in (os.geteuid(), 0):
+            visitor.close()
+            return
+        self._watch(visitor.fileno(), lambda _: self._told(kept, visitor))
+
+    def _told(self, kept: _Kept, visitor: socket.socket) -> None:
+        words, _ = receive(visitor)
+        match words:
+            case ["serve"] if kept.session is None:
+                self._hand_over(kept, visitor)
+            case ["serve"]:
+                send(visitor, HELD, kept.session_pid)
+                self._close(visitor)
+            case ["detach"] if kept.session is not None:
+                kept.waiting.append(visitor)
+                send(kept.session, END)
+            case ["detach"]:
+                send(visitor, IDLE)
+                self._close(visitor)
+            case _ if visitor is kept.session:
+                self._take_back(kept)
+            case _:
+                if visitor in kept.waiting:
+                    kept.waiting.remove(visitor)
+                self._close(visitor)
+
+    def _hand_over(self, kept: _Kept, session: socket.socket) -> None:
+        kept.session, kept.session_pid = session, _peer(session)[0]
+        # of the listener only its end is looked at from here on
+        self._poll.modify(kept.listener.fd, 0)
+        send(session, LISTENER, fds=(kept.listener.fd, kept.ledger.fd))
+
+    def _take_back(self, kept: _Kept) -> None:
+        assert kept.session is not None
+        self._close(kept.session)
+        kept.session = None
+        for id in kept.ledger.owed():
+            kept.listener.send_continue(id)
+        kept.ledger.clear()
+        self._poll.modify(kept.listener.fd, select.POLLIN)
+        for visitor in kept.waiting:
+            send(visitor, DETACHED)
+            self._close(visitor)
+        kept.waiting.clear()
+
+
+def _door(pid: int) -> socket.socket:
+    """Listen for sessions of the process; raise AttachError if it has a keeper."""
+    private(base())
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mask = os.umask(0o177)
+    try:
+        _bind(door, path_of(pid))
+    except OSError as error:
+        door.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AttachError(f"process {pid} is being attached to by another mirrord") from error
+        raise
+    finally:
+        os.umask(mask)
+    door.listen(16)
+    return door
+
+
+def _bind(door: socket.socket, path: str) -> None:
+    # through the directory's descriptor: the path itself may be longer than the 107 bytes of unix(7)
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        door.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+    finally:
+        os.close(directory)
+
+
+def connect(pid: int) -> socket.socket | None:
+    """Return a connection to the keeper of a process, None if it has none of ours."""
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        directory = os.open(base(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            door.connect(f"/proc/self/fd/{directory}/keeper-{pid}.sock")
+        finally:
+            os.close(directory)
+    except FileNotFoundError:
+        door.close()
+        return None
+    except ConnectionRefusedError:
+        # its keeper was killed; the process may be another one by now
+        door.close()
+        os.unlink(path_of(pid))
+        return None
+    return door
+
+
+def _peer(sock: socket.socket) -> tuple[int, int]:
+    """Return the process and the user at the other end."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, _ = _CREDENTIALS.unpack(raw)
+    return pid, user
+
+
+def _remove_if_empty(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
