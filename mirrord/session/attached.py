@@ -219,8 +219,8 @@ class Attached:
                 asyncio.get_running_loop().remove_reader(process.keeper)
                 if process.pid in self._processes and not process.listener.finished():
                     self._sayings.warn(
-                        f"warning: the keeper of process {process.pid} was killed: when this session ends, what is "
-                        "remote now fails in the process, until mirrord attach is run on it again"
+                        f"warning: the keeper of process {process.pid} was killed: when this session ends, "
+                        "what is remote now fails in the process, until mirrord attach is run on it again"
                     )
 
     def _front_says(self) -> None:

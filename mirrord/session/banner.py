@@ -8,9 +8,7 @@ from mirrord.config.model import Settings
 from mirrord.session.remote import Remote
 
 
-def banner(
-    settings: Settings, target: str, remote: Remote, *, environment: bool = True
-) -> Iterator[str]:
+def banner(settings: Settings, target: str, remote: Remote, *, environment: bool = True) -> Iterator[str]:
     """Describe the session, a line for each kind of thing; ``environment`` tells whether the program has the
     target's.
     """

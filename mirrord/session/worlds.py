@@ -53,9 +53,7 @@ async def build_world(
     """Return the world of a session; ``tree`` is where placeholders go."""
 
     def find(wanted: Located) -> socket.socket | None:
-        return find_socket(
-            tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=surroundings.processes()
-        )
+        return find_socket(tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=surroundings.processes())
 
     loop = asyncio.get_running_loop()
     files = RemoteFiles(link.channel, Placeholders(tree))

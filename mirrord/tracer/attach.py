@@ -241,17 +241,19 @@ def _have_repeated(tid: int) -> None:
 
 @cache
 def _repeatable() -> frozenset[int]:
-    return frozenset(
-        found for name in _NOT_REPEATED if (found := number(name, current_arch())) is not None
-    )
+    return frozenset(found for name in _NOT_REPEATED if (found := number(name, current_arch())) is not None)
 
 
 def _inject(pid: int, process: int, filter_: bytes) -> int:
     """Have the stopped process load the filter; return the listener."""
     layout = LAYOUTS[current_arch()]
-    with _without_signals(pid), _interrupted_again(pid), _without_filters(pid):
-        with Injector(pid, layout) as injector:
-            return _load(pid, process, injector, filter_)
+    with (
+        _without_signals(pid),
+        _interrupted_again(pid),
+        _without_filters(pid),
+        Injector(pid, layout) as injector,
+    ):
+        return _load(pid, process, injector, filter_)
 
 
 def _load(pid: int, process: int, injector: Injector, filter_: bytes) -> int:
@@ -362,14 +364,14 @@ def _must(pid: int, result: int) -> None:
         return
     if -result == errno.EBUSY:
         raise AttachError(
-            f"process {pid} is supervised by a seccomp listener already, of another mirrord session or of the "
-            "container that it runs in",
+            f"process {pid} is supervised by a seccomp listener already, of another mirrord session or of "
+            "the container that it runs in",
             remedy="end that session first; a listener of a container cannot be shared",
         )
     if -result == errno.ESRCH:
         raise AttachError(
-            f"the threads of process {pid} have different seccomp filters, so that no one filter can be added "
-            "to all of them"
+            f"the threads of process {pid} have different seccomp filters, so that no one filter can be "
+            "added to all of them"
         )
     if -result == errno.EINVAL:
         raise AttachError(

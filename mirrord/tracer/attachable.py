@@ -178,8 +178,8 @@ def tracing_refused(pid: int) -> AttachError:
         )
     return AttachError(
         f"the kernel does not let mirrord trace {status}",
-        remedy=f"look at kernel.yama.ptrace_scope, which should be 0, and at the seccomp profile of a container; "
-        f"or {choices}",
+        remedy="look at kernel.yama.ptrace_scope, which should be 0, and at the seccomp profile of a "
+        f"container; or {choices}",
     )
 
 

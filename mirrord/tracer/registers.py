@@ -35,7 +35,7 @@ class Layout:
     stack: int
     syscall_instruction: bytes
     interrupted: int | None = None
-    """The number of the call that the thread was interrupted in; None where the kernel has dealt with that."""
+    """The number of the call that was interrupted; None where the kernel has dealt with that already."""
 
 
 # struct user_regs_struct of arch/x86/include/uapi/asm/ptrace.h: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx
