@@ -35,7 +35,7 @@ class CompleteTable:
         self.traps: Final = {found: row.rule for row in complete if (found := _number(row)) is not None}
         """What is trapped, by number."""
         trapped = _by_number(complete)
-        self.handlers: Final[dict[int, Handler]] = Handlers(
+        self.handlers: Final = Handlers(
             {found: _handler(wanted.get(found, []), trapped[found]) for found in trapped}
         )
 

@@ -45,7 +45,7 @@ class Ledger:
     def hold(self, id: NotificationId, valid: Callable[[NotificationId], bool]) -> None:
         """Note a call that will be answered later; ``valid`` tells which of the older ones still wait."""
         if not self._free:
-            self._free += [slot for slot in range(1, _SLOTS + 1) if not valid(self._at(slot))]
+            self._free.extend(slot for slot in range(1, _SLOTS + 1) if not valid(self._at(slot)))
         if self._free:
             _WORD.pack_into(self._memory, _WORD.size * self._free.pop(), id)
 
