@@ -30,7 +30,7 @@ from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
 from mirrord.session.supervisor import allow_many_descriptors
-from mirrord.session.worlds import Surroundings, build_world
+from mirrord.session.worlds import Surroundings, build_world, name_servers
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer import attachable
@@ -292,7 +292,17 @@ def _surroundings(pid: int, processes: Callable[[], Iterator[int]]) -> Surroundi
         cwd=os.readlink(os.fsencode(f"/proc/{pid}/cwd")),
         environment=environment,
         processes=processes,
+        name_servers=_local_name_servers(),
     )
+
+
+def _local_name_servers() -> tuple[str, ...]:
+    try:
+        with open("/etc/resolv.conf", "rb") as stream:
+            return name_servers(stream.read())
+    except OSError:
+        # without one, resolvers ask this machine itself (resolv.conf(5))
+        return ("127.0.0.1",)
 
 
 def _remember_sockets(world: World, pid: int) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
-from mirrord.dispatch.world import World
+from mirrord.dispatch.world import DNS_PORT, World
+from mirrord.link.addresses import Peer
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
@@ -37,6 +38,8 @@ class Surroundings:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     processes: Callable[[], Iterable[int]] = descendants
     """Where the program's sockets are searched for."""
+    name_servers: Sequence[str] = ()
+    """Those of this machine, where the program has run already and may ask them."""
 
 
 async def build_world(
@@ -64,6 +67,9 @@ async def build_world(
         search = _search(await files.read(_RESOLV_CONF))
         outgoing = OutgoingRules.from_settings(settings, search=search)
         dns = DnsRules.from_settings(settings, search=search)
+    substitutes: dict[Peer, Peer] = {}
+    if surroundings.name_servers and dns.enabled:
+        substitutes = _substitutes(surroundings.name_servers, await files.read(_RESOLV_CONF))
     return World(
         ipv6=settings.feature.network.ipv6,
         hostname=remote.hostname if settings.feature.hostname else None,
@@ -71,7 +77,7 @@ async def build_world(
         paths=_path_rules(settings, surroundings),
         outgoing=outgoing,
         dns=dns,
-        connections=Connections(loop, link.channel, Loopback(), find),
+        connections=Connections(loop, link.channel, Loopback(), find, substitutes=substitutes),
         unix=UnixConnections(loop, link.channel),
         datagrams=Datagrams(
             loop,
@@ -79,6 +85,7 @@ async def build_world(
             find,
             learn=names.learn if outgoing.names else None,
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
+            substitutes=substitutes,
         ),
         files=files,
         names=names,
@@ -99,6 +106,20 @@ def _path_rules(settings: Settings, surroundings: Surroundings) -> PathRules:
         executable=os.fsencode(os.path.abspath(program[0])),
         code=[os.fsencode(word) for word in program[1:] if word.startswith("/") and os.path.isfile(word)],
     )
+
+
+def name_servers(resolv_conf: bytes) -> tuple[str, ...]:
+    """Return the name servers (resolv.conf(5))."""
+    lines = (line.split() for line in resolv_conf.decode("latin-1").splitlines())
+    return tuple(words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1)
+
+
+def _substitutes(local: Sequence[str], resolv_conf: bytes) -> dict[Peer, Peer]:
+    """Have the target's name server asked in the place of this machine's: resolvers remember whom to ask."""
+    remote = name_servers(resolv_conf)
+    return {
+        Peer(host, DNS_PORT): Peer(remote[0], DNS_PORT) for host in local if remote and host not in remote
+    }
 
 
 def _search(resolv_conf: bytes) -> tuple[str, ...]:
