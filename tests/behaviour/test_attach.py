@@ -36,7 +36,8 @@ def attaching(user: User, runner: Runner, sandbox: Sandbox) -> Attaching:
 def pods_look(runner: Runner, sandbox: Sandbox) -> str:
     """What a program in the pod sees."""
     line = sandbox.command("exec", *command("attached"), "look")
-    (seen,) = runner.run(line, input="l\n").lines
+    ready, seen = runner.run(line, input="l\n").lines
+    assert ready == "ready 0"
     assert seen.startswith(sandbox.config)
     return seen
 

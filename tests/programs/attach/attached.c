@@ -1,6 +1,6 @@
 /* attached WAY: blocks in a call, says how that ended, and then looks around for each line that it reads.
    Ways: read, poll, epoll_wait (a line ends them), accept, recvfrom (a connection or a datagram does), futex,
-   nanosleep (time does). A look is one line: a file, a name, a connection, the host name. */
+   nanosleep (time does); `look` blocks in nothing. A look is one line: a file, a name, a connection, the host name. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -114,7 +114,9 @@ int main(int count, char **arguments)
 
     if (count != 2)
         return 2;
-    if (strcmp(arguments[1], "look")) {
+    if (!strcmp(arguments[1], "look")) {
+        ready(-1);
+    } else {
         long value = wait_in(arguments[1]);
         printf("%s %ld %s\n", arguments[1], value, value < 0 ? strerrorname_np(errno) : "ok");
         fflush(stdout);
