@@ -170,7 +170,7 @@ class Attached:
             said = f"process {pid}: its keeper has handed it over"
         if keeper is None:
             raise AttachError(f"process {pid} has ended meanwhile")
-        process = _take(pid, keeper)
+        process = _take(pid, keeper, self._directory)
         self._processes[pid] = process
         self._serving.serve(process.listener, self._handlers, ledger=process.listener.ledger)
         self._watch(process)
@@ -204,8 +204,8 @@ class Attached:
         end = self._ends.pop(process)
         loop.remove_reader(end.fileno())
         end.close()
+        # it stays open: its end would tell the keeper that the session is over
         loop.remove_reader(process.keeper)
-        process.keeper.close()
         del self._processes[process.pid]
         if not self._processes:
             self._sayings.info(f"process {self._options.pid} has ended")
@@ -266,9 +266,9 @@ class Attached:
         yield from descendants(*self._processes)
 
 
-def _take(pid: int, keeper: socket.socket) -> _Process:
+def _take(pid: int, keeper: socket.socket, directory: SessionDirectory) -> _Process:
     """Take the process's calls over from its keeper; raise AttachError when another session has them."""
-    keeping.send(keeper, keeping.SERVE)
+    keeping.send(keeper, keeping.SERVE, directory.id, directory.path)
     words, fds = keeping.receive(keeper, fds=2)
     match words, fds:
         case [keeping.LISTENER], [listener, calls]:

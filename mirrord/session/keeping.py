@@ -22,7 +22,7 @@ from typing import Final, NoReturn
 from mirrord_seccomp.notify import Listener
 
 from mirrord.errors import AttachError, MirrordError
-from mirrord.session.directory import base, private
+from mirrord.session.directory import SessionDirectory, base, private
 from mirrord.tracer.attach import attach
 from mirrord.tracer.ledger import Ledger
 
@@ -123,6 +123,8 @@ class _Kept:
     """A pidfd."""
     session: socket.socket | None = None
     session_pid: int = 0
+    directory: SessionDirectory | None = None
+    """That of the session, which may not live to remove it."""
     waiting: list[socket.socket] = field(default_factory=list)
     """Who has asked for the session's end."""
 
@@ -231,9 +233,10 @@ class Keeper:
     def _told(self, kept: _Kept, visitor: socket.socket) -> None:
         words, _ = receive(visitor)
         match words:
-            case ["serve"] if kept.session is None:
+            case ["serve", str(id), str(path)] if kept.session is None:
+                kept.directory = SessionDirectory(id, path)
                 self._hand_over(kept, visitor)
-            case ["serve"]:
+            case ["serve", *_]:
                 send(visitor, HELD, kept.session_pid)
                 self._close(visitor)
             case ["detach"] if kept.session is not None:
@@ -267,6 +270,12 @@ class Keeper:
             send(visitor, DETACHED)
             self._close(visitor)
         kept.waiting.clear()
+        self._remove_directory(kept)
+
+    def _remove_directory(self, kept: _Kept) -> None:
+        if kept.directory is not None:
+            kept.directory.remove()
+            kept.directory = None
 
 
 def _door(pid: int) -> socket.socket:

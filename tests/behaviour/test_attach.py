@@ -1,14 +1,16 @@
 """``mirrord attach`` and ``detach``: a process that runs comes under a session, and goes on locally after."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from mirrord_seccomp.syscalls import current_arch, number
 
-from ..support.attaching import Attaching, blocked, kill
-from ..support.build import command
+from ..support.attaching import Attaching, Running, blocked, kill
+from ..support.build import SYSTEM_PYTHON, command
+from ..support.needs import tool
 from ..support.relay import Relay
-from ..support.running import Outcome, Runner
+from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
 from ..support.user import User
 from ..support.waiting import until
@@ -24,6 +26,17 @@ CALLS = {
     "futex": "futex",
     "nanosleep": "clock_nanosleep",
 }
+
+WITHOUT_PTRACE = """
+import sys
+from mirrord_seccomp import bpf, load
+from mirrord_seccomp.rules import Action, Rule
+from mirrord_seccomp.syscalls import current_arch
+load.set_no_new_privs()
+load.load(bpf.compile([Rule("ptrace", Action.ERRNO(1))], current_arch()))
+from mirrord.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
@@ -167,3 +180,136 @@ def test_a_killed_session_answers_what_it_held(
             assert running.read() == local
             assert session.ended().code == 125
         running.end()
+
+
+def test_children_come_along_if_asked(attaching: Attaching, pods_look: str) -> None:
+    line = [*command("attached"), "look"]
+    script = (
+        "import subprocess, sys; print('ready 0', flush=True);"
+        "sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script, *line) as running:
+        assert running.read() == "ready 0"
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == local
+            assert session.interrupt().code == 0
+        with attaching.attached(running.pid, "--descendants") as session:
+            assert running.look() == pods_look
+            assert len(attaching.keepers()) == 2
+            assert session.interrupt().code == 0
+        assert running.look() == local
+        running.end()
+
+
+def test_children_born_later_are_in_the_session(attaching: Attaching, pods_look: str) -> None:
+    line = [*command("attached"), "look"]
+    script = (
+        "import subprocess, sys; print('ready 0', flush=True)\n"
+        "while sys.stdin.readline():\n"
+        " print(subprocess.run(sys.argv[1:], input='l\\n', capture_output=True, text=True)"
+        ".stdout.splitlines()[1], flush=True)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script, *line) as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert all(asked(session.interrupt()))
+        assert running.look() == local
+        running.end()
+
+
+def test_the_process_ends_first(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            running.end()
+            outcome = session.ended()
+        assert outcome.code == 0
+        assert f"process {running.pid} has ended" in outcome.err
+    until("its keeper has gone with it", lambda: not attaching.keepers())
+
+
+def test_what_it_serves_already_stays_within_its_reach(attaching: Attaching, pods_look: str) -> None:
+    """Its own listener is on this machine: a connection to it is not looked for in the pod."""
+    script = (
+        "import socket, sys; server = socket.create_server(('127.0.0.1', 0)); print('ready 0', flush=True)\n"
+        "while sys.stdin.readline():\n"
+        " client = socket.create_connection(server.getsockname()); other, _ = server.accept()\n"
+        " client.sendall(b'word'); print(other.recv(4).decode(), flush=True)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script) as running:
+        assert running.look() == "word"
+        with attaching.attached(running.pid) as session:
+            assert running.look() == "word"
+            assert asked(session.interrupt())[2] == 0
+        running.end()
+
+
+def unharmed(running: Running, seen: str) -> None:
+    """Check that nothing has changed for a process that was not attached to."""
+    assert running.filters() == (0 if seen.startswith("ENOENT") else 1)
+    assert running.look() == seen
+
+
+@pytest.mark.both_users
+def test_what_a_debugger_holds_is_refused(attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        line = [tool("gdb"), "-nx", "-q", "-p", str(running.pid)]
+        with attaching.runner.start(line) as gdb:
+            status = Path(f"/proc/{running.pid}/status")
+            until("gdb holds it", lambda: f"TracerPid:\t{gdb.pid}" in status.read_text())
+            said = attaching.refused(running.pid)
+            assert f"held by another tracer, process {gdb.pid} (gdb)" in said
+            write(gdb, "detach\nquit\n")
+            gdb.communicate(timeout=30)
+        unharmed(running, local)
+        running.end()
+
+
+@pytest.mark.both_users
+def test_what_another_session_holds_is_refused(attaching: Attaching, pods_look: str) -> None:
+    line = [attaching.user.mirrord, "exec", "-q", "-t", attaching.sandbox.target, "--"]
+    script = "import os, sys; print(os.getpid(), flush=True); os.execv(sys.argv[1], sys.argv[1:])"
+    with attaching.runner.start(
+        [*line, SYSTEM_PYTHON, "-c", script, *command("attached"), "look"]
+    ) as process:
+        pid = int(read_line(process))
+        running = Running(process)
+        said = attaching.refused(pid)
+        assert "supervised by a seccomp listener already, of another mirrord session" in said
+        assert running.look() == pods_look
+
+    with attaching.program(*command("attached"), "look") as running:
+        with attaching.attached(running.pid) as session:
+            said = attaching.refused(running.pid)
+            assert f"attached to already, by the session of process {session.supervisor}" in said
+            assert running.look() == pods_look
+            assert session.interrupt().code == 0
+        running.end()
+
+
+@pytest.mark.both_users
+def test_where_yama_forbids_it(attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        python = str(Path(attaching.user.mirrord).parent / "python")
+        refusing = [python, "-c", WITHOUT_PTRACE, "attach", "-t", attaching.sandbox.target, str(running.pid)]
+        outcome = attaching.runner.run(refusing)
+        assert outcome.code == 1
+        assert f"the kernel does not let mirrord trace process {running.pid} (" in outcome.err
+        assert "kernel.yama.ptrace_scope" in outcome.err
+        assert "mirrord exec" in outcome.err
+        unharmed(running, local)
+        running.end()
+
+
+def test_detaching_from_what_is_not_attached(attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        outcome = attaching.detach(running.pid)
+        assert outcome.code == 1
+        assert f"process {running.pid} has not been attached to" in outcome.err
+        running.end()
+    outcome = attaching.detach(running.pid)
+    assert (outcome.code, outcome.err) == (1, f"mirrord: there is no process {running.pid}\n")
