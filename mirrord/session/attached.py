@@ -153,16 +153,16 @@ class Attached:
         table = CompleteTable(world)
         self._handlers = table.handlers
         self._serving.interrupted.trapped = table.traps
-        self._attach(world, pid, table.filter)
+        self._attach(world, pid, table)
         if self._options.descendants:
-            self._attach_descendants(world, table.filter)
+            self._attach_descendants(world, table)
 
-    def _attach(self, world: World, pid: int, filter_: bytes) -> None:
+    def _attach(self, world: World, pid: int, table: CompleteTable) -> None:
         """Bring one process under the session; raise AttachError."""
         _remember_sockets(world, pid)
         keeper = keeping.connect(pid)
         if keeper is None:
-            threads, stopped = keeping.order(self._orders, pid, filter_)
+            threads, stopped = keeping.order(self._orders, pid, table.filter, table.traps)
             keeper = keeping.connect(pid)
             count = f"{threads} thread{'s' * (threads > 1)}"
             said = f"process {pid}: {count}, stopped for {stopped * 1000:.1f} ms"
@@ -176,7 +176,7 @@ class Attached:
         self._watch(process)
         self._sayings.detail(said)
 
-    def _attach_descendants(self, world: World, filter_: bytes) -> None:
+    def _attach_descendants(self, world: World, table: CompleteTable) -> None:
         """Bring the children, and theirs, under the session too: those that were there before it have no
         filter yet.
         """
@@ -186,7 +186,7 @@ class Attached:
                 if status.seccomp and status.parent in self._processes and keeping.connect(pid) is None:
                     # born meanwhile: it has its parent's filter
                     continue
-                self._attach(world, pid, filter_)
+                self._attach(world, pid, table)
             except AttachError as error:
                 self._sayings.warn(f"warning: process {pid} runs locally: {error}")
 

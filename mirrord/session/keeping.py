@@ -15,15 +15,17 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from mirrord_seccomp.notify import Listener
+from mirrord_seccomp.rules import Action, Op, Rule, Test
 
 from mirrord.errors import AttachError, MirrordError
 from mirrord.session.directory import SessionDirectory, base, private
 from mirrord.tracer.attach import attach
+from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -59,6 +61,30 @@ def receive(channel: socket.socket, fds: int = 0) -> tuple[list[str | int | floa
     return (json.loads(data) if data else []), list(found)
 
 
+def _encode(traps: Mapping[int, Rule]) -> str:
+    return json.dumps(
+        {
+            number: [
+                rule.syscall,
+                rule.action.value,
+                [(test.arg, test.op.value, test.value, test.width, test.mask) for test in rule.tests],
+            ]
+            for number, rule in traps.items()
+        }
+    )
+
+
+def _decode(text: str) -> dict[int, Rule]:
+    return {
+        int(number): Rule(
+            name,
+            Action(action),
+            *(Test(arg, Op(op), value, width, mask=mask) for arg, op, value, width, mask in tests),
+        )
+        for number, (name, action, tests) in json.loads(text).items()
+    }
+
+
 def path_of(pid: int) -> str:
     """Return where the keeper of a process is found."""
     return os.path.join(base(), f"keeper-{pid}.sock")
@@ -82,11 +108,11 @@ def spawn() -> socket.socket:
     return ours
 
 
-def order(orders: socket.socket, pid: int, filter_: bytes) -> tuple[int, float]:
+def order(orders: socket.socket, pid: int, filter_: bytes, traps: Mapping[int, Rule]) -> tuple[int, float]:
     """Have a keeper attach to a process; return how many threads it has and for how many seconds they were
-    stopped. Raises AttachError.
+    stopped. ``traps`` is what the filter traps, by number. Raises AttachError.
     """
-    send(orders, pid, filter_.hex())
+    send(orders, pid, filter_.hex(), _encode(traps))
     match receive(orders)[0]:
         case [int(threads), float(seconds)]:
             return threads, seconds
@@ -116,6 +142,7 @@ class _Kept:
 
     pid: int
     listener: Listener
+    leaving: Leaving
     ledger: Ledger
     door: socket.socket | None
     """Where sessions ask for it; closed when the process has ended and only descendants are left."""
@@ -162,13 +189,13 @@ class Keeper:
     def _ordered(self, _: int) -> None:
         assert self._orders is not None
         match receive(self._orders)[0]:
-            case [int(pid), str(filter_)]:
-                self._attach(pid, bytes.fromhex(filter_))
+            case [int(pid), str(filter_), str(traps)]:
+                self._attach(pid, bytes.fromhex(filter_), _decode(traps))
             case _:
                 self._close(self._orders)
                 self._orders = None
 
-    def _attach(self, pid: int, filter_: bytes) -> None:
+    def _attach(self, pid: int, filter_: bytes, traps: Mapping[int, Rule]) -> None:
         assert self._orders is not None
         try:
             door = _door(pid)
@@ -184,7 +211,8 @@ class Keeper:
             send(self._orders, f"process {pid} cannot be attached to: {error.strerror}", "")
         else:
             listener = Listener(attachment.listener)
-            self._keep(_Kept(pid, listener, Ledger.create(), door, attachment.process))
+            leaving = Leaving(listener, traps)
+            self._keep(_Kept(pid, listener, leaving, Ledger.create(), door, attachment.process))
             send(self._orders, attachment.threads, attachment.stopped)
 
     def _keep(self, kept: _Kept) -> None:
@@ -198,8 +226,8 @@ class Keeper:
         """Answer one call, or end with the process."""
         if events & _CLOSED:
             self._ended(kept)
-        elif kept.session is None and kept.listener.receive():
-            kept.listener.send_continue(kept.listener.notification[0])
+        elif kept.session is None:
+            kept.leaving.answer()
 
     def _ended(self, kept: _Kept) -> None:
         self._kept.remove(kept)
@@ -254,6 +282,7 @@ class Keeper:
 
     def _hand_over(self, kept: _Kept, session: socket.socket) -> None:
         kept.session, kept.session_pid = session, _peer(session)[0]
+        kept.leaving.forget()
         # of the listener only its end is looked at from here on
         self._poll.modify(kept.listener.fd, 0)
         send(session, LISTENER, fds=(kept.listener.fd, kept.ledger.fd))

@@ -219,6 +219,23 @@ def test_children_born_later_are_in_the_session(attaching: Attaching, pods_look:
         running.end()
 
 
+@pytest.mark.both_users
+def test_file_calls_are_not_interrupted_between_sessions(attaching: Attaching) -> None:
+    """Signals end calls before the keeper has received them; it repairs their frames as a session does."""
+    line = [*command("alarms"), "20000", "/etc/passwd", "/usr/bin/env"]
+    script = (
+        "import subprocess, sys; print('ready 0', flush=True)\n"
+        "while sys.stdin.readline():\n"
+        " done = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n"
+        " print(*done.stdout.splitlines(), flush=True)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script, *line) as running:
+        with attaching.attached(running.pid) as session:
+            assert session.interrupt().code == 0
+        assert running.look() == "interrupted 0 failed 0 alarms yes"
+        running.end()
+
+
 def test_the_process_ends_first(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
         with attaching.attached(running.pid) as session:
