@@ -20,11 +20,11 @@ from mirrord.dispatch.world import World
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
-from mirrord.link.inodes import listening, udp_inodes
 from mirrord.session import keeping
 from mirrord.session.banner import banner, epilogue
 from mirrord.session.chain import EXITED, FAILED, leave_standard_streams, receive, send
 from mirrord.session.directory import SessionDirectory
+from mirrord.session.opened import datagram_sockets, listeners
 from mirrord.session.processes import descendants, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
@@ -307,17 +307,5 @@ def _local_name_servers() -> tuple[str, ...]:
 
 def _remember_sockets(world: World, pid: int) -> None:
     """Remember the sockets that the process serves on already, as its calls would have told."""
-    inodes = set(_socket_inodes(pid))
-    world.own_listeners |= inodes & listening().keys()
-    world.own_datagram_sockets |= inodes & udp_inodes()
-
-
-def _socket_inodes(pid: int) -> Iterator[int]:
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            text = os.readlink(f"/proc/{pid}/fd/{name}")
-        except FileNotFoundError:
-            # closed meanwhile
-            continue
-        if text.startswith("socket:["):
-            yield int(text[8:-1])
+    world.own_listeners.update(one.inode for one in listeners(pid))
+    world.own_datagram_sockets.update(one.inode for one in datagram_sockets(pid))
