@@ -130,6 +130,8 @@ class Attached:
         link = await client.connect(target.start_agent(client.public_bytes(key)), key)
         remote = await Remote.ask(link)
         await self._attach_all(link, remote)
+        # the keeper ends now if it has got nothing to keep
+        self._orders.close()
         for line in banner(self._settings, target.label, remote, environment=False):
             self._sayings.info(line)
         self._sayings.info(f"unchanged: {_UNCHANGED}")
@@ -183,8 +185,8 @@ class Attached:
         for pid in list(descendants(self._options.pid)):
             try:
                 status = attachable.Status.of(pid)
-                if status.seccomp and status.parent in self._processes and keeping.connect(pid) is None:
-                    # born meanwhile: it has its parent's filter
+                if status.seccomp and not os.path.exists(keeping.path_of(pid)):
+                    # born after its parent came under the filter, which it has too
                     continue
                 self._attach(world, pid, table)
             except AttachError as error:
@@ -282,6 +284,13 @@ def _take(pid: int, keeper: socket.socket, directory: SessionDirectory) -> _Proc
 
 
 def _surroundings(pid: int, processes: Callable[[], Iterator[int]]) -> Surroundings:
+    try:
+        return _read_surroundings(pid, processes)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise AttachError(f"process {pid} has ended meanwhile") from error
+
+
+def _read_surroundings(pid: int, processes: Callable[[], Iterator[int]]) -> Surroundings:
     with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="surrogateescape") as stream:
         words = stream.read().split("\0")[1:-1]
     with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:

@@ -59,9 +59,14 @@ def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionD
     poll = select.poll()
     for fd in (channel.fileno(), woken):
         poll.register(fd, select.POLLIN)
+    asked = False
     while True:
         ready = [fd for fd, _ in poll.poll()]
         if woken in ready and os.read(woken, 64):
+            if asked:
+                # it does not come to its end: the keeper answers for the process
+                os.kill(supervisor, signal.SIGKILL)
+            asked = True
             send(channel, keeping.END)
         if channel.fileno() in ready:
             match receive(channel):

@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -144,6 +145,7 @@ class _Kept:
     listener: Listener
     leaving: Leaving
     ledger: Ledger
+    path: str
     door: socket.socket | None
     """Where sessions ask for it; closed when the process has ended and only descendants are left."""
     process: int
@@ -172,7 +174,7 @@ class Keeper:
             for fd, events in self._poll.poll():
                 ready = self._ready.get(fd)
                 if ready is not None:
-                    ready(events)
+                    _whatever_happens(ready, events)
 
     def _watch(self, fd: int, ready: Callable[[int], None], events: int = select.POLLIN) -> None:
         self._ready[fd] = ready
@@ -198,21 +200,24 @@ class Keeper:
     def _attach(self, pid: int, filter_: bytes, traps: Mapping[int, Rule]) -> None:
         assert self._orders is not None
         try:
-            door = _door(pid)
+            path = path_of(pid)
+            door = _door(path)
             try:
                 attachment = attach(pid, filter_)
             except BaseException:
                 door.close()
-                os.unlink(path_of(pid))
+                _remove(path)
                 raise
         except MirrordError as error:
             send(self._orders, error.problem, error.remedy)
         except OSError as error:
             send(self._orders, f"process {pid} cannot be attached to: {error.strerror}", "")
+        except Exception as error:
+            send(self._orders, f"a fault of mirrord itself: {type(error).__name__}: {error}", "report it")
         else:
             listener = Listener(attachment.listener)
             leaving = Leaving(listener, traps)
-            self._keep(_Kept(pid, listener, leaving, Ledger.create(), door, attachment.process))
+            self._keep(_Kept(pid, listener, leaving, Ledger.create(), path, door, attachment.process))
             send(self._orders, attachment.threads, attachment.stopped)
 
     def _keep(self, kept: _Kept) -> None:
@@ -247,8 +252,7 @@ class Keeper:
         os.close(kept.process)
         self._close(kept.door)
         kept.door = None
-        os.unlink(path_of(kept.pid))
-        _remove_if_empty(base())
+        _remove(kept.path)
 
     def _visited(self, kept: _Kept) -> None:
         assert kept.door is not None
@@ -307,17 +311,25 @@ class Keeper:
             kept.directory = None
 
 
-def _door(pid: int) -> socket.socket:
-    """Listen for sessions of the process; raise AttachError if it has a keeper."""
-    private(base())
+def _whatever_happens(ready: Callable[[int], None], events: int) -> None:
+    try:
+        ready(events)
+    except Exception:
+        # nobody is there to be told, and what a visitor has done wrong must not end the process's answers
+        return
+
+
+def _door(path: str) -> socket.socket:
+    """Listen for sessions of a process; raise AttachError if it has a keeper."""
+    private(os.path.dirname(path))
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mask = os.umask(0o177)
     try:
-        _bind(door, path_of(pid))
+        _bind(door, path)
     except OSError as error:
         door.close()
         if error.errno == errno.EADDRINUSE:
-            raise AttachError(f"process {pid} is being attached to by another mirrord") from error
+            raise AttachError("the process is being attached to by another mirrord") from error
         raise
     finally:
         os.umask(mask)
@@ -361,9 +373,9 @@ def _peer(sock: socket.socket) -> tuple[int, int]:
     return pid, user
 
 
-def _remove_if_empty(path: str) -> None:
-    try:
-        os.rmdir(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            raise
+def _remove(path: str) -> None:
+    """Remove a door, and the directory if it was the last thing in it."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))

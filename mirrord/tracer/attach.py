@@ -366,7 +366,8 @@ def _must(pid: int, result: int) -> None:
         raise AttachError(
             f"process {pid} is supervised by a seccomp listener already, of another mirrord session or of "
             "the container that it runs in",
-            remedy="end that session first; a listener of a container cannot be shared",
+            remedy="end that session, or attach as the user who has done so before; a container's listener "
+            "cannot be shared",
         )
     if -result == errno.ESRCH:
         raise AttachError(

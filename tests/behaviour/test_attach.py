@@ -14,7 +14,7 @@ from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
 from ..support.user import User
 from ..support.waiting import until
-from .soak import SOAK
+from .soak import ATTACHES
 
 LOOKS = ("look-go", "look-java", "look-node", "look-python")
 CALLS = {
@@ -112,10 +112,12 @@ def test_detach(attaching: Attaching, pods_look: str) -> None:
         running.end()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)  # a hundred sessions
 def test_attaching_again_through_the_keeper(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
         local = running.look()
-        for _ in range(100 if SOAK else 5):
+        for _ in range(ATTACHES):
             with attaching.attached(running.pid) as session:
                 assert running.look() == pods_look
                 assert all(asked(session.interrupt()))
