@@ -6,7 +6,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -20,7 +20,7 @@ from mirrord.dispatch.world import World
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
-from mirrord.session import keeping
+from mirrord.session import doors, keeping
 from mirrord.session.banner import banner, epilogue
 from mirrord.session.chain import EXITED, FAILED, leave_standard_streams, receive, send
 from mirrord.session.directory import SessionDirectory
@@ -30,7 +30,8 @@ from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
 from mirrord.session.supervisor import allow_many_descriptors
-from mirrord.session.worlds import Surroundings, build_world, name_servers
+from mirrord.session.surroundings import surroundings_of
+from mirrord.session.worlds import build_world
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer import attachable
@@ -147,7 +148,7 @@ class Attached:
             link,
             remote,
             tree=os.path.join(self._directory.path, "fs"),
-            surroundings=_surroundings(pid, self._all_processes),
+            surroundings=surroundings_of(pid, self._all_processes),
             forget_thread=self._serving.forget_thread,
             forget_threads=self._serving.forget_threads,
             returning_from_signal=self._serving.returning_from_signal,
@@ -162,10 +163,10 @@ class Attached:
     def _attach(self, world: World, pid: int, table: CompleteTable) -> None:
         """Bring one process under the session; raise AttachError."""
         _remember_sockets(world, pid)
-        keeper = keeping.connect(pid)
+        keeper = doors.connect(pid)
         if keeper is None:
             threads, stopped = keeping.order(self._orders, pid, table.filter, table.traps)
-            keeper = keeping.connect(pid)
+            keeper = doors.connect(pid)
             count = f"{threads} thread{'s' * (threads > 1)}"
             said = f"process {pid}: {count}, stopped for {stopped * 1000:.1f} ms"
         else:
@@ -185,7 +186,7 @@ class Attached:
         for pid in list(descendants(self._options.pid)):
             try:
                 status = attachable.Status.of(pid)
-                if status.seccomp and not os.path.exists(keeping.path_of(pid)):
+                if status.seccomp and not os.path.exists(doors.path_of(pid)):
                     # born after its parent came under the filter, which it has too
                     continue
                 self._attach(world, pid, table)
@@ -214,8 +215,8 @@ class Attached:
             self._end()
 
     def _keeper_says(self, process: _Process) -> None:
-        match keeping.receive(process.keeper)[0]:
-            case [keeping.END]:
+        match doors.receive(process.keeper)[0]:
+            case [doors.END]:
                 self._end()
             case []:
                 asyncio.get_running_loop().remove_reader(process.keeper)
@@ -227,7 +228,7 @@ class Attached:
 
     def _front_says(self) -> None:
         match receive(self._channel):
-            case [keeping.END]:
+            case [doors.END]:
                 self._end()
             case []:
                 asyncio.get_running_loop().remove_reader(self._channel)
@@ -270,48 +271,17 @@ class Attached:
 
 def _take(pid: int, keeper: socket.socket, directory: SessionDirectory) -> _Process:
     """Take the process's calls over from its keeper; raise AttachError when another session has them."""
-    keeping.send(keeper, keeping.SERVE, directory.id, directory.path)
-    words, fds = keeping.receive(keeper, fds=2)
+    doors.send(keeper, doors.SERVE, directory.id, directory.path)
+    words, fds = doors.receive(keeper, fds=2)
     match words, fds:
-        case [keeping.LISTENER], [listener, calls]:
+        case [doors.LISTENER], [listener, calls]:
             return _Process(pid, keeper, NotingListener(listener, Ledger(calls)))
-        case [keeping.HELD, int(session)], _:
+        case [doors.HELD, int(session)], _:
             raise AttachError(
                 f"process {pid} is attached to already, by the session of process {session}",
                 remedy=f"end it first: mirrord detach {pid}",
             )
     raise AttachError(f"process {pid} has ended meanwhile")
-
-
-def _surroundings(pid: int, processes: Callable[[], Iterator[int]]) -> Surroundings:
-    try:
-        return _read_surroundings(pid, processes)
-    except (FileNotFoundError, ProcessLookupError) as error:
-        raise AttachError(f"process {pid} has ended meanwhile") from error
-
-
-def _read_surroundings(pid: int, processes: Callable[[], Iterator[int]]) -> Surroundings:
-    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="surrogateescape") as stream:
-        words = stream.read().split("\0")[1:-1]
-    with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
-        pairs = (text.partition("=") for text in stream.read().split("\0"))
-        environment = {name: value for name, _, value in pairs if name}
-    return Surroundings(
-        (os.readlink(f"/proc/{pid}/exe"), *words),
-        cwd=os.readlink(os.fsencode(f"/proc/{pid}/cwd")),
-        environment=environment,
-        processes=processes,
-        name_servers=_local_name_servers(),
-    )
-
-
-def _local_name_servers() -> tuple[str, ...]:
-    try:
-        with open("/etc/resolv.conf", "rb") as stream:
-            return name_servers(stream.read())
-    except OSError:
-        # without one, resolvers ask this machine itself (resolv.conf(5))
-        return ("127.0.0.1",)
 
 
 def _remember_sockets(world: World, pid: int) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from mirrord.config.options import AttachOptions
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
-from mirrord.session import keeping
+from mirrord.session import doors, keeping
 from mirrord.session.chain import EXITED, FAILED, receive, send
 from mirrord.session.directory import SESSION_VARIABLE, SessionDirectory
 from mirrord.session.say import say
@@ -67,7 +67,7 @@ def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionD
                 # it does not come to its end: the keeper answers for the process
                 os.kill(supervisor, signal.SIGKILL)
             asked = True
-            send(channel, keeping.END)
+            send(channel, doors.END)
         if channel.fileno() in ready:
             match receive(channel):
                 case [kind, code] if kind in (EXITED, FAILED):
@@ -84,7 +84,7 @@ def detach(pid: int) -> int:
 
     Raises AttachError when there is none.
     """
-    keeper = keeping.connect(pid)
+    keeper = doors.connect(pid)
     if keeper is None:
         attachable.Status.of(pid)
         raise AttachError(
@@ -92,11 +92,11 @@ def detach(pid: int) -> int:
             remedy="what mirrord exec has started ends with its session",
         )
     with keeper:
-        keeping.send(keeper, keeping.DETACH)
-        match keeping.receive(keeper)[0]:
-            case [keeping.DETACHED]:
+        doors.send(keeper, doors.DETACH)
+        match doors.receive(keeper)[0]:
+            case [doors.DETACHED]:
                 say(f"process {pid} goes on locally")
                 return 0
-            case [keeping.IDLE]:
+            case [doors.IDLE]:
                 raise AttachError(f"process {pid} has no session: it is local already")
     raise AttachError(f"process {pid} has ended meanwhile")

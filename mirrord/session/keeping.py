@@ -8,87 +8,26 @@ does. The keeper then answers what the session still owed (``tracer/ledger.py``)
 ``Continue``: the process is local. ``mirrord detach`` asks at the same socket to have the session end.
 """
 
-import errno
-import json
 import os
 import select
 import signal
 import socket
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from mirrord_seccomp.notify import Listener
-from mirrord_seccomp.rules import Action, Op, Rule, Test
+from mirrord_seccomp.rules import Rule
 
 from mirrord.errors import AttachError, MirrordError
-from mirrord.session.directory import SessionDirectory, base, private
+from mirrord.session import doors
+from mirrord.session.directory import SessionDirectory
+from mirrord.session.doors import DETACHED, END, HELD, IDLE, LISTENER, receive, send
 from mirrord.tracer.attach import attach
 from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 
-_CREDENTIALS: Final = struct.Struct("3i")
-"""``struct ucred``: process, user, group (unix(7))."""
-_LARGEST: Final = 1 << 17
 _CLOSED: Final = select.POLLHUP | select.POLLERR
-
-SERVE: Final = "serve"
-DETACH: Final = "detach"
-LISTENER: Final = "listener"
-HELD: Final = "held"
-"""Another session has the process; followed by that session's process id."""
-END: Final = "end"
-IDLE: Final = "idle"
-"""No session has the process."""
-DETACHED: Final = "detached"
-
-
-def send(channel: socket.socket, *words: str | int | float, fds: Sequence[int] = ()) -> None:
-    """Send one message with descriptors; that the other end is gone shows at the next read."""
-    try:
-        socket.send_fds(channel, [json.dumps(words).encode()], fds)
-    except (BrokenPipeError, ConnectionResetError):
-        return
-
-
-def receive(channel: socket.socket, fds: int = 0) -> tuple[list[str | int | float], list[int]]:
-    """Return the words and descriptors of one message, none when the other end is gone."""
-    try:
-        data, found, _, _ = socket.recv_fds(channel, _LARGEST, fds)
-    except ConnectionResetError:
-        return [], []
-    return (json.loads(data) if data else []), list(found)
-
-
-def _encode(traps: Mapping[int, Rule]) -> str:
-    return json.dumps(
-        {
-            number: [
-                rule.syscall,
-                rule.action.value,
-                [(test.arg, test.op.value, test.value, test.width, test.mask) for test in rule.tests],
-            ]
-            for number, rule in traps.items()
-        }
-    )
-
-
-def _decode(text: str) -> dict[int, Rule]:
-    return {
-        int(number): Rule(
-            name,
-            Action(action),
-            *(Test(arg, Op(op), value, width, mask=mask) for arg, op, value, width, mask in tests),
-        )
-        for number, (name, action, tests) in json.loads(text).items()
-    }
-
-
-def path_of(pid: int) -> str:
-    """Return where the keeper of a process is found."""
-    return os.path.join(base(), f"keeper-{pid}.sock")
 
 
 def spawn() -> socket.socket:
@@ -113,7 +52,7 @@ def order(orders: socket.socket, pid: int, filter_: bytes, traps: Mapping[int, R
     """Have a keeper attach to a process; return how many threads it has and for how many seconds they were
     stopped. ``traps`` is what the filter traps, by number. Raises AttachError.
     """
-    send(orders, pid, filter_.hex(), _encode(traps))
+    send(orders, pid, filter_.hex(), doors.encode(traps))
     match receive(orders)[0]:
         case [int(threads), float(seconds)]:
             return threads, seconds
@@ -192,7 +131,7 @@ class Keeper:
         assert self._orders is not None
         match receive(self._orders)[0]:
             case [int(pid), str(filter_), str(traps)]:
-                self._attach(pid, bytes.fromhex(filter_), _decode(traps))
+                self._attach(pid, bytes.fromhex(filter_), doors.decode(traps))
             case _:
                 self._close(self._orders)
                 self._orders = None
@@ -200,13 +139,13 @@ class Keeper:
     def _attach(self, pid: int, filter_: bytes, traps: Mapping[int, Rule]) -> None:
         assert self._orders is not None
         try:
-            path = path_of(pid)
-            door = _door(path)
+            path = doors.path_of(pid)
+            door = doors.open_at(path)
             try:
                 attachment = attach(pid, filter_)
             except BaseException:
                 door.close()
-                _remove(path)
+                doors.remove(path)
                 raise
         except MirrordError as error:
             send(self._orders, error.problem, error.remedy)
@@ -252,12 +191,12 @@ class Keeper:
         os.close(kept.process)
         self._close(kept.door)
         kept.door = None
-        _remove(kept.path)
+        doors.remove(kept.path)
 
     def _visited(self, kept: _Kept) -> None:
         assert kept.door is not None
         visitor, _ = kept.door.accept()
-        if _peer(visitor)[1] not in (os.geteuid(), 0):
+        if doors.peer(visitor)[1] not in (os.geteuid(), 0):
             visitor.close()
             return
         self._watch(visitor.fileno(), lambda _: self._told(kept, visitor))
@@ -285,7 +224,7 @@ class Keeper:
                 self._close(visitor)
 
     def _hand_over(self, kept: _Kept, session: socket.socket) -> None:
-        kept.session, kept.session_pid = session, _peer(session)[0]
+        kept.session, kept.session_pid = session, doors.peer(session)[0]
         kept.leaving.forget()
         # of the listener only its end is looked at from here on
         self._poll.modify(kept.listener.fd, 0)
@@ -317,65 +256,3 @@ def _whatever_happens(ready: Callable[[int], None], events: int) -> None:
     except Exception:
         # nobody is there to be told, and what a visitor has done wrong must not end the process's answers
         return
-
-
-def _door(path: str) -> socket.socket:
-    """Listen for sessions of a process; raise AttachError if it has a keeper."""
-    private(os.path.dirname(path))
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    mask = os.umask(0o177)
-    try:
-        _bind(door, path)
-    except OSError as error:
-        door.close()
-        if error.errno == errno.EADDRINUSE:
-            raise AttachError("the process is being attached to by another mirrord") from error
-        raise
-    finally:
-        os.umask(mask)
-    door.listen(16)
-    return door
-
-
-def _bind(door: socket.socket, path: str) -> None:
-    # through the directory's descriptor: the path itself may be longer than the 107 bytes of unix(7)
-    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        door.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-    finally:
-        os.close(directory)
-
-
-def connect(pid: int) -> socket.socket | None:
-    """Return a connection to the keeper of a process, None if it has none of ours."""
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        directory = os.open(base(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            door.connect(f"/proc/self/fd/{directory}/keeper-{pid}.sock")
-        finally:
-            os.close(directory)
-    except FileNotFoundError:
-        door.close()
-        return None
-    except ConnectionRefusedError:
-        # its keeper was killed; the process may be another one by now
-        door.close()
-        os.unlink(path_of(pid))
-        return None
-    return door
-
-
-def _peer(sock: socket.socket) -> tuple[int, int]:
-    """Return the process and the user at the other end."""
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, user, _ = _CREDENTIALS.unpack(raw)
-    return pid, user
-
-
-def _remove(path: str) -> None:
-    """Remove a door, and the directory if it was the last thing in it."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    with suppress(OSError):
-        os.rmdir(os.path.dirname(path))

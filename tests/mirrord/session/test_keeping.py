@@ -13,7 +13,7 @@ from mirrord_seccomp.rules import Action, Op, Rule, Test
 from mirrord_seccomp.syscalls import current_arch
 
 from mirrord.errors import AttachError
-from mirrord.session import keeping
+from mirrord.session import doors, keeping
 from mirrord.session.directory import base
 from mirrord.tracer.ledger import Ledger, NotingListener
 
@@ -51,29 +51,29 @@ def kept(orders: socket.socket) -> Iterator[Puppet]:
 
 
 def connected(pid: int) -> socket.socket:
-    found = keeping.connect(pid)
+    found = doors.connect(pid)
     assert found is not None
     return found
 
 
 def ask(pid: int, *words: str) -> list[str | int | float]:
     with connected(pid) as door:
-        keeping.send(door, *words)
-        return keeping.receive(door)[0]
+        doors.send(door, *words)
+        return doors.receive(door)[0]
 
 
 def serve(pid: int, directory: str = "/nowhere/at/all") -> tuple[socket.socket, Listener]:
     session = connected(pid)
-    keeping.send(session, keeping.SERVE, "id", directory)
-    words, fds = keeping.receive(session, fds=2)
-    assert words == [keeping.LISTENER]
+    doors.send(session, doors.SERVE, "id", directory)
+    words, fds = doors.receive(session, fds=2)
+    assert words == [doors.LISTENER]
     os.close(fds[1])
     return session, Listener(fds[0])
 
 
 def test_a_process_without_a_session_is_local(kept: Puppet) -> None:
     assert kept(f"call({nr('getppid')})") == os.getpid()
-    assert ask(kept.pid, keeping.DETACH) == [keeping.IDLE]
+    assert ask(kept.pid, doors.DETACH) == [doors.IDLE]
 
 
 def test_a_session_has_the_calls_until_its_connection_ends(kept: Puppet) -> None:
@@ -90,10 +90,10 @@ def test_a_session_has_the_calls_until_its_connection_ends(kept: Puppet) -> None
 
 def test_one_session_at_a_time(kept: Puppet) -> None:
     session, listener = serve(kept.pid)
-    assert ask(kept.pid, keeping.SERVE, "id", "/nowhere/at/all") == [keeping.HELD, os.getpid()]
+    assert ask(kept.pid, doors.SERVE, "id", "/nowhere/at/all") == [doors.HELD, os.getpid()]
     session.close()
     listener.close()
-    until("it is free again", lambda: ask(kept.pid, keeping.DETACH) == [keeping.IDLE])
+    until("it is free again", lambda: ask(kept.pid, doors.DETACH) == [doors.IDLE])
 
 
 def test_detach_is_told_to_the_session_and_answered_when_that_has_ended(kept: Puppet, tmp_path: Path) -> None:
@@ -101,16 +101,16 @@ def test_detach_is_told_to_the_session_and_answered_when_that_has_ended(kept: Pu
     left.mkdir(parents=True)
     session, listener = serve(kept.pid, str(left))
     with connected(kept.pid) as door:
-        keeping.send(door, keeping.DETACH)
-        assert keeping.receive(session) == ([keeping.END], [])
+        doors.send(door, doors.DETACH)
+        assert doors.receive(session) == ([doors.END], [])
         session.close()
         listener.close()
-        assert keeping.receive(door) == ([keeping.DETACHED], [])
+        assert doors.receive(door) == ([doors.DETACHED], [])
     until("what the session has left is removed", lambda: not left.exists())
 
 
 def test_its_door_is_ours_alone(kept: Puppet) -> None:
-    mode = os.stat(keeping.path_of(kept.pid)).st_mode
+    mode = os.stat(doors.path_of(kept.pid)).st_mode
     assert stat.S_IMODE(mode) == 0o600
     assert stat.S_IMODE(os.stat(base()).st_mode) == 0o700
 
@@ -120,7 +120,7 @@ def test_another_user_is_turned_away(kept: Puppet) -> None:
     if os.geteuid() != 0:
         missing("root, to become another user,")
     os.chmod(base(), 0o755)
-    os.chmod(keeping.path_of(kept.pid), 0o666)
+    os.chmod(doors.path_of(kept.pid), 0o666)
     child = os.fork()
     if child == 0:
         code = 2
@@ -130,8 +130,8 @@ def test_another_user_is_turned_away(kept: Puppet) -> None:
             os.setuid(65534)
             door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             door.connect(f"keeper-{kept.pid}.sock")
-            keeping.send(door, keeping.SERVE, "id", "/nowhere/at/all")
-            code = int(keeping.receive(door, fds=2) != ([], []))
+            doors.send(door, doors.SERVE, "id", "/nowhere/at/all")
+            code = int(doors.receive(door, fds=2) != ([], []))
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -146,18 +146,18 @@ def test_a_refusal_is_handed_on(orders: socket.socket) -> None:
 
 
 def test_a_door_that_nobody_answers_is_removed(tmp_path: Path) -> None:
-    assert keeping.connect(4242) is None
+    assert doors.connect(4242) is None
     Path(base()).mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
-        door.bind(keeping.path_of(4242))
-    assert keeping.connect(4242) is None
+        door.bind(doors.path_of(4242))
+    assert doors.connect(4242) is None
     assert os.listdir(base()) == []
 
 
 def test_what_a_killed_session_had_received_is_answered(kept: Puppet) -> None:
     session = connected(kept.pid)
-    keeping.send(session, keeping.SERVE, "id", "/nowhere/at/all")
-    _, (listener, calls) = keeping.receive(session, fds=2)
+    doors.send(session, doors.SERVE, "id", "/nowhere/at/all")
+    _, (listener, calls) = doors.receive(session, fds=2)
     ledger = Ledger(calls)
     noting = NotingListener(listener, ledger)
     kept.tell(f"call({nr('getppid')})")
