@@ -141,8 +141,7 @@ def test_another_user_is_turned_away(kept: Puppet) -> None:
 def test_a_refusal_is_handed_on(orders: socket.socket) -> None:
     with pytest.raises(AttachError, match="there is no process"):
         keeping.order(orders, 2**22 + 1, FILTER, TRAPS)
-    assert os.listdir(base()) == []
-    os.rmdir(base())
+    assert not os.path.exists(base())
 
 
 def test_a_door_that_nobody_answers_is_removed(tmp_path: Path) -> None:
