@@ -39,7 +39,7 @@ from mirrord.tracer.ledger import Ledger, NotingListener
 
 _PATIENCE: Final = 5.0
 """Seconds for the agent to take what was written before the session ended."""
-_UNCHANGED: Final = "its environment, current directory, and the files and connections that it has open"
+_UNCHANGED: Final = "its environment, its current directory, and what it has open or mapped"
 
 
 def main(
@@ -140,6 +140,8 @@ class Attached:
         await self._over
         self._let_go()
         await self._finish(link)
+        if self._processes:
+            self._sayings.info(f"process {self._options.pid} goes on locally")
 
     async def _attach_all(self, link: Link, remote: Remote) -> None:
         pid = self._options.pid
@@ -261,8 +263,6 @@ class Attached:
         else:
             self._sayings.detail(epilogue(statistics.requests))
         link.channel.close("the session is over")
-        if self._processes:
-            self._sayings.info(f"process {self._options.pid} goes on locally")
 
     def _all_processes(self) -> Iterator[int]:
         yield from self._processes

@@ -32,6 +32,8 @@ def run(options: AttachOptions) -> int:
             remedy="attach from a terminal outside of it",
         )
     attachable.require(options.pid)
+    # whatever we have inherited: the ends of our children are waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # it must not carry what is made from here on for as long as the process lives
     orders = keeping.spawn()
     directory = SessionDirectory.create()

@@ -238,6 +238,34 @@ def test_file_calls_are_not_interrupted_between_sessions(attaching: Attaching) -
         running.end()
 
 
+def test_root_attaches_to_another_users_process(
+    attaching: Attaching, everybody: Callable[[str], User], pods_look: str
+) -> None:
+    other = Runner(everybody("ordinary"), attaching.runner.mark)
+    with Attaching(other.user, other, attaching.sandbox).program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert all(asked(session.interrupt()))
+        assert running.look() == local
+        running.end()
+
+
+def test_a_lost_agent_ends_the_session(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            (agent,) = attaching.sandbox.agents()
+            kill(agent)
+            outcome = session.ended()
+        assert outcome.code == 125
+        assert "the agent is gone" in outcome.err
+        assert outcome.err.endswith(f"process {running.pid} goes on locally\n")
+        assert running.look() == local
+        running.end()
+
+
 def test_the_process_ends_first(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
         with attaching.attached(running.pid) as session:
