@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mirrord_seccomp.syscalls import Arch, current_arch
 
 from mirrord.errors import AttachError
 from mirrord.tracer import attachable
 
 from ...support.build import SYSTEM_PYTHON
+from ...support.i386 import PRINT_AND_PAUSE, elf
 from ...support.needs import missing, tool
 from ...support.waiting import until
 
@@ -134,18 +136,16 @@ def test_one_in_another_namespace(flag: str, kind: str) -> None:
         assert f"is in another {kind} namespace" in refusal(process.pid)
 
 
+@pytest.mark.skipif(current_arch() is not Arch.X86_64, reason="i386 programs run on x86_64 only")
 def test_a_32_bit_one(tmp_path: Path) -> None:
-    source = tmp_path / "old.c"
-    source.write_text(
-        '#include <stdio.h>\n#include <unistd.h>\nint main() { puts("ready"); fflush(stdout); pause(); }\n'
-    )
-    built = subprocess.run(
-        [tool("gcc"), "-m32", "-o", str(tmp_path / "old"), str(source)], capture_output=True
-    )
-    if built.returncode:
-        missing("a compiler for 32-bit programs")
-    with running(str(tmp_path / "old")) as process:
-        assert "is a 32-bit program" in refusal(process.pid)
+    program = tmp_path / "i386"
+    program.write_bytes(elf(PRINT_AND_PAUSE))
+    program.chmod(0o755)
+    try:
+        with running(str(program)) as process:
+            assert "is a 32-bit program" in refusal(process.pid)
+    except OSError:
+        pytest.skip("this kernel does not run 32-bit programs")
 
 
 @pytest.mark.parametrize(
