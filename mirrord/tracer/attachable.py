@@ -3,6 +3,7 @@
 import errno
 import os
 import pwd
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -190,10 +191,16 @@ def may_filter_without_no_new_privs(pid: int) -> bool:
 
 def _tracer(pid: int) -> str | None:
     """Return who traces any thread of the process."""
-    for tid in os.listdir(f"/proc/{pid}/task"):
-        tracer = Status.of(int(tid)).tracer
-        if tracer and tracer != os.getpid():
-            return str(Status.of(tracer))
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except FileNotFoundError as error:
+        raise AttachError(f"process {pid} has ended meanwhile") from error
+    for tid in threads:
+        with suppress(AttachError):
+            # else the thread, or the tracer, has ended meanwhile
+            tracer = Status.of(int(tid)).tracer
+            if tracer and tracer != os.getpid():
+                return str(Status.of(tracer))
     return None
 
 
