@@ -27,6 +27,7 @@ from mirrord.session.directory import SessionDirectory
 from mirrord.session.opened import datagram_sockets, listeners
 from mirrord.session.processes import descendants, kill_all_descendants
 from mirrord.session.remote import Remote
+from mirrord.session.replacing import replace
 from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
 from mirrord.session.supervisor import allow_many_descriptors
@@ -76,7 +77,7 @@ def main(
     os._exit(0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Process:
     """One process that is served, and the connection to its keeper."""
 
@@ -168,13 +169,11 @@ class Attached:
         keeper = doors.connect(pid)
         if keeper is None:
             threads, stopped = keeping.order(self._orders, pid, table.filter, table.traps)
-            keeper = doors.connect(pid)
+            keeper = _connected(pid)
             count = f"{threads} thread{'s' * (threads > 1)}"
             said = f"process {pid}: {count}, stopped for {stopped * 1000:.1f} ms"
         else:
             said = f"process {pid}: its keeper has handed it over"
-        if keeper is None:
-            raise AttachError(f"process {pid} has ended meanwhile")
         process = _take(pid, keeper, self._directory)
         self._processes[pid] = process
         self._serving.serve(process.listener, self._handlers, ledger=process.listener.ledger)
@@ -223,10 +222,24 @@ class Attached:
             case []:
                 asyncio.get_running_loop().remove_reader(process.keeper)
                 if process.pid in self._processes and not process.listener.finished():
-                    self._sayings.warn(
-                        f"warning: the keeper of process {process.pid} was killed: when this session ends, "
-                        "what is remote now fails in the process, until mirrord attach is run on it again"
-                    )
+                    self._replace_keeper(process)
+
+    def _replace_keeper(self, process: _Process) -> None:
+        listener = process.listener
+        try:
+            replace(process.pid, listener.fd, listener.ledger.fd, self._serving.interrupted.trapped)
+            process.keeper = _connected(process.pid)
+            for fd in _handed_over(process.pid, process.keeper, self._directory):
+                # the same ones that we have
+                os.close(fd)
+        except AttachError as error:
+            self._sayings.warn(
+                f"warning: {error}: when this session ends, calls of the process fail, until mirrord attach "
+                "is run on it again"
+            )
+        else:
+            asyncio.get_running_loop().add_reader(process.keeper, self._keeper_says, process)
+            self._sayings.detail(f"the keeper of process {process.pid} was killed: it has another one")
 
     def _front_says(self) -> None:
         match receive(self._channel):
@@ -269,13 +282,25 @@ class Attached:
         yield from descendants(*self._processes)
 
 
+def _connected(pid: int) -> socket.socket:
+    keeper = doors.connect(pid)
+    if keeper is None:
+        raise AttachError(f"process {pid} has ended meanwhile")
+    return keeper
+
+
 def _take(pid: int, keeper: socket.socket, directory: SessionDirectory) -> _Process:
     """Take the process's calls over from its keeper; raise AttachError when another session has them."""
+    listener, calls = _handed_over(pid, keeper, directory)
+    return _Process(pid, keeper, NotingListener(listener, Ledger(calls)))
+
+
+def _handed_over(pid: int, keeper: socket.socket, directory: SessionDirectory) -> tuple[int, int]:
     doors.send(keeper, doors.SERVE, directory.id, directory.path)
     words, fds = doors.receive(keeper, fds=2)
     match words, fds:
         case [doors.LISTENER], [listener, calls]:
-            return _Process(pid, keeper, NotingListener(listener, Ledger(calls)))
+            return listener, calls
         case [doors.HELD, int(session)], _:
             raise AttachError(
                 f"process {pid} is attached to already, by the session of process {session}",

@@ -38,7 +38,6 @@ def spawn() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
-        os.setsid()
         if os.fork() == 0:
             ours.close()
             _become_keeper(theirs)
@@ -61,14 +60,20 @@ def order(orders: socket.socket, pid: int, filter_: bytes, traps: Mapping[int, R
     raise AttachError(f"the keeper of process {pid} was killed while it attached")
 
 
-def _become_keeper(orders: socket.socket) -> NoReturn:
+def become_daemon() -> None:
+    """Let go of the terminal, of the current directory and of what signals ask for."""
+    os.setsid()
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     null = os.open(os.devnull, os.O_RDWR)
     for fd in range(3):
         os.dup2(null, fd)
     os.chdir("/")
-    kept = os.dup(orders.detach())
-    os.dup2(kept, 3)
+
+
+def _become_keeper(orders: socket.socket) -> NoReturn:
+    become_daemon()
+    fd = os.dup(orders.detach())
+    os.dup2(fd, 3)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     try:
         Keeper(socket.socket(fileno=3)).serve()
@@ -97,15 +102,30 @@ class _Kept:
     """Who has asked for the session's end."""
 
 
+def kept(
+    pid: int,
+    listener: Listener,
+    traps: Mapping[int, Rule],
+    ledger: Ledger,
+    path: str,
+    door: socket.socket,
+    process: int,
+) -> _Kept:
+    """Return a process to keep, with what its filter traps, by number, and its pidfd."""
+    return _Kept(pid, listener, Leaving(listener, traps), ledger, path, door, process)
+
+
 class Keeper:
     """Keeps processes until the last has ended."""
 
-    def __init__(self, orders: socket.socket) -> None:
+    def __init__(self, orders: socket.socket | None) -> None:
+        """``orders`` brings processes to attach to."""
         self._orders: socket.socket | None = orders
         self._poll: Final = select.poll()
         self._ready: Final[dict[int, Callable[[int], None]]] = {}
         self._kept: Final[set[_Kept]] = set()
-        self._watch(orders.fileno(), self._ordered)
+        if orders is not None:
+            self._watch(orders.fileno(), self._ordered)
 
     def serve(self) -> None:
         """Serve until there is nothing to keep and nobody to order it."""
@@ -155,11 +175,11 @@ class Keeper:
             send(self._orders, f"a fault of mirrord itself: {type(error).__name__}: {error}", "report it")
         else:
             listener = Listener(attachment.listener)
-            leaving = Leaving(listener, traps)
-            self._keep(_Kept(pid, listener, leaving, Ledger.create(), path, door, attachment.process))
+            self.keep(kept(pid, listener, traps, Ledger.create(), path, door, attachment.process))
             send(self._orders, attachment.threads, attachment.stopped)
 
-    def _keep(self, kept: _Kept) -> None:
+    def keep(self, kept: _Kept) -> None:
+        """Answer for a process from here on."""
         self._kept.add(kept)
         self._watch(kept.listener.fd, lambda events: self._called(kept, events))
         self._watch(kept.process, lambda _: self._shut(kept))

@@ -165,6 +165,27 @@ def test_a_killed_session_leaves_the_process_alone(
         running.end()
 
 
+@pytest.mark.both_users
+def test_a_killed_keeper_is_replaced(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("look-go")) as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            kill(session.keeper(attaching.runner))
+            assert session.process.stderr is not None
+            while "it has another one" not in session.process.stderr.readline():
+                continue
+            assert running.look() == pods_look
+            for pid in session.victims("supervisor front"):
+                kill(pid)
+            session.ended()
+        assert running.look() == local
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert session.interrupt().code == 0
+        assert running.look() == local
+        running.end()
+
+
 def test_a_killed_session_answers_what_it_held(
     attaching: Attaching, slow: Callable[..., Relay], pods_look: str
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .processes import command_line, marked
 from .running import Outcome, Runner, end_input, read_line, write
 from .sandboxes import Sandbox
 from .user import User
@@ -80,6 +81,15 @@ class Session:
     def supervisor(self) -> int:
         """The process that serves."""
         return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+
+    def keeper(self, runner: Runner) -> int:
+        """The process that keeps, an orphan of this one."""
+        (found,) = [
+            pid
+            for pid in marked(runner.mark)
+            if pid not in (self.process.pid, self.supervisor) and "mirrord" in command_line(pid)
+        ]
+        return found
 
     def victims(self, names: str) -> list[int]:
         """Return the processes called so."""
