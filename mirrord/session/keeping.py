@@ -82,7 +82,7 @@ def _become_keeper(orders: socket.socket) -> NoReturn:
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class Kept:
     """One process, with the session that has its calls, if any."""
 
     pid: int
@@ -102,19 +102,6 @@ class _Kept:
     """Who has asked for the session's end."""
 
 
-def kept(
-    pid: int,
-    listener: Listener,
-    traps: Mapping[int, Rule],
-    ledger: Ledger,
-    path: str,
-    door: socket.socket,
-    process: int,
-) -> _Kept:
-    """Return a process to keep, with what its filter traps, by number, and its pidfd."""
-    return _Kept(pid, listener, Leaving(listener, traps), ledger, path, door, process)
-
-
 class Keeper:
     """Keeps processes until the last has ended."""
 
@@ -123,7 +110,7 @@ class Keeper:
         self._orders: socket.socket | None = orders
         self._poll: Final = select.poll()
         self._ready: Final[dict[int, Callable[[int], None]]] = {}
-        self._kept: Final[set[_Kept]] = set()
+        self._kept: Final[set[Kept]] = set()
         if orders is not None:
             self._watch(orders.fileno(), self._ordered)
 
@@ -175,10 +162,11 @@ class Keeper:
             send(self._orders, f"a fault of mirrord itself: {type(error).__name__}: {error}", "report it")
         else:
             listener = Listener(attachment.listener)
-            self.keep(kept(pid, listener, traps, Ledger.create(), path, door, attachment.process))
+            leaving = Leaving(listener, traps)
+            self.keep(Kept(pid, listener, leaving, Ledger.create(), path, door, attachment.process))
             send(self._orders, attachment.threads, attachment.stopped)
 
-    def keep(self, kept: _Kept) -> None:
+    def keep(self, kept: Kept) -> None:
         """Answer for a process from here on."""
         self._kept.add(kept)
         self._watch(kept.listener.fd, lambda events: self._called(kept, events))
@@ -186,14 +174,14 @@ class Keeper:
         if kept.door is not None:
             self._watch(kept.door.fileno(), lambda _: self._visited(kept))
 
-    def _called(self, kept: _Kept, events: int) -> None:
+    def _called(self, kept: Kept, events: int) -> None:
         """Answer one call, or end with the process."""
         if events & _CLOSED:
             self._ended(kept)
         elif kept.session is None:
             kept.leaving.answer()
 
-    def _ended(self, kept: _Kept) -> None:
+    def _ended(self, kept: Kept) -> None:
         self._kept.remove(kept)
         self._forget(kept.listener.fd)
         kept.listener.close()
@@ -203,7 +191,7 @@ class Keeper:
             if sock is not None:
                 self._close(sock)
 
-    def _shut(self, kept: _Kept) -> None:
+    def _shut(self, kept: Kept) -> None:
         """Let nobody ask for the process any more: it has ended, and its number may become another's."""
         if kept.door is None:
             return
@@ -213,7 +201,7 @@ class Keeper:
         kept.door = None
         doors.remove(kept.path)
 
-    def _visited(self, kept: _Kept) -> None:
+    def _visited(self, kept: Kept) -> None:
         assert kept.door is not None
         visitor, _ = kept.door.accept()
         if doors.peer(visitor)[1] not in (os.geteuid(), 0):
@@ -221,7 +209,7 @@ class Keeper:
             return
         self._watch(visitor.fileno(), lambda _: self._told(kept, visitor))
 
-    def _told(self, kept: _Kept, visitor: socket.socket) -> None:
+    def _told(self, kept: Kept, visitor: socket.socket) -> None:
         words, _ = receive(visitor)
         match words:
             case ["serve", str(id), str(path)] if kept.session is None:
@@ -243,14 +231,14 @@ class Keeper:
                     kept.waiting.remove(visitor)
                 self._close(visitor)
 
-    def _hand_over(self, kept: _Kept, session: socket.socket) -> None:
+    def _hand_over(self, kept: Kept, session: socket.socket) -> None:
         kept.session, kept.session_pid = session, doors.peer(session)[0]
         kept.leaving.forget()
         # of the listener only its end is looked at from here on
         self._poll.modify(kept.listener.fd, 0)
         send(session, LISTENER, fds=(kept.listener.fd, kept.ledger.fd))
 
-    def _take_back(self, kept: _Kept) -> None:
+    def _take_back(self, kept: Kept) -> None:
         assert kept.session is not None
         self._close(kept.session)
         kept.session = None
@@ -264,7 +252,7 @@ class Keeper:
         kept.waiting.clear()
         self._remove_directory(kept)
 
-    def _remove_directory(self, kept: _Kept) -> None:
+    def _remove_directory(self, kept: Kept) -> None:
         if kept.directory is not None:
             kept.directory.remove()
             kept.directory = None

@@ -15,7 +15,8 @@ from mirrord_seccomp.rules import Rule
 
 from mirrord.errors import AttachError
 from mirrord.session import doors
-from mirrord.session.keeping import Keeper, become_daemon, kept
+from mirrord.session.keeping import Keeper, Kept, become_daemon
+from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 
 
@@ -36,7 +37,7 @@ def replace(pid: int, listener: int, ledger: int, traps: Mapping[int, Rule]) -> 
 
 def main() -> None:
     """Be the new keeper."""
-    pid, listener, ledger, traps = json.load(sys.stdin)
+    pid, fd, ledger, traps = json.load(sys.stdin)
     if (living := doors.connect(pid)) is not None:
         # somebody else was quicker
         living.close()
@@ -47,6 +48,8 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     become_daemon()
+    listener = Listener(fd)
+    leaving = Leaving(listener, doors.decode(traps))
     keeper = Keeper(None)
-    keeper.keep(kept(pid, Listener(listener), doors.decode(traps), Ledger(ledger), path, door, process))
+    keeper.keep(Kept(pid, listener, leaving, Ledger(ledger), path, door, process))
     keeper.serve()
