@@ -5,6 +5,7 @@ out; the dispatcher has handlers that turn a call into a verdict.
 """
 
 import errno
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NewType, Protocol
@@ -100,10 +101,17 @@ class Fail(Verdict):
 
 @dataclass(frozen=True, slots=True)
 class GiveFd(Verdict):
-    """Do not run the call; its result is a duplicate of our descriptor ``fd``, which is closed here after."""
+    """Do not run the call; put each of ``writes`` into the program's memory, and give a duplicate of our
+    descriptor ``fd``, which is closed here after.
+
+    Where the program cannot take it (it has no number left, or its thread was killed), ``refused`` gets our
+    descriptor instead, to do with it what it wants.
+    """
 
     fd: int
     cloexec: bool
+    writes: tuple[tuple[int, bytes], ...] = ()
+    refused: Callable[[int], None] = os.close
 
 
 @dataclass(frozen=True, slots=True)

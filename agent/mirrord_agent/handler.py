@@ -10,6 +10,7 @@ from typing import Any, Final
 from mirrord_agent.content import ContentSender
 from mirrord_agent.datagrams import open_udp
 from mirrord_agent.files import Files
+from mirrord_agent.incoming import Incoming
 from mirrord_agent.sockets import UnixSockets, open_tcp
 from mirrord_agent.target import Target
 from mirrord_agent.wire import messages
@@ -24,6 +25,7 @@ class RequestHandler:
         self._target: Final = target
         self._files: Final = files
         self._unix: Final = UnixSockets(target, files)
+        self._incoming: Final = Incoming()
         self._counts: Final[Counter[str]] = Counter()
         self._most_in_flight: int = 0
         self._sending: Final[set[asyncio.Task[None]]] = set()
@@ -39,6 +41,8 @@ class RequestHandler:
             messages.ReadLink: self._read_link,
             messages.Access: self._access,
             messages.ListDirectory: self._list,
+            messages.Subscribe: self._incoming.subscribe,
+            messages.Unsubscribe: self._incoming.unsubscribe,
         }
 
     async def __call__(self, request: Request, channel: Channel) -> Reply:
@@ -61,6 +65,7 @@ class RequestHandler:
             streams_opened=channel.streams_opened,
             streams_open=channel.open_streams,
             resident_bytes=_resident_bytes(),
+            incoming=self._incoming.counts,
         )
 
     async def _udp(self, request: messages.OpenUdp, channel: Channel) -> messages.Opened:

@@ -135,5 +135,5 @@ def _known(name: str, argument: str | None = None) -> Flag:
 
 def _nearest(name: str) -> str:
     supported = [known for known, flag in _BY_NAME.items() if flag.supported and known.startswith("--")]
-    near = difflib.get_close_matches(f"--{name.lstrip('-')}", supported, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(f"--{name.lstrip('-')}", supported, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else "see mirrord exec --help"

@@ -3,6 +3,7 @@
 This is also their order of precedence.
 """
 
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from mirrord.config import files, template, variables
 from mirrord.config.explain import Sources, explain, refuse_pending
 from mirrord.config.features import Network
+from mirrord.config.here import working_directory
 from mirrord.config.model import Configuration, Settings
 from mirrord.config.options import ExecOptions
 from mirrord.config.selectors import parse_selector
@@ -26,7 +28,7 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     ``environ`` is the environment that mirrord itself was started with, ``cwd`` the directory that relative
     paths start from.
     """
-    cwd = cwd or Path.cwd()
+    cwd = cwd or Path(os.fsdecode(working_directory()))
     if "MIRRORD_DONT_LOAD" in environ:
         raise UsageError(
             "MIRRORD_DONT_LOAD forbids to run this under mirrord", remedy="unset it where that is safe"

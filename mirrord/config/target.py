@@ -61,7 +61,7 @@ def _path_text(kind: str, name: object, container: object) -> str:
 
 def check_target(path: str | None) -> str:
     """Return the target of a session; raise UsageError for none, and for what is not built yet."""
-    if path is None:
+    if not path:
         raise UsageError("no target was given", remedy=_SANDBOX)
     kind, slash, name = path.partition("/")
     if kind == "sandbox":

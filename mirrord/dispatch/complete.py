@@ -12,6 +12,7 @@ from mirrord_seccomp import bpf
 from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import current_arch, number
 
+from mirrord.config.incoming import IncomingRules
 from mirrord.config.load import validate
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
@@ -124,4 +125,5 @@ def _with_everything(world: World) -> World:
         paths=PathRules.from_settings(settings, cwd=b"/", home=None),
         outgoing=OutgoingRules.from_settings(settings),
         dns=DnsRules.from_settings(settings),
+        incoming_rules=IncomingRules(settings.feature.network.incoming),
     )

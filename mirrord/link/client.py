@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ async def connect(endpoint: AgentEndpoint, private_key: "Ed25519PrivateKey") -> 
     except TimeoutError:
         raise LinkError(f"the agent did not answer within {_PATIENCE:.0f} s") from None
     except OSError as error:
-        raise LinkError(f"the agent cannot be reached: {error.strerror or error}") from error
+        remedy = "raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else ""
+        raise LinkError(f"the agent cannot be reached: {error.strerror or error}", remedy=remedy) from error
     except HandshakeError as error:
         raise LinkError(str(error)) from error
     except ChannelClosed as error:

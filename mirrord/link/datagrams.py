@@ -21,7 +21,7 @@ from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
 from mirrord_agent.wire.datagram import pack_header, split
-from mirrord_agent.wire.messages import DatagramError, Event, Opened, OpenUdp
+from mirrord_agent.wire.messages import DatagramError, Opened, OpenUdp
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.connections import Cookie
@@ -121,7 +121,7 @@ class Datagrams:
         self._by_stream: Final[dict[int, Association]] = {}
         self._opening: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
-        channel.on_event = self._told
+        channel.on_event(DatagramError, self._told)
 
     def __bool__(self) -> bool:
         return bool(self._by_cookie)
@@ -143,6 +143,12 @@ class Datagrams:
         if new:
             self._loop.call_soon_threadsafe(self._serve, association, peer, relay)
         return from_name(relay.getsockname())
+
+    def forget(self, association: Association) -> None:
+        """Drop what is known of a socket, which may have another address from now on; from any thread."""
+        if self._by_cookie.get(association.cookie) is association:
+            del self._by_cookie[association.cookie]
+        self._loop.call_soon_threadsafe(self._drop, association)
 
     def _serve(self, association: Association, peer: Peer, relay: socket.socket) -> None:
         self._loop.add_reader(relay, self._to_agent, association, peer, relay)
@@ -216,7 +222,7 @@ class Datagrams:
             self._serve(association, peer, relay)
         _deliver(relay, payload)
 
-    def _told(self, event: Event) -> None:
+    def _told(self, event: DatagramError) -> None:
         match event:
             case DatagramError(stream=stream, errno=errno.ECONNREFUSED, peer=address) if address is not None:
                 peer = Peer(address.host, address.port)

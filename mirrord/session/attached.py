@@ -19,7 +19,9 @@ from mirrord.dispatch.complete import CompleteTable, Handlers
 from mirrord.dispatch.world import World
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
 from mirrord.link import client
+from mirrord.link.addresses import from_name
 from mirrord.link.client import Link
+from mirrord.link.listeners import Listener
 from mirrord.session import doors, keeping
 from mirrord.session.banner import banner, epilogue
 from mirrord.session.chain import EXITED, FAILED, leave_standard_streams, receive, send
@@ -151,6 +153,7 @@ class Attached:
             link,
             remote,
             tree=os.path.join(self._directory.path, "fs"),
+            sayings=self._sayings,
             surroundings=surroundings_of(pid, self._all_processes),
             forget_thread=self._serving.forget_thread,
             forget_threads=self._serving.forget_threads,
@@ -162,6 +165,8 @@ class Attached:
         self._attach(world, pid, table)
         if self._options.descendants:
             self._attach_descendants(world, table)
+        for process in list(self._processes):
+            await _subscribe(world, process)
 
     def _attach(self, world: World, pid: int, table: CompleteTable) -> None:
         """Bring one process under the session; raise AttachError."""
@@ -274,7 +279,8 @@ class Attached:
         except TimeoutError:
             self._sayings.warn("warning: what the process wrote last was not taken by the agent")
         else:
-            self._sayings.detail(epilogue(statistics.requests))
+            for line in epilogue(statistics):
+                self._sayings.detail(line)
         link.channel.close("the session is over")
 
     def _all_processes(self) -> Iterator[int]:
@@ -313,3 +319,17 @@ def _remember_sockets(world: World, pid: int) -> None:
     """Remember the sockets that the process serves on already, as its calls would have told."""
     world.own_listeners.update(one.inode for one in listeners(pid))
     world.own_datagram_sockets.update(one.inode for one in datagram_sockets(pid))
+
+
+async def _subscribe(world: World, pid: int) -> None:
+    """Have connections to the target's ports reach the sockets that the process listens on already."""
+    if world.incoming is None:
+        return
+    for one in listeners(pid):
+        if world.incoming.listener(one.inode) is not None or (duplicate := one.duplicate()) is None:
+            continue
+        with duplicate:
+            listener, name = Listener.of(duplicate), from_name(duplicate.getsockname())
+        port = world.incoming_rules.remote_port(name.port, is_loopback=name.is_loopback)
+        if port is not None:
+            await world.incoming.subscribe(port, listener)

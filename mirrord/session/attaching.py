@@ -13,7 +13,7 @@ from typing import Final
 from mirrord.config.options import AttachOptions
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
 from mirrord.session import doors, keeping
-from mirrord.session.chain import EXITED, FAILED, receive, send
+from mirrord.session.chain import EXITED, FAILED, fill_standard_streams, receive, send
 from mirrord.session.directory import SESSION_VARIABLE, SessionDirectory
 from mirrord.session.say import say
 from mirrord.tracer import attachable
@@ -32,6 +32,7 @@ def run(options: AttachOptions) -> int:
             remedy="attach from a terminal outside of it",
         )
     attachable.require(options.pid)
+    fill_standard_streams()
     # whatever we have inherited: the ends of our children are waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # it must not carry what is made from here on for as long as the process lives

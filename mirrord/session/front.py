@@ -21,9 +21,11 @@ from mirrord.session.chain import (
     LET_GO,
     SIGNAL,
     SIGNALS,
+    STARTED,
     STOPPED,
     Chain,
     Inherited,
+    fill_standard_streams,
     receive,
     send,
 )
@@ -35,6 +37,7 @@ _SIGNALFD_SIGINFO: Final = struct.Struct("=IiiI112x")
 """The start of ``struct signalfd_siginfo``: number, errno, code, sender (signalfd(2))."""
 _SI_KERNEL: Final = 0x80
 _WITNESS_TIME_MS: Final = 20
+_ENDING: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 
 
 def run(options: ExecOptions) -> int:
@@ -44,6 +47,7 @@ def run(options: ExecOptions) -> int:
             "this is already inside a mirrord session, and a process can have only one",
             remedy="leave the inner `mirrord exec` out of the command",
         )
+    fill_standard_streams()
     directory = SessionDirectory.create()
     chain = Chain(options, directory, os.getpid(), Inherited.take())
     become_subreaper()
@@ -69,6 +73,7 @@ class Front:
         self._keeper: Final = keeper_pid
         self._signals: Final = _signalfd()
         self._keeper_status: int | None = None
+        self._started: bool = False
 
     def serve(self) -> int:
         """Serve until the program, or the session, has ended."""
@@ -81,13 +86,15 @@ class Front:
                 code = self._news(receive(self._channel))
                 if code is not None:
                     return code
-            if self._signals in ready:
-                self._signal()
+            if self._signals in ready and (code := self._signal()) is not None:
+                return code
             if self._keeper_killed():
                 return self._end_all("its keeper")
 
     def _news(self, words: list[str]) -> int | None:
         match words:
+            case [kind] if kind == STARTED:
+                self._started = True
             case [kind, number] if kind == STOPPED:
                 _die_or_stop(int(number))
                 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -122,18 +129,28 @@ class Front:
         if self._keeper_status is None:
             _, self._keeper_status = os.waitpid(self._keeper, 0)
 
-    def _signal(self) -> None:
+    def _signal(self) -> int | None:
         try:
             number, _, code, _ = _SIGNALFD_SIGINFO.unpack(os.read(self._signals, _SIGNALFD_SIGINFO.size))
         except BlockingIOError:
             # a SIGCONT has thrown away the stop that was pending (signal(7))
-            return
+            return None
+        if not self._started and number in _ENDING:
+            return self._end_early(number)
         if number == signal.SIGCHLD or (code == _SI_KERNEL and number != signal.SIGHUP):
             # the terminal's signals reach the program as well: it is in the same process group. A hang-up
             # may be for the session's leader alone (tty_signal_session_leader), and that can be us.
-            return
+            return None
         if not self._was_for_group(number):
             send(self._channel, SIGNAL, number)
+        return None
+
+    def _end_early(self, number: int) -> int:
+        """End a session whose program has not been started: nobody else can take the signal yet."""
+        kill_all_descendants()
+        self._chain.directory.remove()
+        _die_or_stop(number)
+        return 128 + number
 
     def _was_for_group(self, number: int) -> bool:
         """Tell whether the keeper got the signal too, and so the program."""

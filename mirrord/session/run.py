@@ -13,13 +13,25 @@ from mirrord_agent.wire.messages import GetStatistics, Statistics
 from mirrord_seccomp.notify import Listener
 
 from mirrord.config.environment import EnvironmentRules
+from mirrord.config.here import working_directory
 from mirrord.config.load import resolve
 from mirrord.dispatch.table import Table
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
+from mirrord.link.incoming import Incoming
 from mirrord.session.banner import banner, epilogue
-from mirrord.session.chain import EXITED, LEFT, SIGNAL, STOPPED, Chain, leave_standard_streams, receive, send
+from mirrord.session.chain import (
+    EXITED,
+    LEFT,
+    SIGNAL,
+    STARTED,
+    STOPPED,
+    Chain,
+    leave_standard_streams,
+    receive,
+    send,
+)
 from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
@@ -48,6 +60,7 @@ class Run:
         self._own: frozenset[int] = frozenset()
         self._serving: Final = Serving(self._settings, self._sayings)
         self._connections: Connections | None = None
+        self._incoming: Incoming | None = None
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
@@ -89,25 +102,27 @@ class Run:
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
+            sayings=self._sayings,
             surroundings=Surroundings((_found(program[0], environment), *program[1:])),
             forget_thread=self._serving.forget_thread,
             forget_threads=self._serving.forget_threads,
             returning_from_signal=self._serving.returning_from_signal,
         )
-        self._connections = world.connections
+        self._connections, self._incoming = world.connections, world.incoming
         table = Table(world)
         self._serving.interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
         listener = Listener(
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
         )
+        send(self._channel, STARTED)
         self._serving.serve(listener, table.handlers)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
         self._children_changed()
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:
-        rules = EnvironmentRules.from_settings(self._settings, cwd=os.getcwdb())
+        rules = EnvironmentRules.from_settings(self._settings, cwd=working_directory())
         environment = rules.apply(remote.environment, os.environb)
         environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
         return environment
@@ -175,13 +190,16 @@ class Run:
         """Hand over what is left; the user's shell waits for that a moment only, as it would not wait for a
         kernel's buffers.
         """
-        if self._connections is None:
-            return
-        flushed = asyncio.ensure_future(self._connections.flushed())
+        flushed = asyncio.ensure_future(self._all_flushed())
         await asyncio.wait([flushed], timeout=_FLUSH_PATIENCE)
         if not flushed.done() and not self._told:
             self._let_go()
         await flushed
+
+    async def _all_flushed(self) -> None:
+        for relays in (self._connections, self._incoming):
+            if relays is not None:
+                await relays.flushed()
 
     def _let_go(self) -> None:
         self._told = True
@@ -200,7 +218,8 @@ class Run:
         except TimeoutError:
             self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
         else:
-            self._sayings.detail(epilogue(statistics.requests))
+            for line in epilogue(statistics):
+                self._sayings.detail(line)
         link.channel.close("the session is over")
 
 

@@ -6,15 +6,19 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mirrord.config.here import working_directory
+from mirrord.config.incoming import IncomingRules
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
+from mirrord.dispatch.bound import BoundSockets
 from mirrord.dispatch.world import DNS_PORT, World
 from mirrord.link.addresses import Peer
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
+from mirrord.link.incoming import Incoming, Voice
 from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
@@ -22,6 +26,7 @@ from mirrord.link.placeholders import Placeholders
 from mirrord.link.resolver import LocalResolver
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
+from mirrord.session.say import Sayings
 from mirrord.syscall import Handler, Tid
 from mirrord.tracer.find import find_socket
 
@@ -34,7 +39,7 @@ class Surroundings:
 
     program: Sequence[str]
     """The program and its words."""
-    cwd: bytes = field(default_factory=os.getcwdb)
+    cwd: bytes = field(default_factory=working_directory)
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     processes: Callable[[], Iterable[int]] = descendants
     """Where the program's sockets are searched for."""
@@ -49,6 +54,7 @@ async def build_world(
     *,
     tree: str,
     surroundings: Surroundings,
+    sayings: Sayings,
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
@@ -87,12 +93,24 @@ async def build_world(
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
             substitutes=substitutes,
         ),
+        incoming=_incoming(settings, link, remote, sayings),
+        bound=BoundSockets(find),
+        incoming_rules=IncomingRules(settings.feature.network.incoming),
         files=files,
         names=names,
         forget_thread=forget_thread,
         forget_threads=forget_threads,
+        inform=sayings.info,
         returning_from_signal=returning_from_signal,
     )
+
+
+def _incoming(settings: Settings, link: Link, remote: Remote, sayings: Sayings) -> Incoming | None:
+    mode = settings.feature.network.incoming.mode
+    if mode == "off":
+        return None
+    voice = Voice(remote.hostname.decode(errors="replace"), sayings.info, sayings.warn)
+    return Incoming(asyncio.get_running_loop(), link.channel, mode=mode, voice=voice)
 
 
 def _path_rules(settings: Settings, surroundings: Surroundings) -> PathRules:

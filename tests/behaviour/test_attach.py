@@ -1,5 +1,7 @@
 """``mirrord attach`` and ``detach``: a process that runs comes under a session, and goes on locally after."""
 
+import json
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from mirrord_seccomp.syscalls import current_arch, number
 from ..support.attaching import Attaching, Running, blocked, kill
 from ..support.build import SYSTEM_PYTHON, command
 from ..support.needs import tool
+from ..support.ports import free_port
 from ..support.relay import Relay
 from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
@@ -312,6 +315,38 @@ def test_what_it_serves_already_stays_within_its_reach(attaching: Attaching, pod
             assert running.look() == "word"
             assert asked(session.interrupt())[2] == 0
         running.end()
+
+
+SERVER = """
+import socket, sys
+server = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+print("ready 0", flush=True)
+while True:
+    connection, peer = server.accept()
+    with connection:
+        print(connection.recv(1000).split()[1].decode(), peer[0], flush=True)
+"""
+
+
+def test_a_socket_that_listens_already_gets_the_pods_connections(
+    attaching: Attaching, sandbox: Sandbox, user: User
+) -> None:
+    """The first accept waits in the kernel since before; it tells nobody whose connection it got."""
+    port = free_port()
+    config = user.home / "incoming.json"
+    config.write_text(json.dumps({"feature": {"network": {"incoming": {"port_mapping": [[port, 8080]]}}}}))
+    with attaching.program(SYSTEM_PYTHON, "-c", SERVER, str(port)) as running:
+        with attaching.attached(running.pid, "-f", str(config)) as session:
+            for path in ("/?first", "/?second", "/?third"):
+                line = sandbox.command("run", tool("curl"), "-sS", f"http://10.96.0.40:8080{path}")
+                assert json.loads(attaching.runner.run(line).out)["server"] == sandbox.hostname
+                asked_for, peer = running.read().split()
+                assert asked_for == path
+                assert path == "/?first" or peer == "10.244.0.1"
+            outcome = session.interrupt()
+        assert f"port 8080 of {sandbox.hostname} is mirrored to this program" in outcome.err
+        socket.create_connection(("127.0.0.1", port)).close()
+    config.unlink()
 
 
 def unharmed(running: Running, seen: str) -> None:

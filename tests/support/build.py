@@ -70,6 +70,8 @@ _SCRIPTS: Final = {
     "burst-node": ("node", "burst/burst.mjs"),
     "look-python": ("python", "attach/look.py"),
     "look-node": ("node", "attach/look.mjs"),
+    "accepts": ("python", "accepts/accepts.py"),
+    "serve-node": ("node", "serve/serve.mjs"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")
 _RECIPES: Final = {
@@ -85,6 +87,8 @@ _RECIPES: Final = {
     "look-go": _go("attach/go"),
     "look-java": _java("attach/Look.java", "Look"),
     "attached": Recipe("attach/attached.c", ("gcc", *_C, "attached.c")),
+    "serve-go": _go("serve/go"),
+    "serve-java": _java("serve/Serve.java", "Serve"),
     "preempted": _go("preempted"),
     # a debugger wants every variable, and no function to be inlined
     "delve": _go("delve", "-gcflags=all=-N -l"),

@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from mirrord_agent.wire.message import Address, ByteString, Message, MessageError, Version
 from mirrord_agent.wire.replies import (
     PAGE,
+    Arrived,
     Attributes,
     DatagramError,
     Done,
@@ -18,7 +19,9 @@ from mirrord_agent.wire.replies import (
     Link,
     Listing,
     Opened,
+    PacketsLost,
     Statistics,
+    StreamEvent,
 )
 from mirrord_agent.wire.requests import (
     Access,
@@ -33,12 +36,15 @@ from mirrord_agent.wire.requests import (
     ReadLink,
     Stat,
     StreamRequest,
+    Subscribe,
+    Unsubscribe,
 )
 
 __all__ = [
     "PAGE",
     "Access",
     "Address",
+    "Arrived",
     "Attributes",
     "ByteString",
     "DatagramError",
@@ -61,12 +67,16 @@ __all__ = [
     "OpenUdp",
     "OpenUnix",
     "Opened",
+    "PacketsLost",
     "ReadLink",
     "Reply",
     "Request",
     "Stat",
     "Statistics",
+    "StreamEvent",
     "StreamRequest",
+    "Subscribe",
+    "Unsubscribe",
     "Version",
     "decode_event",
     "decode_reply",
@@ -86,11 +96,13 @@ Request = (
     | ReadLink
     | Access
     | ListDirectory
+    | Subscribe
+    | Unsubscribe
 )
 Reply = (
     Environment | Hostname | Statistics | Opened | FileOpened | Attributes | Link | Done | Listing | Failed
 )
-Event = DatagramError
+Event = DatagramError | Arrived | PacketsLost
 
 
 _Union = TypeVar("_Union")
@@ -108,7 +120,7 @@ def _replies() -> TypeAdapter[Reply]:
 
 @cache
 def _events() -> TypeAdapter[Event]:
-    return TypeAdapter(Event)
+    return TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
 def encode(message: Message) -> bytes:

@@ -1,10 +1,18 @@
 """The replies and events of the agent."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from mirrord_agent.wire.message import Address, ByteString, Errno, Message, StreamNumber, Version
+from mirrord_agent.wire.message import (
+    Address,
+    ByteString,
+    Errno,
+    Message,
+    ServerPort,
+    StreamNumber,
+    Version,
+)
 
 PAGE: Final = 1000
 """Entries of a directory that one listing carries at most."""
@@ -67,6 +75,8 @@ class Statistics(Message):
     streams_opened: int
     streams_open: int
     resident_bytes: int
+    incoming: dict[str, int] = Field(default_factory=dict)
+    """What became of connections that reached subscribed ports."""
 
 
 class Opened(Message):
@@ -123,3 +133,34 @@ class DatagramError(Message):
     stream: StreamNumber
     errno: Errno
     peer: Address | None = None
+
+
+class StreamEvent(Message):
+    """An event that begins the stream which the sender has allocated."""
+
+    opens_stream: ClassVar[bool] = True
+    stream: StreamNumber
+
+
+class Arrived(StreamEvent):
+    """A connection has reached a subscribed port; its bytes follow on the stream.
+
+    A copy that cannot be continued ends by a RESET: ECONNRESET where the client has reset its connection,
+    ENODATA where a part of it was not seen, ENOBUFS where it was not taken fast enough,
+    ETIMEDOUT where it made room for another.
+    """
+
+    type: Literal["arrived"] = "arrived"
+    port: ServerPort
+    """The port as it was subscribed."""
+    remote: Address
+    """The client."""
+    local: Address
+    """The address of the target that the client has connected to."""
+
+
+class PacketsLost(Message):
+    """The kernel had no room for packets of mirrored ports: copies may be missing or cut."""
+
+    type: Literal["packets_lost"] = "packets_lost"
+    count: Annotated[int, Field(ge=1)]

@@ -12,6 +12,7 @@ from mirrord_agent.wire.message import (
     Message,
     Path,
     Port,
+    ServerPort,
     StreamNumber,
     Version,
 )
@@ -27,6 +28,25 @@ class GetHostname(Message):
     """Ask for the target's host name as it is now; the reply is Hostname."""
 
     type: Literal["get_hostname"] = "get_hostname"
+
+
+class Subscribe(Message):
+    """Ask for the connections that reach a port of the target; the reply is Done, or Failed.
+
+    Each of them is then told by an event, Arrived, and carried by a stream that the agent opens. ``mirror``
+    carries a copy of what the client sends; what is written to such a stream is not taken.
+    """
+
+    type: Literal["subscribe"] = "subscribe"
+    port: ServerPort
+    mode: Literal["mirror", "steal"] = "mirror"
+
+
+class Unsubscribe(Message):
+    """Ask for no more connections to a port; those that are there go on. The reply is Done."""
+
+    type: Literal["unsubscribe"] = "unsubscribe"
+    port: ServerPort
 
 
 class GetStatistics(Message):

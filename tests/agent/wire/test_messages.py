@@ -6,10 +6,12 @@ from mirrord_agent.wire.messages import (
     PAGE,
     Access,
     Address,
+    Arrived,
     Attributes,
     DatagramError,
     Done,
     Environment,
+    Event,
     Failed,
     FileOpened,
     GetEnvironment,
@@ -25,11 +27,14 @@ from mirrord_agent.wire.messages import (
     OpenTcp,
     OpenUdp,
     OpenUnix,
+    PacketsLost,
     ReadLink,
     Reply,
     Request,
     Stat,
     Statistics,
+    Subscribe,
+    Unsubscribe,
     Version,
 )
 from pydantic import ValidationError
@@ -65,6 +70,8 @@ requests = st.one_of(
     st.builds(ReadLink, path=paths),
     st.builds(Access, path=paths, mode=st.integers(0, 7), follow=st.booleans(), effective=st.booleans()),
     st.builds(ListDirectory, path=paths, after=st.none() | some_bytes),
+    st.builds(Subscribe, port=st.integers(1, 65_535), mode=st.sampled_from(["mirror", "steal"])),
+    st.builds(Unsubscribe, port=st.integers(1, 65_535)),
 )
 replies = st.one_of(
     st.builds(Environment, variables=st.lists(st.tuples(some_bytes, some_bytes), max_size=5).map(tuple)),
@@ -89,7 +96,13 @@ replies = st.one_of(
         streams_opened=unsigned,
         streams_open=unsigned,
         resident_bytes=unsigned,
+        incoming=st.dictionaries(st.text(max_size=9), unsigned, max_size=3),
     ),
+)
+events = st.one_of(
+    st.builds(DatagramError, stream=streams, errno=st.integers(0, 4095), peer=st.none() | addresses),
+    st.builds(Arrived, stream=streams, port=st.integers(1, 65_535), remote=addresses, local=addresses),
+    st.builds(PacketsLost, count=st.integers(1, 2**63)),
 )
 
 
@@ -103,9 +116,8 @@ def test_a_reply_is_what_was_encoded(reply: Reply) -> None:
     assert messages.decode_reply(memoryview(messages.encode(reply))) == reply
 
 
-@given(streams, st.integers(0, 4095), st.none() | addresses)
-def test_an_event_is_what_was_encoded(stream: int, errno: int, peer: Address | None) -> None:
-    event = DatagramError(stream=stream, errno=errno, peer=peer)
+@given(events)
+def test_an_event_is_what_was_encoded(event: Event) -> None:
     assert messages.decode_event(messages.encode(event)) == event
 
 
@@ -127,6 +139,8 @@ def test_any_bytes_are_an_explained_error(payload: bytes) -> None:
         (b'{"type":"open_tcp","stream":0,"host":"::1","port":80}', "open_tcp.stream"),
         (b'{"type":"open_tcp","stream":1,"host":"::1","port":65536}', "open_tcp.port"),
         (b'{"type":"open_tcp","stream":1,"host":"::1","port":"80"}', "open_tcp.port"),
+        (b'{"type":"subscribe","port":0}', "subscribe.port"),
+        (b'{"type":"subscribe","port":80,"mode":"off"}', "subscribe.mode"),
         ('{"type":"stat","path":"/\u20ac"}'.encode(), "stat.path"),
         (b"[" * 100_000, "not a message"),
     ],

@@ -87,7 +87,7 @@ def test_values_that_may_be_secrets_are_not_shown() -> None:
     ("path", "value"),
     [
         ("feature.network.incoming.mode", "steal"),
-        ("feature.network.incoming.ports", [80]),
+        ("feature.network.incoming.on_concurrent_steal", "override"),
         ("feature.network.incoming.http_filter.header_filter", "x"),
         ("feature.network.incoming.tls_delivery", {"protocol": "tcp"}),
         ("feature.fs.mode", "write"),

@@ -15,6 +15,7 @@ from mirrord.syscall import CONTINUE, Fail
 from .fakes import FakeCall, Theatre
 
 ALL_OFF: dict[str, Any] = {"network": False, "fs": "local", "hostname": False}
+INCOMING_OFF: dict[str, Any] = {"network": {"incoming": "off"}}
 WITHOUT_IPV6: dict[str, Any] = {"network": {"ipv6": False}}
 
 
@@ -24,7 +25,11 @@ def nr(name: str) -> int:
     return found
 
 
-@pytest.mark.parametrize("configuration", [{}, ALL_OFF, WITHOUT_IPV6], ids=["default", "off", "no IPv6"])
+@pytest.mark.parametrize(
+    "configuration",
+    [{}, ALL_OFF, WITHOUT_IPV6, INCOMING_OFF],
+    ids=["default", "off", "no IPv6", "nothing incoming"],
+)
 def test_the_filter_is_the_same_for_every_session(theatre: Theatre, configuration: dict[str, Any]) -> None:
     usual = CompleteTable(theatre.stage({}).world)
     other = CompleteTable(theatre.stage(configuration, hostname=None).world)
@@ -34,7 +39,7 @@ def test_the_filter_is_the_same_for_every_session(theatre: Theatre, configuratio
 
 def test_it_traps_all_that_any_session_traps(theatre: Theatre) -> None:
     complete = CompleteTable(theatre.stage({}).world)
-    for configuration in ({}, ALL_OFF, WITHOUT_IPV6):
+    for configuration in ({}, ALL_OFF, WITHOUT_IPV6, INCOMING_OFF):
         assert Table(theatre.stage(configuration).world).handlers.keys() <= complete.handlers.keys()
 
 

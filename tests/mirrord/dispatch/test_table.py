@@ -19,7 +19,7 @@ from mirrord_seccomp.syscalls import Arch, current_arch, number, table
 from mirrord.dispatch import table as module
 from mirrord.dispatch.row import Row
 from mirrord.dispatch.table import Table
-from mirrord.link.addresses import pack
+from mirrord.link.addresses import Peer, pack
 from mirrord.syscall import CONTINUE, Continue, Elsewhere, Fail, GiveFd, Gone, Handler, Return, Verdict, Wait
 
 from .fakes import PAGE, REMOTE, REMOTE6, FakeCall, Stage, Theatre
@@ -83,7 +83,7 @@ def test_without_files_no_file_call_is_trapped(theatre: Theatre) -> None:
 def test_without_a_network_no_socket_call_is_trapped(theatre: Theatre) -> None:
     names = set(trapped(theatre.stage({"network": False})))
     assert "openat" in names
-    assert not names & {"connect", "sendto", "recvmsg", "getsockname", "bind", "listen"}
+    assert not names & {"connect", "sendto", "recvmsg", "getsockname", "bind", "listen", "accept"}
 
 
 def test_reading_and_writing_are_never_trapped(theatre: Theatre) -> None:
@@ -96,7 +96,7 @@ def handlers(theatre: Theatre) -> dict[str, Handler]:
 
 
 NAMES: Final = sorted(
-    {"connect", "listen", "bind", "getsockname", "getpeername", "getsockopt"}
+    {"connect", "listen", "bind", "accept", "accept4", "getsockname", "getpeername", "getsockopt"}
     | {"sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg"}
     | {"open", "creat", "openat", "openat2", "stat", "lstat", "newfstatat", "statx"}
     | {"access", "faccessat", "faccessat2", "readlink", "readlinkat"}
@@ -155,8 +155,10 @@ def local_calls(name: str, call: FakeCall) -> list[tuple[int, ...]]:
     room, length = call.room(128), call.place(struct.pack("=i", 128))
     calls: dict[str, list[tuple[int, ...]]] = {
         "connect": [(3, unix, 13), (3, call.place(bytes(16)), 16), (3, peer, 1), (3, peer, 0)],
-        "bind": [(3, peer, 16), (3, unix, 13)],
+        "bind": [(3, call.place(pack(Peer("127.0.0.1", 0), socket.AF_INET)), 16), (3, unix, 13)],
         "listen": [(3, 5)],
+        "accept": [(3, room, length)],
+        "accept4": [(3, room, length, 0), (3, room, length, 1)],
         "getsockname": [(3, room, length)],
         "getpeername": [(3, room, length)],
         "getsockopt": [(3, 1, 4, room, length)],
