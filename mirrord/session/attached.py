@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from mirrord_agent.wire.channel import ChannelClosed
 from mirrord_agent.wire.messages import GetStatistics, Statistics
+from mirrord_seccomp.notify import Listener
 
 from mirrord.config.load import resolve
 from mirrord.config.options import AttachOptions
@@ -19,14 +20,14 @@ from mirrord.dispatch.complete import CompleteTable, Handlers
 from mirrord.dispatch.world import World
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
 from mirrord.link import client
+from mirrord.link import listeners as listening
 from mirrord.link.addresses import from_name
 from mirrord.link.client import Link
-from mirrord.link.listeners import Listener
 from mirrord.session import doors, keeping
 from mirrord.session.banner import banner, epilogue
 from mirrord.session.chain import EXITED, FAILED, leave_standard_streams, receive, send
 from mirrord.session.directory import SessionDirectory
-from mirrord.session.opened import datagram_sockets, listeners
+from mirrord.session.opened import datagram_sockets, kernels_ports, listeners
 from mirrord.session.processes import descendants, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.replacing import replace
@@ -38,7 +39,7 @@ from mirrord.session.worlds import build_world
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer import attachable
-from mirrord.tracer.ledger import Ledger, NotingListener
+from mirrord.tracer.ledger import Ledger
 
 _PATIENCE: Final = 5.0
 """Seconds for the agent to take what was written before the session ended."""
@@ -85,7 +86,8 @@ class _Process:
 
     pid: int
     keeper: socket.socket
-    listener: NotingListener
+    listener: Listener
+    ledger: Ledger
 
 
 class Attached:
@@ -181,7 +183,7 @@ class Attached:
             said = f"process {pid}: its keeper has handed it over"
         process = _take(pid, keeper, self._directory)
         self._processes[pid] = process
-        self._serving.serve(process.listener, self._handlers, ledger=process.listener.ledger)
+        self._serving.serve(process.listener, self._handlers, ledger=process.ledger)
         self._watch(process)
         self._sayings.detail(said)
 
@@ -232,7 +234,7 @@ class Attached:
     def _replace_keeper(self, process: _Process) -> None:
         listener = process.listener
         try:
-            replace(process.pid, listener.fd, listener.ledger.fd, self._serving.interrupted.trapped)
+            replace(process.pid, listener.fd, process.ledger.fd, self._serving.interrupted.trapped)
             process.keeper = _connected(process.pid)
             for fd in _handed_over(process.pid, process.keeper, self._directory):
                 # the same ones that we have
@@ -298,7 +300,8 @@ def _connected(pid: int) -> socket.socket:
 def _take(pid: int, keeper: socket.socket, directory: SessionDirectory) -> _Process:
     """Take the process's calls over from its keeper; raise AttachError when another session has them."""
     listener, calls = _handed_over(pid, keeper, directory)
-    return _Process(pid, keeper, NotingListener(listener, Ledger(calls)))
+    ledger = Ledger(calls)
+    return _Process(pid, keeper, ledger.listener(listener), ledger)
 
 
 def _handed_over(pid: int, keeper: socket.socket, directory: SessionDirectory) -> tuple[int, int]:
@@ -329,7 +332,10 @@ async def _subscribe(world: World, pid: int) -> None:
         if world.incoming.listener(one.inode) is not None or (duplicate := one.duplicate()) is None:
             continue
         with duplicate:
-            listener, name = Listener.of(duplicate), from_name(duplicate.getsockname())
+            listener, name = listening.Listener.of(duplicate), from_name(duplicate.getsockname())
+        if name.port in kernels_ports():
+            # most likely nobody asked for it, and nobody else knows it
+            continue
         port = world.incoming_rules.remote_port(name.port, is_loopback=name.is_loopback)
         if port is not None:
             await world.incoming.subscribe(port, listener)

@@ -48,3 +48,10 @@ def datagram_sockets(pid: int) -> list[Opened]:
     """Return its UDP sockets that have a port."""
     inodes = udp_inodes()
     return [one for one in opened(pid) if one.inode in inodes]
+
+
+def kernels_ports() -> range:
+    """Return the ports that the kernel gives to who asks for none (ip(7), ip_local_port_range)."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", "rb") as stream:
+        low, high = map(int, stream.read().split())
+    return range(low, high + 1)

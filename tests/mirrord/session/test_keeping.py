@@ -15,7 +15,7 @@ from mirrord_seccomp.syscalls import current_arch
 from mirrord.errors import AttachError
 from mirrord.session import doors, keeping
 from mirrord.session.directory import base
-from mirrord.tracer.ledger import Ledger, NotingListener
+from mirrord.tracer.ledger import Ledger
 
 from ...support.needs import missing
 from ...support.waiting import until
@@ -158,7 +158,7 @@ def test_what_a_killed_session_had_received_is_answered(kept: Puppet) -> None:
     doors.send(session, doors.SERVE, "id", "/nowhere/at/all")
     _, (listener, calls) = doors.receive(session, fds=2)
     ledger = Ledger(calls)
-    noting = NotingListener(listener, ledger)
+    noting = ledger.listener(listener)
     kept.tell(f"call({nr('getppid')})")
     assert noting.receive()
     session.close()

@@ -2,7 +2,7 @@ import os
 import socket
 import subprocess
 
-from mirrord.session.opened import datagram_sockets, listeners, opened
+from mirrord.session.opened import datagram_sockets, kernels_ports, listeners, opened
 
 
 def test_what_this_process_serves_on() -> None:
@@ -38,3 +38,9 @@ def test_a_process_that_has_ended_has_none() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
         assert list(opened(process.pid)) == []
+
+
+def test_the_kernels_ports() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert server.getsockname()[1] in kernels_ports()
+    assert 8080 not in kernels_ports()
