@@ -17,6 +17,7 @@ Run a local program as if it were inside a Kubernetes pod.
   exec       run a program with the target's environment, names, network and files
   ls         list what there is in a cluster to run programs in
   cleanup    delete agents that nobody uses from a cluster
+  attach     bring a process that runs under a session; `mirrord detach PID` ends it
   sandbox    the target that needs no cluster: keep one up, run commands in it
   doctor     try what sessions need of this machine, and say what works
   why        say whether a path is the target's or this machine's, and by which rule
@@ -54,6 +55,18 @@ def _exec(arguments: list[str]) -> int:
     from mirrord.session import front
 
     return front.run(parsed)
+
+
+def _attach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.attach(arguments)
+
+
+def _detach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.detach(arguments)
 
 
 def _sandbox(arguments: list[str]) -> int:
@@ -100,6 +113,8 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
     "ls": _ls,
     "cleanup": _cleanup,
+    "attach": _attach,
+    "detach": _detach,
     "sandbox": _sandbox,
     "doctor": _doctor,
     "why": _why,
@@ -111,7 +126,6 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
 }
 _FUTURE: Final = (
     *(
-        "attach",
         "chaos",
         "ci",
         "completions",

@@ -18,7 +18,7 @@ _USAGE: Final = "mirrord exec [-t TARGET] [-f [FILE]] [FLAGS] [--] PROGRAM [ARGU
 _DESCRIPTION: Final = """\
 Run PROGRAM as if it were inside the target: with its environment, host name,
 name resolution, outgoing connections and files. What follows PROGRAM is its own."""
-_STDIN: Final = "-"
+STDIN: Final = "-"
 
 
 def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.stdin.read()) -> ExecOptions:
@@ -35,7 +35,7 @@ def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.s
         raise UsageError("--engine ptrace is not supported yet", remedy="leave it out")
     del values["disable_version_check"]
     config_file = values["config_file"] or os.environ.get("MIRRORD_CONFIG_FILE")
-    stdin_config = read_stdin() if config_file == _STDIN else None
+    stdin_config = read_stdin() if config_file == STDIN else None
     return ExecOptions(program=tuple(program), stdin_config=stdin_config, **values)
 
 
@@ -43,12 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("mirrord exec", usage=_USAGE, description=_DESCRIPTION)
     for flag in FLAGS:
         if flag.supported and "--help" not in flag.names:
-            _add(parser, flag)
+            add_flag(parser, flag)
     parser.set_defaults(engine="notify")
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
+def add_flag(parser: argparse.ArgumentParser, flag: Flag) -> None:
+    """Tell a parser of one flag of the table."""
     if flag.destination == "verbosity":
         parser.add_argument(*flag.names, dest=flag.destination, action="count", default=0, help=flag.help)
     elif flag.metavar is None:

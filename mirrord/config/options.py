@@ -19,7 +19,7 @@ class ExecOptions:
     """
 
     program: tuple[str, ...]
-    """The program and its arguments; empty only for a dry run."""
+    """The program and its arguments; empty for a dry run, and for a process that runs already."""
     target: str | None = None
     target_namespace: str | None = None
     context: str | None = None
@@ -48,3 +48,13 @@ class ExecOptions:
     key: str | None = None
     skip_processes: str | None = None
     no_telemetry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachOptions:
+    """What the command line of ``mirrord attach`` said."""
+
+    pid: int
+    descendants: bool
+    """Whether the children that the process has already come under the session too."""
+    session: ExecOptions

@@ -23,7 +23,7 @@ class Table:
     """What the session's planes need, and nothing else: without a plane none of its calls is trapped."""
 
     def __init__(self, world: World) -> None:
-        rows = list(_rows(world))
+        rows = list(rows_of(world))
         self.filter: Final = bpf.compile([row.rule for row in rows], current_arch())
         self.traps: Final = {
             found: row.rule
@@ -38,7 +38,8 @@ class Table:
         }
 
 
-def _rows(world: World) -> Iterable[Row]:
+def rows_of(world: World) -> Iterable[Row]:
+    """Give the rows of the planes that a session has."""
     yield from Process(world).rows()
     yield from Names(world).rows()
     if world.has_network:

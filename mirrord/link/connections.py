@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NewType
@@ -70,8 +71,16 @@ class Connections:
     """The program's connections by cookie; read by the gate's thread, changed on the loop only."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, channel: Channel, loopback: Loopback, find_socket: FindSocket
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: Channel,
+        loopback: Loopback,
+        find_socket: FindSocket,
+        *,
+        substitutes: Mapping[Peer, Peer] | None = None,
     ) -> None:
+        """``substitutes`` are other peers that take the place of some."""
+        self._substitutes: Final = substitutes or {}
         self.loopback: Final = loopback
         self._loop: Final = loop
         self._channel: Final = channel
@@ -157,6 +166,7 @@ class Connections:
             self._settle(connection)
 
     async def _open(self, remote: Peer, local_port: int = 0) -> tuple[Stream, Opened]:
+        remote = self._substitutes.get(remote, remote)
         stream = self._channel.open_stream()
         try:
             opened = await self._channel.request(

@@ -16,7 +16,7 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
@@ -53,6 +53,7 @@ class Association:
         "program",
         "relays",
         "streams",
+        "substituted",
         "tid",
     )
 
@@ -73,6 +74,8 @@ class Association:
         """The peer that the program has connected the socket to."""
         self.streams: Final[dict[int, Stream]] = {}
         """The agent's socket of each address family: a socket of the program may speak both."""
+        self.substituted: Final[dict[Peer, Peer]] = {}
+        """The peer that the program wrote to, by the one that took its place."""
         self.ports: Final[dict[int, int]] = {}
         """The port of the agent's socket of each family, once it is known."""
 
@@ -103,10 +106,12 @@ class Datagrams:
         *,
         learn: Callable[[bytes], None] | None,
         resolver: LocalResolver | None,
+        substitutes: Mapping[Peer, Peer] | None = None,
     ) -> None:
         """Where the session has rules about names, ``learn`` is shown every DNS answer and ``resolver`` every
-        question.
+        question. ``substitutes`` are other peers that take the place of some.
         """
+        self._substitutes: Final = substitutes or {}
         self._resolver: Final = resolver
         self._learn: Final = learn
         self._loop: Final = loop
@@ -176,7 +181,10 @@ class Datagrams:
             association.ports[family] = opened.local.port
 
     def _to_agent(self, association: Association, peer: Peer, relay: socket.socket) -> None:
-        header = pack_header(peer.host, peer.port)
+        there = self._substitutes.get(peer, peer)
+        if there is not peer:
+            association.substituted[there] = peer
+        header = pack_header(there.host, there.port)
         for _ in range(_BATCH):
             try:
                 data = relay.recv(_MOST)
@@ -189,7 +197,7 @@ class Datagrams:
             if not self._is_answered_here(peer, relay, data):
                 # opened by the first datagram: getaddrinfo(3) connects a socket to each address and sends
                 # nothing
-                stream = association.streams.get(peer.family) or self._stream(association, peer.family)
+                stream = association.streams.get(there.family) or self._stream(association, there.family)
                 stream.write(header + data)
 
     def _is_answered_here(self, peer: Peer, relay: socket.socket, data: bytes) -> bool:
@@ -199,7 +207,8 @@ class Datagrams:
 
     def _to_program(self, association: Association, data: Data) -> None:
         host, port, payload = split(data)
-        peer = Peer(host, port)
+        there = Peer(host, port)
+        peer = association.substituted.get(there, there)
         if port == _DNS_PORT and self._learn is not None:
             self._learn(bytes(payload))
         if association.connected not in (None, peer):

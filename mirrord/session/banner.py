@@ -10,11 +10,13 @@ from mirrord.config.model import Settings
 from mirrord.session.remote import Remote
 
 
-def banner(settings: Settings, target: str, remote: Remote) -> Iterator[str]:
-    """Describe the session, a line for each kind of thing."""
+def banner(settings: Settings, target: str, remote: Remote, *, environment: bool = True) -> Iterator[str]:
+    """Describe the session, a line for each kind of thing; ``environment`` tells whether the program has the
+    target's.
+    """
     feature = settings.feature
     yield f"target {target}"
-    yield f"remote: {', '.join(_remote(settings, remote)) or 'nothing'}"
+    yield f"remote: {', '.join(_remote(settings, remote, environment)) or 'nothing'}"
     if local := ", ".join(_local(settings)):
         yield f"local: {local}"
     if feature.fs.mode != "local":
@@ -28,10 +30,11 @@ _FILES = {
 }
 
 
-def _remote(settings: Settings, remote: Remote) -> Iterator[str]:
+def _remote(settings: Settings, remote: Remote, environment: bool) -> Iterator[str]:
     feature = settings.feature
     network = feature.network
-    yield "environment"
+    if environment:
+        yield "environment"
     if feature.hostname:
         yield f"host name ({remote.hostname.decode(errors='replace')})"
     if network.dns.enabled:

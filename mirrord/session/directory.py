@@ -24,7 +24,7 @@ class SessionDirectory:
     def create(cls) -> "SessionDirectory":
         """Make the directory of a new session."""
         id = secrets.token_hex(4)
-        parent = os.path.join(_private(_base()), "sessions")
+        parent = os.path.join(private(base()), "sessions")
         os.makedirs(parent, mode=0o700, exist_ok=True)
         path = os.path.join(parent, id)
         os.mkdir(path, 0o700)
@@ -44,7 +44,7 @@ class SessionDirectory:
                 return
 
 
-def _base() -> str:
+def base() -> str:
     """Return where to put it: where the user says, else in memory where the system has a place for that."""
     wanted = os.environ.get(DIRECTORY_VARIABLE)
     if wanted:
@@ -61,7 +61,7 @@ def _base() -> str:
     return os.path.join(shared, f"mirrord-{os.getuid()}")
 
 
-def _private(path: str) -> str:
+def private(path: str) -> str:
     """Make a directory that only we can enter; refuse one that another user has put there."""
     os.makedirs(path, mode=0o700, exist_ok=True)
     status = os.lstat(path)

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from typing import Final
 
 from mirrord.config.options import ExecOptions
@@ -37,6 +38,8 @@ _SIGNALFD_SIGINFO: Final = struct.Struct("=IiiI112x")
 """The start of ``struct signalfd_siginfo``: number, errno, code, sender (signalfd(2))."""
 _SI_KERNEL: Final = 0x80
 _WITNESS_TIME_MS: Final = 20
+_PATIENCE: Final = 5.0
+"""Seconds for the supervisor to end a session that is still starting."""
 _ENDING: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 
 
@@ -74,6 +77,9 @@ class Front:
         self._signals: Final = _signalfd()
         self._keeper_status: int | None = None
         self._started: bool = False
+        self._ended_by: int | None = None
+        """The signal by which a session is to end that has not started yet."""
+        self._deadline: float | None = None
 
     def serve(self) -> int:
         """Serve until the program, or the session, has ended."""
@@ -81,7 +87,9 @@ class Front:
         for fd in (self._channel.fileno(), self._signals):
             poll.register(fd, select.POLLIN)
         while True:
-            ready = [fd for fd, _ in poll.poll()]
+            ready = [fd for fd, _ in poll.poll(self._patience())]
+            if not ready and self._ended_by is not None:
+                return self._end_early(self._ended_by)
             if self._channel.fileno() in ready:
                 code = self._news(receive(self._channel))
                 if code is not None:
@@ -94,7 +102,8 @@ class Front:
     def _news(self, words: list[str]) -> int | None:
         match words:
             case [kind] if kind == STARTED:
-                self._started = True
+                # the program takes the signals from here on, also one that has just been sent
+                self._started, self._ended_by, self._deadline = True, None, None
             case [kind, number] if kind == STOPPED:
                 _die_or_stop(int(number))
                 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -106,8 +115,10 @@ class Front:
                 return _end_as(int(status))
             case [kind, code] if kind == FAILED:
                 self._wait_for_keeper()
-                return int(code)
+                return int(code) if self._ended_by is None else self._die_early(self._ended_by)
             case []:
+                if self._ended_by is not None:
+                    return self._end_early(self._ended_by)
                 return self._end_all("its supervisor")
         return None
 
@@ -136,7 +147,7 @@ class Front:
             # a SIGCONT has thrown away the stop that was pending (signal(7))
             return None
         if not self._started and number in _ENDING:
-            return self._end_early(number)
+            return self._ask_to_end(number)
         if number == signal.SIGCHLD or (code == _SI_KERNEL and number != signal.SIGHUP):
             # the terminal's signals reach the program as well: it is in the same process group. A hang-up
             # may be for the session's leader alone (tty_signal_session_leader), and that can be us.
@@ -145,10 +156,29 @@ class Front:
             send(self._channel, SIGNAL, number)
         return None
 
+    def _ask_to_end(self, number: int) -> int | None:
+        """Have a session end whose program has not been started: the supervisor takes back what it has begun
+        in the cluster. A second signal does not wait for that.
+        """
+        if self._ended_by is not None:
+            return self._end_early(number)
+        self._ended_by = number
+        self._deadline = time.monotonic() + _PATIENCE
+        send(self._channel, SIGNAL, number)
+        return None
+
+    def _patience(self) -> float | None:
+        """Return the milliseconds that there are left for that, None where nothing is waited for."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - time.monotonic()) * 1000
+
     def _end_early(self, number: int) -> int:
-        """End a session whose program has not been started: nobody else can take the signal yet."""
         kill_all_descendants()
         self._chain.directory.remove()
+        return self._die_early(number)
+
+    def _die_early(self, number: int) -> int:
         _die_or_stop(number)
         return 128 + number
 

@@ -5,8 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
-import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
@@ -39,13 +37,10 @@ from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
-from mirrord.session.worlds import build_world
-from mirrord.syscall import Tid
+from mirrord.session.serving import Serving
+from mirrord.session.worlds import Surroundings, build_world
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
-from mirrord.tracer.gate import Gate
-from mirrord.tracer.held import HeldCalls
-from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
@@ -55,10 +50,6 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FLUSH_PATIENCE: Final = 0.5
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
-_SWITCH_INTERVAL: Final = 0.0005
-"""Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay
-(default 0.005).
-"""
 
 
 class Run:
@@ -71,8 +62,7 @@ class Run:
         self._settings: Final = resolve(chain.options, os.environ)
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._own: frozenset[int] = frozenset()
-        self._gate: Gate | None = None
-        self._held: HeldCalls | None = None
+        self._serving: Final = Serving(self._settings, self._sayings)
         self._connections: Connections | None = None
         self._incoming: Incoming | None = None
         self._status: int | None = None
@@ -139,40 +129,28 @@ class Run:
         self._over = loop.create_future()
         environment = self._environment(remote)
         program = self._chain.options.program
-        interrupted = Interrupted()
         world = await build_world(
             self._settings,
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
             sayings=self._sayings,
-            program=(_found(program[0], environment), *program[1:]),
-            forget_thread=self._forget_thread,
-            forget_threads=self._forget_threads,
-            returning_from_signal=interrupted.returning if can_repair() else None,
+            surroundings=Surroundings((_found(program[0], environment), *program[1:])),
+            forget_thread=self._serving.forget_thread,
+            forget_threads=self._serving.forget_threads,
+            returning_from_signal=self._serving.returning_from_signal,
         )
         self._connections, self._incoming = world.connections, world.incoming
         table = Table(world)
-        interrupted.trapped = table.traps
+        self._serving.interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
         listener = Listener(
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
         )
         send(self._channel, STARTED)
-        listener.sync_wake_up()
-        self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
-        self._gate = Gate(
-            listener,
-            table.handlers,
-            interrupted.received,
-            skipped=self._settings.skipped_processes,
-            hold=held.hold,
-            warn=self._sayings.warn,
-        )
+        self._serving.serve(listener, table.handlers)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
-        sys.setswitchinterval(_SWITCH_INTERVAL)
-        threading.Thread(target=self._gate.serve, name="gate", daemon=True).start()
         self._children_changed()
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:
@@ -180,16 +158,6 @@ class Run:
         environment = rules.apply(remote.environment, os.environb)
         environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
         return environment
-
-    def _forget_thread(self, tid: Tid) -> None:
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget(tid)
-            self._held.forget_thread(tid)
-
-    def _forget_threads(self) -> None:
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget_all()
-            self._held.forget_threads()
 
     def _children_changed(self) -> None:
         """Take note of stops and ends; the program's orphans are our children too, but not what the target

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mirrord.config.here import working_directory
 from mirrord.config.incoming import IncomingRules
@@ -11,8 +12,9 @@ from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.bound import BoundSockets
-from mirrord.dispatch.world import World
+from mirrord.dispatch.world import DNS_PORT, World
 from mirrord.errors import UsageError
+from mirrord.link.addresses import Peer
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
@@ -33,21 +35,37 @@ from mirrord.tracer.find import find_socket
 _RESOLV_CONF = b"/etc/resolv.conf"
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the program is, and where it runs: rules of files depend on it."""
+
+    program: Sequence[str]
+    """The program and its words."""
+    cwd: bytes = field(default_factory=working_directory)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    processes: Callable[[], Iterable[int]] = descendants
+    """Where the program's sockets are searched for."""
+    name_servers: Sequence[str] = ()
+    """Those of this machine, where the program has run already and may ask them."""
+
+
 async def build_world(
     settings: Settings,
     link: Link,
     remote: Remote,
     *,
     tree: str,
-    program: Sequence[str],
+    surroundings: Surroundings,
     sayings: Sayings,
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
 ) -> World:
-    """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program and its
-    words.
-    """
+    """Return the world of a session; ``tree`` is where placeholders go."""
+
+    def find(wanted: Located) -> socket.socket | None:
+        return find_socket(tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=surroundings.processes())
+
     loop = asyncio.get_running_loop()
     files = RemoteFiles(
         link.channel,
@@ -63,24 +81,28 @@ async def build_world(
         search = _search(await files.read(_RESOLV_CONF))
         outgoing = OutgoingRules.from_settings(settings, search=search)
         dns = DnsRules.from_settings(settings, search=search)
+    substitutes: dict[Peer, Peer] = {}
+    if surroundings.name_servers and dns.enabled:
+        substitutes = _substitutes(surroundings.name_servers, await files.read(_RESOLV_CONF))
     return World(
         ipv6=settings.feature.network.ipv6,
         hostname=remote.hostname if settings.feature.hostname else None,
         addresses=remote.addresses,
-        paths=_path_rules(settings, program, os.path.realpath(tree)),
+        paths=_path_rules(settings, surroundings, os.path.realpath(tree)),
         outgoing=outgoing,
         dns=dns,
-        connections=Connections(loop, link.channel, Loopback(), _find),
+        connections=Connections(loop, link.channel, Loopback(), find, substitutes=substitutes),
         unix=UnixConnections(loop, link.channel),
         datagrams=Datagrams(
             loop,
             link.channel,
-            _find,
+            find,
             learn=names.learn if outgoing.names else None,
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
+            substitutes=substitutes,
         ),
         incoming=_incoming(settings, link, remote, sayings),
-        bound=BoundSockets(_find),
+        bound=BoundSockets(find),
         incoming_rules=IncomingRules(settings.feature.network.incoming),
         files=files,
         names=names,
@@ -113,22 +135,33 @@ def _space() -> int | None:
     return size
 
 
-def _path_rules(settings: Settings, program: Sequence[str], tree: str) -> PathRules:
-    home = os.environ.get("HOME")
+def _path_rules(settings: Settings, surroundings: Surroundings, tree: str) -> PathRules:
+    program, environment = surroundings.program, surroundings.environment
+    home = environment.get("HOME")
     return PathRules.from_settings(
         settings,
-        cwd=working_directory(),
+        cwd=surroundings.cwd,
         home=os.fsencode(home) if home else None,
-        tmpdir=os.fsencode(os.environ.get("TMPDIR", "/tmp")),
+        tmpdir=os.fsencode(environment.get("TMPDIR", "/tmp")),
         executable=os.fsencode(os.path.abspath(program[0])),
         tree=os.fsencode(tree),
-        search=os.fsencode(os.environ.get("PATH", "")).split(b":"),
+        search=os.fsencode(environment.get("PATH", "")).split(b":"),
         code=[os.fsencode(word) for word in program[1:] if word.startswith("/") and os.path.isfile(word)],
     )
 
 
-def _find(wanted: Located) -> socket.socket | None:
-    return find_socket(tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=descendants())
+def name_servers(resolv_conf: bytes) -> tuple[str, ...]:
+    """Return the name servers (resolv.conf(5))."""
+    lines = (line.split() for line in resolv_conf.decode("latin-1").splitlines())
+    return tuple(words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1)
+
+
+def _substitutes(local: Sequence[str], resolv_conf: bytes) -> dict[Peer, Peer]:
+    """Have the target's name server asked in the place of this machine's: resolvers remember whom to ask."""
+    remote = name_servers(resolv_conf)
+    return {
+        Peer(host, DNS_PORT): Peer(remote[0], DNS_PORT) for host in local if remote and host not in remote
+    }
 
 
 def _search(resolv_conf: bytes) -> tuple[str, ...]:

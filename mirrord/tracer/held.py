@@ -56,6 +56,11 @@ class HeldCalls:
         """Look at every thread afresh; from any thread."""
         self._loop.call_soon_threadsafe(self._threads.forget_all)
 
+    def let_go(self) -> None:
+        """Continue every call that waits."""
+        for task in list(self._tasks):
+            task.cancel()
+
     def _start(self, call: NotifiedCall, wait: Wait) -> None:
         task = self._loop.create_task(self._answer(call, wait))
         self._tasks[task] = (call, wait)

@@ -68,6 +68,8 @@ _SCRIPTS: Final = {
     "burst-python": ("python", "burst/burst.py"),
     "bulk": ("python", "bulk/bulk.py"),
     "burst-node": ("node", "burst/burst.mjs"),
+    "look-python": ("python", "attach/look.py"),
+    "look-node": ("node", "attach/look.mjs"),
     "accepts": ("python", "accepts/accepts.py"),
     "serve-node": ("node", "serve/serve.mjs"),
 }
@@ -82,6 +84,9 @@ _RECIPES: Final = {
     "probe-go": _go("probe/go"),
     "probe-java": _java("probe/Probe.java", "Probe"),
     "burst-go": _go("burst/go"),
+    "look-go": _go("attach/go"),
+    "look-java": _java("attach/Look.java", "Look"),
+    "attached": Recipe("attach/attached.c", ("gcc", *_C, "attached.c")),
     "serve-go": _go("serve/go"),
     "serve-java": _java("serve/Serve.java", "Serve"),
     "preempted": _go("preempted"),
