@@ -10,6 +10,7 @@ less than ctypes, 0.5 µs less than bytes objects.
 import errno
 import os
 import select
+from ctypes import CDLL, addressof, c_char, c_int, c_ulong, c_void_p, get_errno
 from fcntl import ioctl
 from mmap import mmap
 from struct import Struct
@@ -43,12 +44,25 @@ _ID: Final = Struct("<Q")
 NOTIFICATION_SIZE: Final = _NOTIFICATION.size
 _ZEROS: Final = bytes(NOTIFICATION_SIZE)
 _ALL: Final = slice(NOTIFICATION_SIZE)
+_libc: Final = CDLL(None, use_errno=True)
+_libc.ioctl.argtypes = (c_int, c_ulong, c_void_p)
 _NO_NOTIFICATION: Final[Notification] = (NotificationId(0), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 # Bound once: a global name is found faster than an attribute of one.
 _unpack: Final = _NOTIFICATION.unpack_from
 _pack_id: Final = _ID.pack_into
 _pack_response: Final = _RESPONSE.pack_into
+
+
+def _receive_at(fd: int, address: int) -> None:
+    """Receive into memory by its address.
+
+    Python's own ``ioctl`` copies a buffer of up to 1,024 bytes, and waits with the interpreter's lock held
+    for a larger one (fcntl_ioctl_impl, Modules/fcntlmodule.c): no other thread would run until a call comes.
+    """
+    if _libc.ioctl(fd, IOCTL_RECV, address) < 0:
+        code = get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 class Responder:
@@ -138,16 +152,15 @@ class Responder:
 class Listener(Responder):
     """The receiving end of a filter that answers NOTIFY; it owns ``fd``. One object serves one thread."""
 
-    __slots__ = ("_buffer", "notification")
+    __slots__ = ("_address", "_buffer", "notification")
 
-    def __init__(self, fd: int, buffer: bytearray | mmap | None = None) -> None:
-        """``buffer`` is where each call is put, its id in the first 8 bytes, 0 while none is there.
-
-        In one of more than 1,024 bytes it is before :meth:`receive` returns: the kernel writes there itself,
-        while Python's ``ioctl`` copies smaller ones.
+    def __init__(self, fd: int, shared: mmap | None = None) -> None:
+        """``shared`` is memory at whose beginning the kernel itself puts each call, its id in the first 8
+        bytes, 0 while none is there: whoever shares it knows a call from the moment that it is received.
         """
         super().__init__(fd)
-        self._buffer: Final = bytearray(NOTIFICATION_SIZE) if buffer is None else buffer
+        self._buffer: Final = bytearray(NOTIFICATION_SIZE) if shared is None else shared
+        self._address: Final = 0 if shared is None else addressof(c_char.from_buffer(shared))
         self.notification: Notification = _NO_NOTIFICATION
         """The call that the last successful :meth:`receive` brought."""
 
@@ -172,7 +185,10 @@ class Listener(Responder):
         # The kernel refuses a buffer that is not zero (EINVAL), so that it can become larger one day.
         buffer[_ALL] = _ZEROS
         try:
-            ioctl(self._fd, IOCTL_RECV, buffer)
+            if self._address:
+                _receive_at(self._fd, self._address)
+            else:
+                ioctl(self._fd, IOCTL_RECV, buffer)
         except (FileNotFoundError, InterruptedError):
             return False
         self.notification = _unpack(buffer)

@@ -1,6 +1,8 @@
 """``mirrord attach`` and ``detach``: a process that runs comes under a session, and goes on locally after."""
 
 import json
+import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -187,6 +189,15 @@ def test_a_killed_keeper_is_replaced(attaching: Attaching, pods_look: str) -> No
             assert session.interrupt().code == 0
         assert running.look() == local
         running.end()
+
+
+def test_a_program_that_makes_no_call_is_attached_to(attaching: Attaching) -> None:
+    with attaching.program("sh", "-c", "echo ready 0; exec sleep 1000") as running:
+        for _ in range(2):
+            with attaching.attached(running.pid) as session:
+                assert session.interrupt().code == 0
+        os.kill(running.pid, signal.SIGTERM)
+        assert running.process.wait(20) == -signal.SIGTERM
 
 
 def test_a_killed_session_answers_what_it_held(
