@@ -196,9 +196,11 @@ class Placeholders:
             os.utime(placeholder, ns=times, follow_symlinks=False)
             return
         keep = _OWNER_MAY_READ if stat.S_ISREG(attributes.mode) else _OWNER_MAY_USE_DIRECTORY
-        os.chmod(placeholder, stat.S_IMODE(attributes.mode) & _PERMISSIONS | keep)
         if stat.S_ISREG(attributes.mode) and not self.complete(placeholder):
+            # the remote file's mode may forbid even the owner to write
+            os.chmod(placeholder, 0o600)
             os.truncate(placeholder, attributes.size)
+        os.chmod(placeholder, stat.S_IMODE(attributes.mode) & _PERMISSIONS | keep)
         os.utime(placeholder, ns=times)
 
     def remote_path(self, local: bytes) -> bytes | None:
