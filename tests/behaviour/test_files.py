@@ -70,7 +70,7 @@ def test_names_of_any_bytes(mirrord: Mirrord, in_pod: Callable[..., Outcome], na
 def test_a_file_that_its_owner_may_not_write_is_read(
     mirrord: Mirrord, in_pod: Callable[..., Outcome], mode: str
 ) -> None:
-    path = f"/srv/read-only-{mode}"
+    path = f"/app/read-only-{mode}"
     in_pod("sh", "-c", f"rm -f {path}; echo word > {path}; chmod {mode} {path}")
 
     assert mirrord("sh", "-c", f"stat -c %a {path}; cat {path}; cat {path}").lines == [mode, "word", "word"]
