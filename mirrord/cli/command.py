@@ -16,6 +16,7 @@ Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
   sandbox    the target that needs no cluster: keep one up, run commands in it
+  trace      exec, and show each call that is looked at, and where it went
   doctor     try what sessions need of this machine, and say what works
 
   --help     show this; `mirrord COMMAND --help` for a command
@@ -49,6 +50,12 @@ def _exec(arguments: list[str]) -> int:
     return front.run(parsed)
 
 
+def _trace(arguments: list[str]) -> int:
+    from mirrord.cli import trace
+
+    return trace.main(arguments)
+
+
 def _sandbox(arguments: list[str]) -> int:
     from mirrord.cli import sandbox
 
@@ -74,6 +81,7 @@ def _version(_: list[str]) -> int:
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
     "sandbox": _sandbox,
+    "trace": _trace,
     "doctor": _doctor,
     "help": _help,
     "--help": _help,
@@ -113,7 +121,6 @@ _FUTURE: Final = (
         "sessions",
         "subscribe",
         "teams",
-        "trace",
         "ui",
         "up",
         "verify-config",

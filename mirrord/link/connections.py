@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NewType
@@ -168,6 +169,12 @@ class Connections:
     def _closed(self, cookie: Cookie) -> None:
         self._by_cookie.pop(cookie, None)
         self._pumps.pop(cookie, None)
+
+    def look(self) -> Iterator[tuple[Connection, tuple[int, int]]]:
+        """Return what there is now, with the bytes each way."""
+        for cookie, connection in list(self._by_cookie.items()):
+            pump = self._pumps.get(cookie)
+            yield connection, pump.traffic if pump is not None else (0, 0)
 
     async def flushed(self) -> None:
         """Wait until what the program wrote before it ended has been handed to the agent, as the kernel would

@@ -16,7 +16,7 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
@@ -116,6 +116,8 @@ class Datagrams:
         self._by_stream: Final[dict[int, Association]] = {}
         self._opening: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self.watch_dns: Callable[[bytes], None] | None = None
+        """Is shown every question and answer, while somebody watches."""
         channel.on_event = self._told
 
     def __bool__(self) -> bool:
@@ -138,6 +140,15 @@ class Datagrams:
         if new:
             self._loop.call_soon_threadsafe(self._serve, association, peer, relay)
         return from_name(relay.getsockname())
+
+    def look(self) -> Iterator[tuple[Association, Peer, tuple[int, int]]]:
+        """Return each socket of the program with a peer of it, and the bytes to and from all its peers."""
+        for association in list(self._by_cookie.values()):
+            streams = list(association.streams.values())
+            sent = sum(stream.bytes_sent for stream in streams)
+            received = sum(stream.bytes_received for stream in streams)
+            for peer in list(association.relays):
+                yield association, peer, (sent, received)
 
     def _serve(self, association: Association, peer: Peer, relay: socket.socket) -> None:
         self._loop.add_reader(relay, self._to_agent, association, peer, relay)
@@ -180,6 +191,8 @@ class Datagrams:
                 # the program's socket is closed: an answer met ICMP "port unreachable"
                 self._drop(association)
                 return
+            if peer.port == _DNS_PORT and self.watch_dns is not None:
+                self.watch_dns(data)
             if not self._is_answered_here(peer, relay, data):
                 # opened by the first datagram: getaddrinfo(3) connects a socket to each address and sends
                 # nothing
@@ -194,8 +207,8 @@ class Datagrams:
     def _to_program(self, association: Association, data: Data) -> None:
         host, port, payload = split(data)
         peer = Peer(host, port)
-        if port == _DNS_PORT and self._learn is not None:
-            self._learn(bytes(payload))
+        if port == _DNS_PORT:
+            self._answered(bytes(payload))
         if association.connected not in (None, peer):
             # the kernel would not give it to a connected socket
             return
@@ -206,6 +219,12 @@ class Datagrams:
             # someone whom the program has not written to answers it
             self._serve(association, peer, relay)
         _deliver(relay, payload)
+
+    def _answered(self, answer: bytes) -> None:
+        if self._learn is not None:
+            self._learn(answer)
+        if self.watch_dns is not None:
+            self.watch_dns(answer)
 
     def _told(self, event: Event) -> None:
         match event:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -53,6 +53,8 @@ class RemoteFiles:
     def __init__(self, channel: Channel, placeholders: Placeholders) -> None:
         self.placeholders: Final = placeholders
         self._channel: Final = channel
+        self.watch: Callable[[bytes, int, bool], None] | None = None
+        """Is told of each file that was opened: its path, its size, whether it was here already."""
         self._fetching: Final[dict[tuple[bytes, bool], _Fetch]] = {}
 
     async def stat(self, path: bytes, *, follow: bool) -> tuple[Attributes, Identity]:
@@ -105,6 +107,8 @@ class RemoteFiles:
             )
             opened = await self._ask(request, FileOpened)
             attributes = opened.attributes
+            if self.watch is not None:
+                self.watch(path, attributes.size, opened.unchanged)
             if stat.S_ISDIR(attributes.mode):
                 return attributes, await self._skeleton(path)
             if opened.unchanged:

@@ -12,7 +12,7 @@ def banner(settings: Settings, target: str, remote: Remote) -> Iterator[str]:
     """Describe the session, a line for each kind of thing."""
     feature = settings.feature
     yield f"target {target}"
-    yield f"remote: {', '.join(_remote(settings, remote)) or 'nothing'}"
+    yield f"remote: {', '.join(remote_things(settings, remote)) or 'nothing'}"
     if local := ", ".join(_local(settings)):
         yield f"local: {local}"
     if feature.fs.mode != "local":
@@ -26,7 +26,8 @@ _FILES = {
 }
 
 
-def _remote(settings: Settings, remote: Remote) -> Iterator[str]:
+def remote_things(settings: Settings, remote: Remote) -> Iterator[str]:
+    """Name what is remote."""
     feature = settings.feature
     network = feature.network
     yield "environment"

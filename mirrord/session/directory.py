@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from mirrord.errors import MirrordError
 
 SESSION_VARIABLE = "MIRRORD_SESSION_ID"
+FEED = "feed.sock"
+"""The socket in it, where the session tells what happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class SessionDirectory:
     def create(cls) -> "SessionDirectory":
         """Make the directory of a new session."""
         id = secrets.token_hex(4)
-        parent = os.path.join(_private(_base()), "sessions")
+        parent = os.path.join(_private(base()), "sessions")
         os.makedirs(parent, mode=0o700, exist_ok=True)
         path = os.path.join(parent, id)
         os.mkdir(path, 0o700)
@@ -42,7 +44,17 @@ class SessionDirectory:
                 return
 
 
-def _base() -> str:
+def sessions() -> list[SessionDirectory]:
+    """Return the directories of this user's sessions."""
+    parent = os.path.join(base(), "sessions")
+    try:
+        names = sorted(os.listdir(parent))
+    except FileNotFoundError:
+        return []
+    return [SessionDirectory(name, os.path.join(parent, name)) for name in names]
+
+
+def base() -> str:
     """Return where to put it: in memory where the system has a place for that."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime and os.access(runtime, os.W_OK | os.X_OK):

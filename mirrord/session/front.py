@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from mirrord.config.options import ExecOptions
@@ -37,7 +38,17 @@ _SI_KERNEL: Final = 0x80
 _WITNESS_TIME_MS: Final = 20
 
 
-def run(options: ExecOptions) -> int:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who watches a session from its beginning."""
+
+    feed: socket.socket
+    """The session's end of the connection to it."""
+    process: int
+    """A child of ours, which is waited for in the end: it may have more to write than is left to do here."""
+
+
+def run(options: ExecOptions, watch: Watch | None = None) -> int:
     """Run one session from start to end; return the exit code, or die by the program's signal."""
     if SESSION_VARIABLE in os.environ:
         raise MirrordError(
@@ -45,7 +56,8 @@ def run(options: ExecOptions) -> int:
             remedy="leave the inner `mirrord exec` out of the command",
         )
     directory = SessionDirectory.create()
-    chain = Chain(options, directory, os.getpid(), Inherited.take())
+    feed = watch.feed if watch is not None else None
+    chain = Chain(options, directory, os.getpid(), Inherited.take(), feed)
     become_subreaper()
     channel, supervisors_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     witness, keepers_end = os.pipe()
@@ -56,17 +68,28 @@ def run(options: ExecOptions) -> int:
         keeper.main(chain, supervisors_end, keepers_end)
     supervisors_end.close()
     os.close(keepers_end)
-    return Front(chain, channel, witness, keeper_pid=pid).serve()
+    chain.let_go_of_feed()
+    watcher = watch.process if watch is not None else None
+    return Front(chain, channel, witness, keeper_pid=pid, watcher_pid=watcher).serve()
 
 
 class Front:
     """Waits for the supervisor's news and for signals."""
 
-    def __init__(self, chain: Chain, channel: socket.socket, witness: int, *, keeper_pid: int) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        channel: socket.socket,
+        witness: int,
+        *,
+        keeper_pid: int,
+        watcher_pid: int | None = None,
+    ) -> None:
         self._chain: Final = chain
         self._channel: Final = channel
         self._witness: Final = witness
         self._keeper: Final = keeper_pid
+        self._watcher: Final = watcher_pid
         self._signals: Final = _signalfd()
         self._keeper_status: int | None = None
 
@@ -96,9 +119,11 @@ class Front:
                 return _end_as(int(status))
             case [kind, status] if kind == EXITED:
                 self._wait_for_keeper()
+                self._wait_for_watcher()
                 return _end_as(int(status))
             case [kind, code] if kind == FAILED:
                 self._wait_for_keeper()
+                self._wait_for_watcher()
                 return int(code)
             case []:
                 return self._end_all("its supervisor")
@@ -106,7 +131,8 @@ class Front:
 
     def _end_all(self, who: str) -> int:
         """End what is left; the keeper does the same, whoever of us is its parent."""
-        ended = kill_all_descendants()
+        ended = kill_all_descendants(spare=frozenset({self._watcher} if self._watcher else ()))
+        self._wait_for_watcher()
         self._chain.directory.remove()
         say(f"the session was ended: {who} died{', and the program with it' if ended else ''}")
         return EXIT_MIRRORD
@@ -117,6 +143,11 @@ class Front:
             pid, status = os.waitpid(self._keeper, os.WNOHANG)
             self._keeper_status = status if pid else None
         return self._keeper_status is not None and os.WIFSIGNALED(self._keeper_status)
+
+    def _wait_for_watcher(self) -> None:
+        """Wait until who watches has written everything; it sees the end of the session by itself."""
+        if self._watcher is not None:
+            os.waitpid(self._watcher, 0)
 
     def _wait_for_keeper(self) -> None:
         if self._keeper_status is None:

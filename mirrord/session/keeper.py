@@ -25,6 +25,7 @@ def main(chain: Chain, supervisors_end: socket.socket, witness: int) -> NoReturn
 
         supervisor.main(chain, supervisors_end)
     supervisors_end.close()
+    chain.let_go_of_feed()
     leave_standard_streams(error=False)
     while True:
         info = signal.sigwaitinfo(SIGNALS)

@@ -26,6 +26,7 @@ from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
+from mirrord.session.watching import Watching
 from mirrord.session.worlds import build_world
 from mirrord.syscall import Tid
 from mirrord.targets import prepare
@@ -58,6 +59,7 @@ class Run:
         self._gate: Gate | None = None
         self._held: HeldCalls | None = None
         self._connections: Connections | None = None
+        self._watching: Watching | None = None
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
@@ -83,13 +85,15 @@ class Run:
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
-        await self._start(link, remote)
+        await self._start(link, remote, target.label)
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
         await self._over
         await self._finish(link)
+        if self._watching is not None:
+            await self._watching.close(self._status)
 
-    async def _start(self, link: Link, remote: Remote) -> None:
+    async def _start(self, link: Link, remote: Remote, target: str) -> None:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         environment = self._environment(remote)
@@ -122,6 +126,18 @@ class Run:
             hold=held.hold,
             warn=self._sayings.warn,
         )
+        self._watching = Watching(
+            self._chain,
+            self._settings,
+            self._parked.pid,
+            world,
+            link.channel,
+            gate=self._gate,
+            target=target,
+            remote=remote,
+            trapped=list(table.handlers),
+        )
+        self._watching.start(loop)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
         sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -138,6 +154,8 @@ class Run:
         if self._gate is not None and self._held is not None:
             self._gate.threads.forget(tid)
             self._held.forget_thread(tid)
+            if self._gate.recorder is not None:
+                self._gate.recorder.forget(tid)
 
     def _forget_threads(self) -> None:
         if self._gate is not None and self._held is not None:

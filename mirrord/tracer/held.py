@@ -64,10 +64,14 @@ class HeldCalls:
     def _ended(self, task: asyncio.Task[None]) -> None:
         call, _ = self._tasks.pop(task)
         if task.cancelled():
+            call.answering()
             self._responder.send_continue(call.id)
+            call.answered(CONTINUE, 0)
 
     async def _answer(self, call: NotifiedCall, wait: Wait) -> None:
-        carry_out(self._responder, call, await self._verdict(call, wait))
+        verdict = await self._verdict(call, wait)
+        call.answering()
+        call.answered(verdict, carry_out(self._responder, call, verdict))
 
     async def _verdict(self, call: NotifiedCall, wait: Wait) -> Verdict:
         try:

@@ -7,7 +7,7 @@ loop.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeVar, overload
+from typing import Final, NamedTuple, TypeVar, overload
 
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError, RequestFailed, StreamReset, WireError
@@ -46,6 +46,14 @@ _SPARE_WINDOW: Final = 32 * 1024 * 1024
 """Bytes that all streams together may have under way beyond the first window of each."""
 _LAST_ID: Final = 2**32 - 1
 _R = TypeVar("_R", bound=Message)
+
+
+class Traffic(NamedTuple):
+    """Bytes each way, and seconds for a round trip, None before one was measured."""
+
+    sent: int
+    received: int
+    round_trip: float | None
 
 
 class Channel:
@@ -93,6 +101,13 @@ class Channel:
     def reason(self) -> str | None:
         """Why the channel closed, None while it has not."""
         return self._socket.reason
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the link so far, and how long the way is; asks for a new measurement."""
+        socket = self._socket
+        socket.measure()
+        return Traffic(socket.bytes_sent, socket.bytes_received, socket.round_trip)
 
     @property
     def open_streams(self) -> int:

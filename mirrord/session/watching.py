@@ -1,0 +1,113 @@
+"""Joins a session to those who watch it: the gate's records, its state, and what it tells of itself."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from mirrord_agent.wire.channel import Channel
+
+from mirrord.config.model import Settings
+from mirrord.dispatch.world import World
+from mirrord.feed.models import Note, Rules, SessionInfo, State
+from mirrord.session.banner import remote_things
+from mirrord.session.chain import Chain
+from mirrord.session.feed import Feed, Session
+from mirrord.session.remote import Remote
+from mirrord.session.state import dns_note, file_note, state
+from mirrord.tracer.gate import Gate
+from mirrord.tracer.recorder import Recorder
+
+_STOP_PATIENCE: Final = 5.0
+
+
+class Watching:
+    """The feed of one session."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        settings: Settings,
+        pid: int,
+        world: World,
+        channel: Channel,
+        *,
+        gate: Gate,
+        target: str,
+        remote: Remote,
+        trapped: Sequence[int],
+    ) -> None:
+        self._chain: Final = chain
+        self._settings: Final = settings
+        self._pid: Final = pid
+        self._world: Final = world
+        self._channel: Final = channel
+        self._gate: Final = gate
+        self._target: Final = target
+        self._remote: Final = remote
+        self._started: Final = time.time()
+        self._recorder: Final = Recorder(trapped)
+        self._feed: Feed | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take watchers; the one that was there before the session is told of everything."""
+        self._feed = feed = Feed(
+            loop,
+            Session(
+                info=self._info,
+                state=self._state,
+                watched=self._watched,
+                stop=self._stop,
+                records=self._recorder,
+            ),
+        )
+        feed.listen(self._chain.directory.path)
+        if self._chain.feed is not None:
+            feed.adopt(self._chain.feed)
+
+    async def close(self, status: int | None) -> None:
+        """Tell the rest."""
+        if self._feed is not None:
+            await self._feed.close(status)
+
+    def _info(self) -> SessionInfo:
+        chain, program = self._chain, self._chain.options.program
+        return SessionInfo(
+            id=chain.directory.id,
+            front=chain.front,
+            supervisor=os.getpid(),
+            program=program,
+            pid=self._pid,
+            target=self._target,
+            remote=tuple(remote_things(self._settings, self._remote)),
+            started=self._started,
+            clock=time.time_ns() - time.monotonic_ns(),
+            user=os.getuid(),
+            rules=Rules.of(self._settings, program, search=self._world.outgoing.search),
+        )
+
+    def _state(self) -> State:
+        return state(self._world, self._channel)
+
+    def _watched(self, watched: bool) -> None:
+        self._gate.recorder = self._recorder if watched else None
+        self._world.datagrams.watch_dns = self._dns if watched else None
+        self._world.files.watch = self._file if watched else None
+
+    def _dns(self, message: bytes) -> None:
+        note = dns_note(message)
+        if note is not None:
+            self._note(note)
+
+    def _file(self, path: bytes, size: int, cached: bool) -> None:
+        self._note(file_note(path, size, cached))
+
+    def _note(self, note: Note) -> None:
+        if self._feed is not None:
+            self._feed.note(note)
+
+    def _stop(self) -> None:
+        """End the program as kill(1) does, and by force where that does not help."""
+        os.kill(self._pid, signal.SIGTERM)
