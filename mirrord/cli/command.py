@@ -17,6 +17,8 @@ Run a local program as if it were inside a Kubernetes pod.
   exec       run a program with the target's environment, names, network and files
   sandbox    the target that needs no cluster: keep one up, run commands in it
   trace      exec, and show each call that is looked at, and where it went
+  dashboard  the live view of a session that runs already
+  sessions   list the sessions that run, and stop them
   doctor     try what sessions need of this machine, and say what works
 
   --help     show this; `mirrord COMMAND --help` for a command
@@ -56,6 +58,18 @@ def _trace(arguments: list[str]) -> int:
     return trace.main(arguments)
 
 
+def _dashboard(arguments: list[str]) -> int:
+    from mirrord.cli import dashboard
+
+    return dashboard.main(arguments)
+
+
+def _sessions(arguments: list[str]) -> int:
+    from mirrord.cli import sessions
+
+    return sessions.main(arguments)
+
+
 def _sandbox(arguments: list[str]) -> int:
     from mirrord.cli import sandbox
 
@@ -82,6 +96,9 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
     "sandbox": _sandbox,
     "trace": _trace,
+    "dashboard": _dashboard,
+    "session": _sessions,
+    "sessions": _sessions,
     "doctor": _doctor,
     "help": _help,
     "--help": _help,
@@ -96,7 +113,6 @@ _FUTURE: Final = (
         "ci",
         "completions",
         "container",
-        "dashboard",
         "db-branches",
         "diagnose",
         "dump",
@@ -117,8 +133,6 @@ _FUTURE: Final = (
         "preview",
         "queues",
         "qs",
-        "session",
-        "sessions",
         "subscribe",
         "teams",
         "ui",

@@ -38,6 +38,8 @@ from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
 _FLUSH_PATIENCE: Final = 0.5
+_STOP_PATIENCE: Final = 5.0
+_KILL_TICK: Final = 0.1
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
 _SWITCH_INTERVAL: Final = 0.0005
@@ -136,6 +138,7 @@ class Run:
             target=target,
             remote=remote,
             trapped=list(table.handlers),
+            stop=self._stop,
         )
         self._watching.start(loop)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
@@ -188,6 +191,18 @@ class Run:
 
     def _left(self) -> set[int]:
         return set(children()) - self._own
+
+    def _stop(self) -> None:
+        """End what runs, as kill(1) does, and by force where that does not help."""
+        for pid in self._left():
+            os.kill(pid, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(_STOP_PATIENCE, self._kill)
+
+    def _kill(self) -> None:
+        # their children come to us, and are next
+        for pid in self._left():
+            os.kill(pid, signal.SIGKILL)
+        asyncio.get_running_loop().call_later(_KILL_TICK, self._kill)
 
     def _go_on_in_background(self) -> None:
         count = len(self._left())

@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel
@@ -19,8 +18,6 @@ from mirrord.session.remote import Remote
 from mirrord.session.state import dns_note, file_note, state
 from mirrord.tracer.gate import Gate
 from mirrord.tracer.recorder import Recorder
-
-_STOP_PATIENCE: Final = 5.0
 
 
 class Watching:
@@ -38,6 +35,7 @@ class Watching:
         target: str,
         remote: Remote,
         trapped: Sequence[int],
+        stop: Callable[[], None],
     ) -> None:
         self._chain: Final = chain
         self._settings: Final = settings
@@ -47,6 +45,7 @@ class Watching:
         self._gate: Final = gate
         self._target: Final = target
         self._remote: Final = remote
+        self._stop: Final = stop
         self._started: Final = time.time()
         self._recorder: Final = Recorder(trapped)
         self._feed: Feed | None = None
@@ -107,7 +106,3 @@ class Watching:
     def _note(self, note: Note) -> None:
         if self._feed is not None:
             self._feed.note(note)
-
-    def _stop(self) -> None:
-        """End the program as kill(1) does, and by force where that does not help."""
-        os.kill(self._pid, signal.SIGTERM)

@@ -87,7 +87,7 @@ class Explainer:
     def _file(self, known: Prototype, record: CallRecord, memory: Memory, went: Side) -> Why:
         path = _path(known, record, memory)
         if path is None:
-            return Why("files", went, "the path cannot be read")
+            return Why("files", "local", "the path cannot be read")
         if not path.startswith(b"/"):
             where = "it is relative to a directory of the target" if went == "remote" else "it is relative"
             return Why("files", went, where)

@@ -50,14 +50,20 @@ def _bytes(call: RecordedCall, address: int, size: int) -> None:
 
 
 def _execute(first: int) -> Reader:
-    """Read the path, the words and the number of variables of an execve(2)."""
+    """Read the path, the words and the number of variables of an execve(2).
+
+    The thread has to be looked at afresh after: its handler saw to that before we looked again.
+    """
 
     def read(call: RecordedCall) -> None:
         path, words, variables = call.args[first : first + 3]
-        _string(call, path)
-        for address in _pointers(call, words, _MOST_WORDS):
-            _string(call, address)
-        _pointers(call, variables, _MOST_VARIABLES)
+        try:
+            _string(call, path)
+            for address in _pointers(call, words, _MOST_WORDS):
+                _string(call, address)
+            _pointers(call, variables, _MOST_VARIABLES)
+        finally:
+            call.threads.forget(call.tid)
 
     return read
 
