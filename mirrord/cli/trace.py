@@ -8,6 +8,7 @@ from typing import IO, Any, Final
 
 from mirrord.cli.flags import Flag
 from mirrord.cli.options import Command, parse_with
+from mirrord.config.options import ExecOptions
 from mirrord.errors import MirrordError, UsageError
 from mirrord.session import front
 from mirrord.trace.options import TraceOptions
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
     """Run a session that is watched; raise MirrordError."""
     options, own = parse_with(_TRACE, arguments)
     trace = _options(own)
+    if _shows_dashboard(trace):
+        return _dashboard(options)
     out = _opened(trace.output)
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -49,6 +52,26 @@ def main(arguments: list[str]) -> int:
     if trace.output is not None:
         out.close()
     return front.run(options, front.Watch(ours, pid))
+
+
+def _shows_dashboard(trace: TraceOptions) -> bool:
+    """Tell whether there is a terminal for it, and nothing else was asked for."""
+    if trace.plain or trace.json or trace.summary or trace.output is not None or trace.selection:
+        return False
+    return all(os.isatty(fd) for fd in (0, 1, 2)) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _dashboard(options: ExecOptions) -> int:
+    from mirrord.dashboard import guard
+
+    return guard.run(options, _show)
+
+
+def _show(master: int, feed: socket.socket) -> int:
+    from mirrord.dashboard import app
+    from mirrord.trace.client import Client
+
+    return app.show(Client(feed), master)
 
 
 def _options(own: dict[str, Any]) -> TraceOptions:

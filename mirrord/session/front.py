@@ -44,7 +44,7 @@ class Watch:
 
     feed: socket.socket
     """The session's end of the connection to it."""
-    process: int
+    process: int | None
     """A child of ours, which is waited for in the end: it may have more to write than is left to do here."""
 
 
@@ -116,11 +116,11 @@ class Front:
                 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             case [kind, status] if kind == LEFT:
                 os.kill(self._keeper, LET_GO)
-                return _end_as(int(status))
+                return end_as(int(status))
             case [kind, status] if kind == EXITED:
                 self._wait_for_keeper()
                 self._wait_for_watcher()
-                return _end_as(int(status))
+                return end_as(int(status))
             case [kind, code] if kind == FAILED:
                 self._wait_for_keeper()
                 self._wait_for_watcher()
@@ -184,7 +184,8 @@ def _signalfd() -> int:
     return fd
 
 
-def _end_as(status: int) -> int:
+def end_as(status: int) -> int:
+    """Return the exit code of a wait status, or die by its signal."""
     if os.WIFSIGNALED(status):
         # one core dump is enough
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

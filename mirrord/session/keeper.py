@@ -33,7 +33,8 @@ def main(chain: Chain, supervisors_end: socket.socket, witness: int) -> NoReturn
         if number == LET_GO and info.si_pid == chain.front:
             # who reads the job's standard error must see its end, although daemons are served on
             leave_standard_streams(error=True)
-        elif number != signal.SIGCHLD:
+        elif number not in (signal.SIGCHLD, signal.SIGPIPE):
+            # SIGPIPE is our own, from a report that no front reads any more
             _report(witness, number)
         elif (status := _ended(pid)) is not None:
             _finish(chain, status)

@@ -38,7 +38,7 @@ def _datagrams(world: World) -> Iterator[Connection]:
             id=association.cookie,
             protocol="udp",
             remote=str(peer),
-            local=str(world.pod_address(peer, port) or ""),
+            local=str(world.pod_address(peer, port) or "") if port else "",
             program=str(association.program),
             state="connected" if association.connected == peer else "open",
             sent=sent,
