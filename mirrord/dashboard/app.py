@@ -96,16 +96,28 @@ class App:
         if not data:
             # the terminal is gone
             self._terminated = True
-        elif self._choice.mode is Mode.TYPE and self._output is not None:
-            before, back, _ = data.partition(_BACK)
+        while data:
+            data = self._to_program(data) if self._choice.mode is Mode.TYPE else self._to_view(data)
+
+    def _to_program(self, data: bytes) -> bytes:
+        """Give keys to the program up to the one that comes back; return the rest."""
+        before, back, rest = data.partition(_BACK)
+        if self._output is not None:
             self._output.type(before)
-            self._choice.mode = Mode.LOOK if back else Mode.TYPE
-        else:
-            for key in keys(data):
-                if key == "ctrl-c":
-                    self._interrupt()
-                else:
-                    self._choice.key(key, self._board)
+        if back:
+            self._choice.mode = Mode.LOOK
+        return rest
+
+    def _to_view(self, data: bytes) -> bytes:
+        """Do what keys are for, up to one after which they are the program's; return the rest."""
+        for key, end in keys(data):
+            if key == "ctrl-c":
+                self._interrupt()
+            else:
+                self._choice.key(key, self._board)
+            if self._choice.mode is Mode.TYPE:
+                return data[end:]
+        return b""
 
     def _interrupt(self) -> None:
         """Send the program what its terminal sends for Ctrl-C; without one here, quit."""
@@ -182,6 +194,7 @@ class App:
         try:
             yield
         finally:
+            self._saved.leave_screen()
             self._saved.restore()
 
     def _leave(self) -> None:

@@ -68,11 +68,15 @@ class Saved:
         self.fd: Final = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
         self._attributes: Final = termios.tcgetattr(self.fd)
 
+    def leave_screen(self) -> None:
+        """Leave the dashboard's screen; once only, as that also puts the cursor back."""
+        with contextlib.suppress(OSError):
+            os.write(self.fd, _RESTORE)
+
     def restore(self) -> None:
-        """Make it so again, whoever has changed it."""
+        """Make its modes what they were, whoever has changed them."""
         with contextlib.suppress(OSError, termios.error):
             # a terminal that is gone needs nothing
-            os.write(self.fd, _RESTORE)
             termios.tcsetattr(self.fd, termios.TCSADRAIN, self._attributes)
 
     def raw(self) -> None:
@@ -150,6 +154,8 @@ class Guard:
                 self._dashboard_ended(status)
 
     def _dashboard_ended(self, status: int) -> None:
+        if os.WIFSIGNALED(status):
+            self._saved.leave_screen()
         self._saved.restore()
         if self._session is None:
             if self._master is None:

@@ -33,23 +33,25 @@ _SINGLE: Final = {
 }
 
 
-def keys(data: bytes) -> Iterator[str]:
-    """Return the keys in what was read at once; a sequence that is not known is left out."""
+def keys(data: bytes) -> Iterator[tuple[str, int]]:
+    """Return the keys in what was read at once, each with where it ends; a sequence that is not known is left
+    out.
+    """
     at = 0
     while at < len(data):
         sequence = next((one for one in _SEQUENCES if data.startswith(one, at)), None)
         if sequence is not None:
-            yield _SEQUENCES[sequence]
             at += len(sequence)
+            yield _SEQUENCES[sequence], at
         elif data.startswith(b"\x1b[", at):
             at = _end_of_sequence(data, at + 2)
         elif data[at] in _SINGLE:
-            yield _SINGLE[data[at]]
             at += 1
+            yield _SINGLE[data[at - 1]], at
         else:
             size = _character_size(data[at])
-            yield data[at : at + size].decode("utf-8", "replace")
             at += size
+            yield data[at - size : at].decode("utf-8", "replace"), at
 
 
 def _end_of_sequence(data: bytes, at: int) -> int:
