@@ -1,5 +1,6 @@
 """The command line of ``mirrord trace``. Standard library only until the session has been forked."""
 
+import dataclasses
 import difflib
 import os
 import socket
@@ -21,7 +22,8 @@ _TRACE: Final = Command(
     """\
 Run PROGRAM as `mirrord exec` does, and show each call that is looked at: what it
 was, where it went, and what came of it. What the kernel runs itself has no
-result here: `= ? (local)`.""",
+result here: `= ? (local)`. At a terminal, without any of the first flags, it is
+a dashboard. Without a target everything is local, and only looked at.""",
     (
         Flag(("--plain",), "a line for each call, in the manner of strace"),
         Flag(("-o", "--output"), "write to FILE, not to standard error", "FILE"),
@@ -39,6 +41,8 @@ result here: `= ? (local)`.""",
 def main(arguments: list[str]) -> int:
     """Run a session that is watched; raise MirrordError."""
     options, own = parse_with(_TRACE, arguments)
+    if not _names_target(options):
+        options = dataclasses.replace(options, without_target=True)
     trace = _options(own)
     if _shows_dashboard(trace):
         return _dashboard(options)
@@ -52,6 +56,12 @@ def main(arguments: list[str]) -> int:
     if trace.output is not None:
         out.close()
     return front.run(options, front.Watch(ours, pid))
+
+
+def _names_target(options: ExecOptions) -> bool:
+    """Tell whether anything says where the program is to run: a flag, a variable, or a file that may."""
+    named = options.target or os.environ.get("MIRRORD_IMPERSONATED_TARGET")
+    return bool(named or options.config_file or os.environ.get("MIRRORD_CONFIG_FILE"))
 
 
 def _shows_dashboard(trace: TraceOptions) -> bool:

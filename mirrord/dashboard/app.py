@@ -69,7 +69,8 @@ class App:
         while not (self._ended or self._choice.done or self._terminated):
             now = time.monotonic()
             for key, _ in selector.select(max(0.0, drawn + _FRAME_TIME - now) if self._dirty else 0.5):
-                self._ready(selector, key.fd, wake)
+                if key.fd != self._master or self._output is None or not self._output.full:
+                    self._ready(selector, key.fd, wake)
             now = time.monotonic()
             if now - ticked >= 1:
                 ticked = now
@@ -158,6 +159,8 @@ class App:
 
     def _draw(self) -> None:
         self._dirty = False
+        if self._output is not None:
+            self._output.settle()
         rows, columns = _size(self._saved.fd)
         console = self._console
         console.size = (columns, rows)
@@ -203,8 +206,8 @@ class App:
             return
         if self._ended:
             self._drain()
-        for line in self._output.last(_LAST_LINES):
-            self._write(line + "\n")
+        self._output.settle()
+        os.write(self._saved.fd, self._output.last(_LAST_LINES))
 
     def _drain(self) -> None:
         while self._master is not None:

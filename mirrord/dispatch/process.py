@@ -9,6 +9,10 @@ from mirrord.dispatch.world import World
 from mirrord.syscall import CONTINUE, Call, Verdict
 
 _IPPROTO_MPTCP: Final = 262
+AFRESH: Final = ("execve", "execveat")
+"""Calls after which a thread has another memory."""
+MOVES: Final = ("unshare", "setns", "chroot", "pivot_root")
+"""Calls after which threads may see other files or another network."""
 
 
 class Process:
@@ -28,8 +32,8 @@ class Process:
             # a multipath socket never completes a simultaneous open
             refuse("socket", errno.EPROTONOSUPPORT, equal(2, _IPPROTO_MPTCP)),
             *([] if self._ipv6 else [refuse("socket", errno.EAFNOSUPPORT, equal(0, socket.AF_INET6))]),
-            *(trap(name, self.executing) for name in ("execve", "execveat")),
-            *(trap(name, self.moving) for name in ("unshare", "setns", "chroot", "pivot_root")),
+            *(trap(name, self.executing) for name in AFRESH),
+            *(trap(name, self.moving) for name in MOVES),
             *([trap("rt_sigreturn", self._returning)] if self._returning else []),
         ]
 

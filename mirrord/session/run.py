@@ -16,7 +16,8 @@ from mirrord_seccomp.notify import Listener
 
 from mirrord.config.environment import EnvironmentRules
 from mirrord.config.load import resolve
-from mirrord.dispatch.table import Table
+from mirrord.config.options import ExecOptions
+from mirrord.dispatch.table import Table, rows_of
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
@@ -26,7 +27,7 @@ from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
-from mirrord.session.watching import Watching
+from mirrord.session.watching import InTarget, Watching
 from mirrord.session.worlds import build_world
 from mirrord.syscall import Tid
 from mirrord.targets import prepare
@@ -55,7 +56,7 @@ class Run:
         self._chain: Final = chain
         self._channel: Final = channel
         self._parked: Final = parked
-        self._settings: Final = resolve(chain.options, os.environ)
+        self._settings: Final = resolve(self._options(chain), os.environ)
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._own: frozenset[int] = frozenset()
         self._gate: Gate | None = None
@@ -65,6 +66,9 @@ class Run:
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
+
+    def _options(self, chain: Chain) -> ExecOptions:
+        return chain.options
 
     def serve(self) -> None:
         """Serve until the last process of the program has ended."""
@@ -77,6 +81,9 @@ class Run:
         finally:
             target.close()
         self._chain.directory.remove()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
         if not self._told:
             send(self._channel, EXITED, self._status or 0)
 
@@ -112,7 +119,23 @@ class Run:
             returning_from_signal=interrupted.returning if can_repair() else None,
         )
         self._connections = world.connections
-        table = Table(world)
+        table = Table(rows_of(world))
+        gate = self._launch(environment, table, interrupted)
+        self._watching = Watching(
+            self._chain,
+            self._settings,
+            self._parked.pid,
+            gate=gate,
+            remote=InTarget(world, link.channel, target, remote),
+            trapped=list(table.handlers),
+            stop=self._stop,
+        )
+        self._begin(gate)
+
+    def _launch(self, environment: Mapping[bytes, bytes], table: Table, interrupted: Interrupted) -> Gate:
+        """Start the program with its calls trapped; nothing is answered before :meth:`_begin`."""
+        loop = asyncio.get_running_loop()
+        program = self._chain.options.program
         interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
         listener = Listener(
@@ -120,7 +143,7 @@ class Run:
         )
         listener.sync_wake_up()
         self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
-        self._gate = Gate(
+        self._gate = gate = Gate(
             listener,
             table.handlers,
             interrupted.received,
@@ -128,23 +151,17 @@ class Run:
             hold=held.hold,
             warn=self._sayings.warn,
         )
-        self._watching = Watching(
-            self._chain,
-            self._settings,
-            self._parked.pid,
-            world,
-            link.channel,
-            gate=self._gate,
-            target=target,
-            remote=remote,
-            trapped=list(table.handlers),
-            stop=self._stop,
-        )
-        self._watching.start(loop)
+        return gate
+
+    def _begin(self, gate: Gate) -> None:
+        """Answer the program's calls, and tell who watches."""
+        loop = asyncio.get_running_loop()
+        if self._watching is not None:
+            self._watching.start(loop)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        threading.Thread(target=self._gate.serve, name="gate", daemon=True).start()
+        threading.Thread(target=gate.serve, name="gate", daemon=True).start()
         self._children_changed()
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:

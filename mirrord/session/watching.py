@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel
@@ -20,6 +21,16 @@ from mirrord.tracer.gate import Gate
 from mirrord.tracer.recorder import Recorder
 
 
+@dataclass(frozen=True, slots=True)
+class InTarget:
+    """What there is to tell of a session that has a target."""
+
+    world: World
+    channel: Channel
+    target: str
+    remote: Remote
+
+
 class Watching:
     """The feed of one session."""
 
@@ -28,22 +39,17 @@ class Watching:
         chain: Chain,
         settings: Settings,
         pid: int,
-        world: World,
-        channel: Channel,
         *,
         gate: Gate,
-        target: str,
-        remote: Remote,
+        remote: InTarget | None,
         trapped: Sequence[int],
         stop: Callable[[], None],
     ) -> None:
+        """``remote`` is None for a session without a target."""
         self._chain: Final = chain
         self._settings: Final = settings
         self._pid: Final = pid
-        self._world: Final = world
-        self._channel: Final = channel
         self._gate: Final = gate
-        self._target: Final = target
         self._remote: Final = remote
         self._stop: Final = stop
         self._started: Final = time.time()
@@ -72,28 +78,32 @@ class Watching:
             await self._feed.close(status)
 
     def _info(self) -> SessionInfo:
-        chain, program = self._chain, self._chain.options.program
+        chain, program, remote = self._chain, self._chain.options.program, self._remote
         return SessionInfo(
             id=chain.directory.id,
             front=chain.front,
             supervisor=os.getpid(),
             program=program,
             pid=self._pid,
-            target=self._target,
-            remote=tuple(remote_things(self._settings, self._remote)),
+            target=remote.target if remote is not None else None,
+            remote=tuple(remote_things(self._settings, remote.remote)) if remote is not None else (),
             started=self._started,
             clock=time.time_ns() - time.monotonic_ns(),
             user=os.getuid(),
-            rules=Rules.of(self._settings, program, search=self._world.outgoing.search),
+            rules=Rules.of(self._settings, program, search=remote.world.outgoing.search if remote else ()),
         )
 
     def _state(self) -> State:
-        return state(self._world, self._channel)
+        remote = self._remote
+        if remote is None:
+            return State(connections=(), link=None)
+        return state(remote.world, remote.channel)
 
     def _watched(self, watched: bool) -> None:
         self._gate.recorder = self._recorder if watched else None
-        self._world.datagrams.watch_dns = self._dns if watched else None
-        self._world.files.watch = self._file if watched else None
+        if self._remote is not None:
+            self._remote.world.datagrams.watch_dns = self._dns if watched else None
+            self._remote.world.files.watch = self._file if watched else None
 
     def _dns(self, message: bytes) -> None:
         note = dns_note(message)
