@@ -49,12 +49,13 @@ class Tmux:
 
     def expect(self, pattern: str, *, seconds: float = 30) -> re.Match[str]:
         """Return the first match on the screen, once there is one."""
-        return until(
+        found = until(
             f"{pattern!r} on the screen",
-            lambda: re.search(pattern, self.screen(), re.MULTILINE),
+            lambda: list(re.finditer(pattern, self.screen(), re.MULTILINE)),
             seconds=seconds,
             describe=self.screen,
         )
+        return found[0]
 
     def expect_gone(self, pattern: str, *, seconds: float = 30) -> None:
         """Wait until nothing on the screen matches."""

@@ -35,7 +35,7 @@ SILENT: Final = EXECUTION | {"uname"}
 
 
 def rows(stage: Stage) -> list[Row]:
-    return list(module._rows(stage.world))
+    return list(module.rows_of(stage.world))
 
 
 def trapped(stage: Stage) -> dict[str, Handler]:
