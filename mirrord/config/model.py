@@ -42,7 +42,7 @@ class Configuration(Section):
     operator: Later[Bool] = False
     multi_cluster: Later[Bool] = False
     profile: Later[str | None] = None
-    # Harmless: nothing is reported to anybody, and no session has a monitor socket yet.
+    # Harmless: nothing is reported to anybody, and what a session tells over its socket only its user can read.
     api: Bool = True
     telemetry: Bool = True
     key: str | None = None

@@ -27,6 +27,7 @@ from mirrord.feed.frames import Kind
 from mirrord.feed.models import Dropped, Note, SessionInfo, State
 from mirrord.trace.client import Client
 
+_NICE: Final = 10
 _FRAME_TIME: Final = 0.125
 _ROOM: Final = 1 << 16
 _LAST_LINES: Final = 200
@@ -228,4 +229,6 @@ def show(client: Client, master: int | None) -> int:
     if os.environ.get("TERM", "dumb") == "dumb":
         sys.stderr.write("mirrord: this terminal cannot show a dashboard; use mirrord trace --plain\n")
         return EXIT_MIRRORD
+    # the program comes first
+    os.nice(_NICE)
     return App(client, master).run()

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mirrord.dashboard.board import Board, Rates
+from mirrord.dashboard.board import Board, Flow, Rates
 from mirrord.dashboard.choice import PANES, Choice
 from mirrord.trace.event import Side
 from mirrord.trace.events import Call
@@ -103,14 +103,14 @@ def connections(board: Board, width: int, height: int) -> RenderableType:
     for head in ("sent", "rec'd"):
         table.add_column(head, justify="right", no_wrap=True, min_width=6)
     table.add_column("", no_wrap=True)
-    flows = sorted(board.flows.values(), key=lambda flow: not flow.open)
+    flows = sorted(board.flows.values(), key=_busy, reverse=True)
     for flow in flows[: max(height - 1, 1)]:
         one = flow.connection
         style = "" if flow.open else "dim"
         table.add_row(
             one.protocol,
             Text(one.remote, "cyan" if flow.open else "dim"),
-            *((one.local, one.program) if width >= _WIDE else ()),
+            *((Text(one.local), Text(one.program)) if width >= _WIDE else ()),
             _STATES.get(one.state, one.state) if flow.open else "gone",
             size(one.sent),
             size(one.received),
@@ -118,6 +118,12 @@ def connections(board: Board, width: int, height: int) -> RenderableType:
             style=style,
         )
     return table
+
+
+def _busy(flow: Flow) -> tuple[bool, bool, int]:
+    """Return how much a connection is worth seeing: libraries connect datagram sockets and send nothing."""
+    total = flow.sent.total + flow.received.total
+    return flow.open, flow.connection.protocol != "udp" or total > 0, flow.sent.now + flow.received.now
 
 
 def files(board: Board, width: int, height: int) -> RenderableType:

@@ -160,7 +160,9 @@ class View:
         else:
             where = info.target or "no target: everything is local"
             text.append(f" mirrord {info.id} ", "bold")
-            text.append(f" {' '.join(info.program)}  →  {where}")
+            program = " ".join(" ".join(info.program).split())
+            room = max(width - len(where) - 24, 8)
+            text.append(f" {program if len(program) <= room else program[: room - 1] + '…'}  →  {where}")
         text.truncate(width, pad=True)
         return text
 

@@ -17,6 +17,7 @@ from mirrord.trace.plain import line
 from mirrord.trace.summary import Summary
 from mirrord.tracer.record import CallRecord, ThreadRecord, unpack
 
+_NICE: Final = 10
 _MOST_WAITING: Final = 256 * 1024 * 1024
 """Bytes of records that wait here to be written; then the session is left to drop."""
 
@@ -97,6 +98,8 @@ class Printer:
 def run(sock: socket.socket, out: IO[str], options: TraceOptions) -> None:
     """Be the process that writes: it ends with the session, and by nothing else."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    # the program comes first: what it does is kept until there is time to write it
+    os.nice(_NICE)
     try:
         Printer(Client(sock), out, options).run()
     except BrokenPipeError:

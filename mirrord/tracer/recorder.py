@@ -13,7 +13,7 @@ from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import Elsewhere, Fail, GiveFd, Gone, Return, Tid, Verdict
+from mirrord.syscall import CONTINUE, Elsewhere, Fail, GiveFd, Gone, Return, Tid, Verdict
 from mirrord.tracer.call import NotifiedCall
 from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_thread
 from mirrord.tracer.threads import Threads
@@ -144,15 +144,12 @@ class RecordedCall(NotifiedCall):
 
     def answered(self, verdict: Verdict, result: int) -> None:
         """Note the answer that the call has got, and the result that came of it."""
-        match verdict:
-            case Return(_, writes):
-                answer, written = (Answer.RETURNED if result >= 0 else Answer.FAILED), writes
-            case Fail():
-                answer, written = Answer.FAILED, ()
-            case GiveFd():
-                answer, written = (Answer.GAVE_FD if result >= 0 else Answer.FAILED), ()
-            case _:
-                answer, written = Answer.CONTINUED, ()
+        written: tuple[tuple[int, bytes], ...] = ()
+        answer = Answer.CONTINUED
+        if verdict is not CONTINUE:
+            answer = _answer(verdict, result)
+            if isinstance(verdict, Return):
+                written = verdict.writes
         record = pack_call(
             tid=self.tid,
             number=self.number,
@@ -169,6 +166,14 @@ class RecordedCall(NotifiedCall):
             self._recorder.add(record)
         else:
             self._place[0] = record
+
+
+def _answer(verdict: Verdict, result: int) -> Answer:
+    if not isinstance(verdict, Return | Fail | GiveFd):
+        return Answer.CONTINUED
+    if result < 0:
+        return Answer.FAILED
+    return Answer.GAVE_FD if isinstance(verdict, GiveFd) else Answer.RETURNED
 
 
 def look_at(tid: int) -> ThreadRecord | None:

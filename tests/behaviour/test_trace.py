@@ -150,3 +150,25 @@ def test_what_is_no_call_is_told(runner: Runner, line: Line, word: str) -> None:
     done = _trace(runner, line, "--plain", "-e", word)
 
     assert done.code == 2
+
+
+@pytest.mark.both_users
+def test_without_a_target_everything_is_local(runner: Runner, user: User) -> None:
+    place = user.home / secrets.token_hex(4)
+    line = [
+        user.mirrord,
+        "trace",
+        "--json",
+        "--",
+        "sh",
+        "-c",
+        f"mkdir {place}; cat /etc/hostname; rmdir {place}",
+    ]
+
+    done = runner.run(line)
+
+    events = [json.loads(text) for text in done.err.splitlines()]
+    assert done.lines == Path("/etc/hostname").read_text().splitlines()
+    assert {event["side"] for event in events} == {"local"}
+    assert {"mkdir", "openat", "execve", "rmdir"} <= {event["call"] for event in events}
+    assert {event["rule"] for event in events} == {"there is no target: everything is local"}
