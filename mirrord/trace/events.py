@@ -23,12 +23,13 @@ _NS: Final = 1e9
 class Call:
     """One record, and what is worked out of it when it is asked for."""
 
-    __slots__ = ("_memory", "_why", "record", "thread")
+    __slots__ = ("_arguments", "_memory", "_why", "record", "thread")
 
     def __init__(self, record: CallRecord, thread: ThreadRecord) -> None:
         self.record: Final = record
         self.thread: Final = thread
         self._memory: Final = Memory(record.areas)
+        self._arguments: tuple[str, ...] | None = None
         self._why: Why | None = None
 
     @property
@@ -39,7 +40,9 @@ class Call:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The arguments, as strace(1) writes them."""
-        return call.arguments(self.record, self._memory)
+        if self._arguments is None:
+            self._arguments = call.arguments(self.record, self._memory)
+        return self._arguments
 
     @property
     def seconds(self) -> float:

@@ -1,7 +1,7 @@
 """What the gate notes of one call while somebody watches: packed bytes, to be formatted elsewhere.
 
 A record is made on the way of a trap, so it takes what is at hand as it is; all that is for people is done by
-the process that shows it. ``docs/events.md`` describes the layout.
+the process that shows it.
 """
 
 import struct
