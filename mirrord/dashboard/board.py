@@ -163,6 +163,8 @@ class Board:
         """Take something that happened beside the calls."""
         if note.kind != "file":
             self.names.append(note)
+            if self.explainer is not None:
+                self.explainer.learn(note)
             return
         file = self.files.setdefault(note.text, RemoteFile(note.text, note.size))
         file.size = note.size

@@ -130,6 +130,8 @@ class Note(Model):
     """A name and its type; what was answered; a path."""
     size: int = 0
     cached: bool = False
+    packet: str = ""
+    """Of an answer, the DNS message in hexadecimal: rules may be about the names that an address has."""
 
 
 class Dropped(Model):

@@ -49,7 +49,12 @@ def _datagrams(world: World) -> Iterator[Connection]:
 def dns_note(message: bytes) -> Note | None:
     """Return what a DNS message says, None for one that cannot be read."""
     found = described(message)
-    return None if found is None else Note(time=time.monotonic_ns(), kind=found[0], text=found[1])
+    if found is None:
+        return None
+    kind, text = found
+    return Note(
+        time=time.monotonic_ns(), kind=kind, text=text, packet=message.hex() if kind == "answer" else ""
+    )
 
 
 def file_note(path: bytes, size: int, cached: bool) -> Note:

@@ -9,7 +9,7 @@ from mirrord_seccomp.syscalls import Kind
 
 from mirrord.config.paths import Side as PathSide
 from mirrord.dispatch.world import DNS_PORT
-from mirrord.feed.models import Rules
+from mirrord.feed.models import Note, Rules
 from mirrord.link.addresses import Peer, family, parse
 from mirrord.link.names import KnownNames
 from mirrord.trace.event import Plane, Side
@@ -64,7 +64,12 @@ class Explainer:
         self._paths: Final = rules.paths()
         self._outgoing: Final = rules.outgoing()
         self._dns: Final = rules.dns()
-        self.names: Final = KnownNames()
+        self._names: Final = KnownNames()
+
+    def learn(self, note: Note) -> None:
+        """Take the names that addresses have from now on."""
+        if note.packet:
+            self._names.learn(bytes.fromhex(note.packet))
 
     def why(self, record: CallRecord, memory: Memory) -> Why:
         """Return where a call went and why."""
@@ -113,7 +118,7 @@ class Explainer:
         return Why("outgoing", went, self._destination(known.name, peer, went))
 
     def _destination(self, name: str, peer: Peer, went: Side) -> str:
-        names = self.names.of(peer.host)
+        names = self._names.of(peer.host)
         stream = self._outgoing.decide("tcp", peer.host, peer.port, names)
         datagram = self._outgoing.decide("udp", peer.host, peer.port, names)
         protocol = "udp" if name != "connect" or stream != (went == "remote") else "tcp"

@@ -7,7 +7,7 @@ from collections import deque
 from typing import IO, Final
 
 from mirrord.feed.frames import Kind
-from mirrord.feed.models import Dropped, SessionInfo
+from mirrord.feed.models import Dropped, Note, SessionInfo
 from mirrord.session.say import say
 from mirrord.trace.client import Client
 from mirrord.trace.events import Call, Selection, Threads
@@ -64,6 +64,8 @@ class Printer:
             elif kind is Kind.RECORDS:
                 self._waiting.append(payload)
                 self._waits += len(payload)
+            elif kind is Kind.NOTE and self._explainer is not None:
+                self._explainer.learn(Note.model_validate_json(payload))
             elif kind is Kind.DROPPED:
                 self._lost += Dropped.model_validate_json(payload).count
             elif kind is Kind.ENDED:
