@@ -100,6 +100,8 @@ class Watching:
         return state(remote.world, remote.channel)
 
     def _watched(self, watched: bool) -> None:
+        if watched:
+            self._recorder.start_over()
         self._gate.recorder = self._recorder if watched else None
         if self._remote is not None:
             self._remote.world.datagrams.watch_dns = self._dns if watched else None

@@ -66,6 +66,11 @@ class Recorder:
         """Look at a thread afresh: it is about to execute another program."""
         self._known.pop(tid, None)
 
+    def start_over(self) -> None:
+        """Begin for somebody who knows nothing yet."""
+        self._queue.clear()
+        self._known.clear()
+
     def add(self, record: bytes | list[bytes]) -> None:
         """Take a record, or the place of one that is completed before the next :meth:`take`."""
         if len(self._queue) < self._most:

@@ -123,5 +123,13 @@ def test_a_full_queue_drops_and_counts() -> None:
     assert recorder.dropped == 8
 
 
+def test_who_comes_later_is_told_of_threads_again() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    begun(recorder, memory).answered(CONTINUE, 0)
+    recorder.start_over()
+    begun(recorder, memory).answered(CONTINUE, 0)
+    assert [type(record) for record in records(recorder)] == [ThreadRecord, CallRecord]
+
+
 def test_a_thread_that_is_gone_is_not_known() -> None:
     assert look_at(2**22 - 1) is None
