@@ -14,6 +14,7 @@ _CALL: Final = struct.Struct("=IBBHIiQQq6Q")
 """Size of the whole record, kind, answer, number of areas; thread, call; begun, ended; result; arguments."""
 _AREA: Final = struct.Struct("=QIBxxx")
 """Address, size of what follows, whether we wrote it."""
+_LOCAL: Final = struct.Struct(_CALL.format + _AREA.format.removeprefix("="))
 _THREAD: Final = struct.Struct("=IBBHIIIi")
 """Size of the whole record, kind, 0, size of the name; thread, process, its parent; 0."""
 _HEAD: Final = struct.Struct("=IB")
@@ -97,6 +98,25 @@ def pack_call(
     count = len(read) + len(written)
     parts[0] = _CALL.pack(size, _CALL_KIND, code, count, tid, number, began, ended, result, *args)
     return b"".join(parts)
+
+
+def pack_local(
+    tid: int,
+    number: int,
+    began: int,
+    ended: int,
+    args: tuple[int, int, int, int, int, int],
+    read: tuple[int, bytes],
+) -> bytes:
+    """Return the bytes of a call that the kernel runs and of which one thing was read: nearly all are such."""
+    address, data = read
+    size = len(data)
+    return (
+        _LOCAL.pack(
+            _LOCAL.size + size, _CALL_KIND, 0, 1, tid, number, began, ended, 0, *args, address, size, 0
+        )
+        + data
+    )
 
 
 def pack_thread(thread: ThreadRecord) -> bytes:

@@ -8,20 +8,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from time import monotonic, monotonic_ns
+from time import monotonic_ns
 from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 
 from mirrord.syscall import CONTINUE, Elsewhere, Fail, GiveFd, Gone, Return, Tid, Verdict
 from mirrord.tracer.call import NotifiedCall
-from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_thread
+from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_local, pack_thread
 from mirrord.tracer.threads import Threads
 
 MOST_RECORDS: Final = 100_000
 """Records that wait to be sent: some 20 MB."""
-_KNOWN_FOR: Final = 1.0
-"""Seconds for which a thread is taken for what it was: its number may become another's."""
+_KNOWN_FOR: Final = 1_000_000_000
+"""Nanoseconds for which a thread is taken for what it was: its number may become another's."""
 _MOST_THREADS: Final = 4096
 
 Reader = Callable[["RecordedCall"], None]
@@ -38,7 +38,7 @@ class Recorder:
         """Records that there was no room for, ever."""
         self._queue: Final[deque[bytes | list[bytes]]] = deque()
         self._most: Final = most
-        self._known: Final[dict[int, float]] = {}
+        self._known: Final[dict[int, int]] = {}
 
     def begin(
         self,
@@ -50,7 +50,7 @@ class Recorder:
     ) -> "RecordedCall":
         """Return the call of a notification."""
         began = monotonic_ns()
-        if self._known.get(tid, 0.0) < began / 1e9:
+        if self._known.get(tid, 0) < began:
             self._look_at(tid)
         return RecordedCall(id, tid, number, args, threads, self, began)
 
@@ -87,7 +87,7 @@ class Recorder:
     def _look_at(self, tid: int) -> None:
         if len(self._known) > _MOST_THREADS:
             self._known.clear()
-        self._known[tid] = monotonic() + _KNOWN_FOR
+        self._known[tid] = monotonic_ns() + _KNOWN_FOR
         thread = look_at(tid)
         if thread is not None:
             self.add(pack_thread(thread))
@@ -122,12 +122,16 @@ class RecordedCall(NotifiedCall):
 
     def string(self, address: int) -> bytes:
         """Return the path at ``address`` without its NUL."""
-        path = super().string(address)
+        path = self.threads.string(self.tid, self.id, address)
         self._seen.append((address, path + b"\0"))
         return path
 
     def has_seen(self, address: int) -> bool:
         """Tell whether something was read there."""
+        seen = self._seen
+        if seen and seen[0][0] == address:
+            # what nearly every call has: the one path that its handler needed
+            return True
         return any(at == address for at, _ in self._seen)
 
     def look_closer(self) -> None:
@@ -149,12 +153,12 @@ class RecordedCall(NotifiedCall):
 
     def answered(self, verdict: Verdict, result: int) -> None:
         """Note the answer that the call has got, and the result that came of it."""
-        written: tuple[tuple[int, bytes], ...] = ()
-        answer = Answer.CONTINUED
-        if verdict is not CONTINUE:
-            answer = _answer(verdict, result)
-            if isinstance(verdict, Return):
-                written = verdict.writes
+        if verdict is CONTINUE and self._place is None and len(self._seen) == 1:
+            packed = pack_local(self.tid, self.number, self._began, monotonic_ns(), self.args, self._seen[0])
+            self._recorder.add(packed)
+            return
+        written = verdict.writes if isinstance(verdict, Return) else ()
+        answer = _answer(verdict, result)
         record = pack_call(
             tid=self.tid,
             number=self.number,

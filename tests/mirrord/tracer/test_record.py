@@ -9,6 +9,7 @@ from mirrord.tracer.record import (
     CallRecord,
     ThreadRecord,
     pack_call,
+    pack_local,
     pack_thread,
     unpack,
 )
@@ -60,6 +61,25 @@ def test_what_is_packed_is_unpacked(
         areas=areas,
     )
     assert list(unpack(pack_thread(thread) + packed + pack_thread(thread))) == [thread, call, thread]
+
+
+@given(args=ARGS, address=U64, data=st.binary(max_size=5000))
+def test_the_short_way_of_packing_makes_the_same(
+    args: tuple[int, int, int, int, int, int], address: int, data: bytes
+) -> None:
+    packed = pack_call(
+        tid=7,
+        number=257,
+        args=args,
+        answer=Answer.CONTINUED,
+        held=False,
+        result=0,
+        began=1,
+        ended=2,
+        read=[(address, data)],
+        written=(),
+    )
+    assert pack_local(7, 257, 1, 2, args, (address, data)) == packed
 
 
 def test_of_what_was_written_only_the_start_is_kept() -> None:
