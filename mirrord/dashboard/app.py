@@ -28,7 +28,9 @@ from mirrord.feed.models import Dropped, Note, SessionInfo, State
 from mirrord.trace.client import Client
 
 _NICE: Final = 10
-_FRAME_TIME: Final = 0.125
+_FRAME_TIME: Final = 0.25
+_TYPING_FRAME_TIME: Final = 0.05
+"""Seconds between two drawings: while keys go to the program, what it echoes is waited for."""
 _ROOM: Final = 1 << 16
 _LAST_LINES: Final = 200
 _BACK: Final = b"\x1d"
@@ -50,6 +52,7 @@ class App:
         self._ended: bool = False
         self._terminated: bool = False
         self._dirty: bool = True
+        self._frame_time: float = 0.0
 
     def run(self) -> int:
         """Show the session until it ends, or the user has seen enough."""
@@ -69,7 +72,8 @@ class App:
         drawn = ticked = 0.0
         while not (self._ended or self._choice.done or self._terminated):
             now = time.monotonic()
-            for key, _ in selector.select(max(0.0, drawn + _FRAME_TIME - now) if self._dirty else 0.5):
+            wait = _TYPING_FRAME_TIME if self._choice.mode is Mode.TYPE else self._frame_time
+            for key, _ in selector.select(max(0.0, drawn + wait - now) if self._dirty else 0.5):
                 if key.fd != self._master or self._output is None or not self._output.full:
                     self._ready(selector, key.fd, wake)
             now = time.monotonic()
@@ -77,8 +81,8 @@ class App:
                 ticked = now
                 self._board.tick()
                 self._dirty = True
-            if self._dirty and now - drawn >= _FRAME_TIME:
-                drawn = now
+            if self._dirty and now - drawn >= wait:
+                drawn, self._frame_time = now, _FRAME_TIME
                 self._draw()
 
     def _ready(self, selector: selectors.BaseSelector, fd: int, wake: int) -> None:
@@ -95,6 +99,7 @@ class App:
 
     def _typed(self) -> None:
         data = os.read(self._saved.fd, _ROOM)
+        self._frame_time = _TYPING_FRAME_TIME
         if not data:
             # the terminal is gone
             self._terminated = True

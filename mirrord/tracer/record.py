@@ -108,15 +108,12 @@ def pack_local(
     args: tuple[int, int, int, int, int, int],
     read: tuple[int, bytes],
 ) -> bytes:
-    """Return the bytes of a call that the kernel runs and of which one thing was read: nearly all are such."""
+    """Return the bytes of a call that the kernel runs, of which one thing was read: nearly all are such."""
     address, data = read
     size = len(data)
-    return (
-        _LOCAL.pack(
-            _LOCAL.size + size, _CALL_KIND, 0, 1, tid, number, began, ended, 0, *args, address, size, 0
-        )
-        + data
-    )
+    whole = _LOCAL.size + size
+    head = _LOCAL.pack(whole, _CALL_KIND, 0, 1, tid, number, began, ended, 0, *args, address, size, 0)
+    return head + data
 
 
 def pack_thread(thread: ThreadRecord) -> bytes:
