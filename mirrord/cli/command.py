@@ -15,11 +15,15 @@ usage: mirrord COMMAND ...
 Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
+  ls         list what there is in a cluster to run programs in
+  cleanup    delete agents that nobody uses from a cluster
+  attach     bring a process that runs under a session; `mirrord detach PID` ends it
   sandbox    the target that needs no cluster: keep one up, run commands in it
   trace      exec, and show each call that is looked at, and where it went
   dashboard  the live view of a session that runs already
   sessions   list the sessions that run, and stop them
   doctor     try what sessions need of this machine, and say what works
+  why        say whether a path is the target's or this machine's, and by which rule
 
   --help     show this; `mirrord COMMAND --help` for a command
   --version  show the version
@@ -46,6 +50,10 @@ def _exec(arguments: list[str]) -> int:
     from mirrord.cli import options
 
     parsed = options.parse(arguments)
+    if parsed.dry_run is not None:
+        from mirrord.cli import dry_run
+
+        return dry_run.main(parsed)
 
     from mirrord.session import front
 
@@ -70,6 +78,18 @@ def _sessions(arguments: list[str]) -> int:
     return sessions.main(arguments)
 
 
+def _attach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.attach(arguments)
+
+
+def _detach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.detach(arguments)
+
+
 def _sandbox(arguments: list[str]) -> int:
     from mirrord.cli import sandbox
 
@@ -80,6 +100,24 @@ def _doctor(arguments: list[str]) -> int:
     from mirrord.cli import doctor
 
     return doctor.main(arguments)
+
+
+def _why(arguments: list[str]) -> int:
+    from mirrord.cli import why
+
+    return why.main(arguments)
+
+
+def _ls(arguments: list[str]) -> int:
+    from mirrord.cli import ls
+
+    return ls.main(arguments)
+
+
+def _cleanup(arguments: list[str]) -> int:
+    from mirrord.cli import cleanup
+
+    return cleanup.main(arguments)
 
 
 def _help(_: list[str]) -> int:
@@ -94,12 +132,17 @@ def _version(_: list[str]) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
+    "ls": _ls,
+    "cleanup": _cleanup,
+    "attach": _attach,
+    "detach": _detach,
     "sandbox": _sandbox,
     "trace": _trace,
     "dashboard": _dashboard,
     "session": _sessions,
     "sessions": _sessions,
     "doctor": _doctor,
+    "why": _why,
     "help": _help,
     "--help": _help,
     "-h": _help,
@@ -108,7 +151,6 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
 }
 _FUTURE: Final = (
     *(
-        "attach",
         "chaos",
         "ci",
         "completions",
@@ -124,7 +166,6 @@ _FUTURE: Final = (
         "extract",
         "fix",
         "kill",
-        "ls",
         "newsletter",
         "operator",
         "port-forward",

@@ -19,7 +19,7 @@ _USAGE: Final = "mirrord exec [-t TARGET] [-f [FILE]] [FLAGS] [--] PROGRAM [ARGU
 _DESCRIPTION: Final = """\
 Run PROGRAM as if it were inside the target: with its environment, host name,
 name resolution, outgoing connections and files. What follows PROGRAM is its own."""
-_STDIN: Final = "-"
+STDIN: Final = "-"
 
 
 def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.stdin.read()) -> ExecOptions:
@@ -47,7 +47,7 @@ def parse_with(
     """Return the options of the session, and the command's own by their destinations; raise UsageError."""
     own, program = split_program(arguments, extra=command.flags)
     values = vars(_parser(command).parse_args(own))
-    if not program:
+    if not program and values["dry_run"] is None:
         raise UsageError(
             "no program was given", remedy=f"put it after the flags: {command.name} -t sandbox -- PROGRAM"
         )
@@ -58,20 +58,23 @@ def parse_with(
         raise UsageError("--engine ptrace is not supported yet", remedy="leave it out")
     del values["disable_version_check"]
     config_file = values["config_file"] or os.environ.get("MIRRORD_CONFIG_FILE")
-    stdin_config = read_stdin() if config_file == _STDIN else None
+    stdin_config = read_stdin() if config_file == STDIN else None
     return ExecOptions(program=tuple(program), stdin_config=stdin_config, **values), extra
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:
     parser = Parser(command.name, usage=command.usage, description=command.description)
-    for flag in (*command.flags, *FLAGS):
-        if flag.supported and "--help" not in flag.names:
-            _add(parser, flag)
+    own = {name for flag in command.flags for name in flag.names}
+    others = (flag._replace(names=tuple(name for name in flag.names if name not in own)) for flag in FLAGS)
+    for flag in (*command.flags, *others):
+        if flag.names and flag.supported and "--help" not in flag.names:
+            add_flag(parser, flag)
     parser.set_defaults(engine="notify")
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
+def add_flag(parser: argparse.ArgumentParser, flag: Flag) -> None:
+    """Tell a parser of one flag of the table."""
     if flag.destination == "verbosity":
         parser.add_argument(*flag.names, dest=flag.destination, action="count", default=0, help=flag.help)
     elif flag.metavar is None:
@@ -84,5 +87,6 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
             nargs=None if flag.default_value is None else "?",
             const=flag.default_value,
             choices=flag.choices,
+            type=int if flag.number else str,
             help=flag.help,
         )

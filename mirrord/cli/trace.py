@@ -41,6 +41,8 @@ a dashboard. Without a target everything is local, and only looked at.""",
 def main(arguments: list[str]) -> int:
     """Run a session that is watched; raise MirrordError."""
     options, own = parse_with(_TRACE, arguments)
+    if options.dry_run is not None:
+        raise UsageError("--dry-run runs nothing that could be traced", remedy="use mirrord exec for it")
     if not _names_target(options):
         options = dataclasses.replace(options, without_target=True)
     trace = _options(own)

@@ -6,7 +6,9 @@ from typing import Final
 from mirrord_seccomp import bpf
 from mirrord_seccomp.syscalls import current_arch, number
 
+from mirrord.dispatch.endpoints import Endpoints
 from mirrord.dispatch.files import Files
+from mirrord.dispatch.incoming import Incoming
 from mirrord.dispatch.names import Names
 from mirrord.dispatch.outgoing import Outgoing
 from mirrord.dispatch.process import Process
@@ -37,10 +39,13 @@ class Table:
 
 
 def rows_of(world: World) -> Iterator[Row]:
-    """Return the rows of a session in a target."""
+    """Give the rows of the planes that a session has."""
     yield from Process(world).rows()
     yield from Names(world).rows()
     if world.has_network:
+        yield from Endpoints(world).rows()
+        yield from Incoming(world).rows()
+    if world.has_outgoing:
         streams = Outgoing(world)
         yield from streams.rows()
         yield from Send(world, streams).rows()

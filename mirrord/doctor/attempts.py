@@ -15,6 +15,7 @@ from mirrord.doctor.finding import Attempt, Lacking
 from mirrord.link.inodes import has_sock_diag
 from mirrord.link.loopback import Loopback, self_test
 from mirrord.targets.sandbox import linux, userns
+from mirrord.tracer.attach import attach
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import park
 from mirrord.tracer.sys import pidfd_getfd
@@ -58,6 +59,13 @@ def attempts() -> tuple[Attempt, ...]:
             "launching a program",
             _launch,
             "no program can be run",
+            remedy="look at the lines above",
+        ),
+        Attempt(
+            "attaching to a process that runs",
+            _attach,
+            "`mirrord attach` cannot be used",
+            needed=False,
             remedy="look at the lines above",
         ),
         Attempt(
@@ -129,14 +137,20 @@ def _pidfd_getfd() -> str:
 
 
 def _yama() -> str:
-    try:
-        with open(_YAMA) as file:
-            scope = file.read().strip()
-    except FileNotFoundError:
+    scope = _scope()
+    if not scope:
         return "this kernel has no Yama"
     if scope == "3" or (scope == "2" and not _may_trace()):
         raise Lacking(_SCOPES.get(scope, scope), "sudo sysctl -w kernel.yama.ptrace_scope=1")
     return _SCOPES.get(scope, scope)
+
+
+def _scope() -> str:
+    try:
+        with open(_YAMA) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _may_trace() -> bool:
@@ -153,6 +167,22 @@ def _launch() -> str:
     if code := os.waitstatus_to_exitcode(status):
         raise Lacking(f"the program was started, and ended with {code}")
     return "yes"
+
+
+def _attach() -> str:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    filter_ = bpf.compile([Rule("getppid", Action.NOTIFY)], current_arch())
+    os.close(attach(child, filter_).listener)
+    os.close(writing)
+    _, status = os.waitpid(child, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise Lacking(f"the process was attached to, and ended with {code}")
+    return "yes, to a child" if _scope() not in ("", "0") and not _may_trace() else "yes"
 
 
 def _held_connect() -> str:

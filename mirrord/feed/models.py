@@ -1,7 +1,7 @@
 """What a session tells of itself."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -30,21 +30,36 @@ class Rules(Model):
     executable: str
     code: tuple[str, ...]
     search: tuple[str, ...]
+    """What names are completed with (resolv.conf(5))."""
+    tree: str | None = None
+    path: tuple[str, ...] = ()
+    """The directories of PATH."""
 
     @classmethod
-    def of(cls, settings: Settings, program: Sequence[str], *, search: Sequence[str]) -> Self:
-        """Return those of a session in this process."""
+    def of(
+        cls,
+        settings: Settings,
+        program: Sequence[str],
+        *,
+        search: Sequence[str],
+        cwd: str = "/",
+        environment: Mapping[str, str] = os.environ,
+        tree: str | None = None,
+    ) -> Self:
+        """Return those of a session whose program runs in ``cwd`` and has, or had, this environment."""
         feature = settings.feature
         return cls(
             fs=feature.fs.model_dump_json(),
             network=feature.network.model_dump_json(),
             aws=feature.magic.aws,
-            cwd=os.getcwd(),
-            home=os.environ.get("HOME"),
-            tmpdir=os.environ.get("TMPDIR", "/tmp"),
+            cwd=cwd,
+            home=environment.get("HOME"),
+            tmpdir=environment.get("TMPDIR", "/tmp"),
             executable=os.path.abspath(program[0]),
             code=tuple(word for word in program[1:] if word.startswith("/") and os.path.isfile(word)),
             search=tuple(search),
+            tree=tree,
+            path=tuple(environment.get("PATH", "").split(":")),
         )
 
     def paths(self) -> PathRules:
@@ -57,6 +72,8 @@ class Rules(Model):
             executable=os.fsencode(self.executable),
             code=[os.fsencode(word) for word in self.code],
             aws=self.aws,
+            tree=os.fsencode(self.tree) if self.tree else None,
+            search=[os.fsencode(directory) for directory in self.path],
         )
 
     def outgoing(self) -> OutgoingRules:

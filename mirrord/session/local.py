@@ -11,7 +11,7 @@ from mirrord.session.chain import Chain
 from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.run import Run
 from mirrord.session.watching import Watching
-from mirrord.tracer.interrupted import Interrupted, can_repair
+from mirrord.session.worlds import Surroundings
 
 
 class LocalRun(Run):
@@ -30,24 +30,22 @@ class LocalRun(Run):
 
     async def _look(self) -> None:
         self._over = asyncio.get_running_loop().create_future()
-        interrupted = Interrupted()
         watch = Watch(
-            forget_thread=self._forget_thread,
-            forget_threads=self._forget_threads,
-            returning_from_signal=interrupted.returning if can_repair() else None,
+            forget_thread=self._serving.forget_thread,
+            forget_threads=self._serving.forget_threads,
+            returning_from_signal=self._serving.returning_from_signal,
         )
         table = Table(watch.rows())
         environment = {**os.environb, SESSION_VARIABLE.encode(): self._chain.directory.id.encode()}
-        gate = self._launch(environment, table, interrupted)
+        listener = self._launch(environment, table)
         self._watching = Watching(
-            self._chain,
+            self._watched(Surroundings(self._chain.options.program)),
             self._settings,
-            self._parked.pid,
-            gate=gate,
+            serving=self._serving,
             remote=None,
             trapped=list(table.handlers),
             stop=self._stop,
         )
-        self._begin(gate)
+        self._begin(listener, table)
         await self._over
         await self._watching.close(self._status)

@@ -43,10 +43,10 @@ def kill_all_descendants(*, spare: frozenset[int] = frozenset()) -> int:
     return ended
 
 
-def descendants() -> Iterator[int]:
-    """Return every process below us."""
+def descendants(*of: int) -> Iterator[int]:
+    """Return every process below some, below us by default."""
     parents = _by_parent()
-    waiting = [os.getpid()]
+    waiting = list(of) or [os.getpid()]
     while waiting:
         below = parents.get(waiting.pop(), [])
         yield from below

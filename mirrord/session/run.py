@@ -5,48 +5,55 @@ import os
 import shutil
 import signal
 import socket
-import sys
-import threading
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from mirrord_agent.wire.channel import ChannelClosed
 from mirrord_agent.wire.messages import GetStatistics, Statistics
 from mirrord_seccomp.notify import Listener
 
 from mirrord.config.environment import EnvironmentRules
+from mirrord.config.here import working_directory
 from mirrord.config.load import resolve
 from mirrord.config.options import ExecOptions
 from mirrord.dispatch.table import Table, rows_of
+from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
+from mirrord.link.incoming import Incoming
 from mirrord.session.banner import banner, epilogue
-from mirrord.session.chain import EXITED, LEFT, SIGNAL, STOPPED, Chain, leave_standard_streams, receive, send
+from mirrord.session.chain import (
+    EXITED,
+    LEFT,
+    SIGNAL,
+    STARTED,
+    STOPPED,
+    Chain,
+    leave_standard_streams,
+    receive,
+    send,
+)
 from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
-from mirrord.session.watching import InTarget, Watching
-from mirrord.session.worlds import build_world
-from mirrord.syscall import Tid
+from mirrord.session.serving import Serving
+from mirrord.session.watching import InTarget, Watched, Watching
+from mirrord.session.worlds import Surroundings, build_world
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
-from mirrord.tracer.gate import Gate
-from mirrord.tracer.held import HeldCalls
-from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
 
+T = TypeVar("T")
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end a session in which nothing runs yet."""
 _FLUSH_PATIENCE: Final = 0.5
 _STOP_PATIENCE: Final = 5.0
 _KILL_TICK: Final = 0.1
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
-_SWITCH_INTERVAL: Final = 0.0005
-"""Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay
-(default 0.005).
-"""
 
 
 class Run:
@@ -59,9 +66,9 @@ class Run:
         self._settings: Final = resolve(self._options(chain), os.environ)
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._own: frozenset[int] = frozenset()
-        self._gate: Gate | None = None
-        self._held: HeldCalls | None = None
+        self._serving: Final = Serving(self._settings, self._sayings)
         self._connections: Connections | None = None
+        self._incoming: Incoming | None = None
         self._watching: Watching | None = None
         self._status: int | None = None
         self._told = False
@@ -74,12 +81,12 @@ class Run:
         """Serve until the last process of the program has ended."""
         for warning in self._settings.warnings:
             self._sayings.warn(f"warning: {warning}")
-        target = prepare(self._settings.target)
-        try:
-            with asyncio.Runner() as runner:
+        target = prepare(self._settings, self._sayings)
+        with asyncio.Runner() as runner:
+            try:
                 runner.run(self._session(target))
-        finally:
-            target.close()
+            finally:
+                runner.run(target.close())
         self._chain.directory.remove()
         self._tell_end()
 
@@ -88,9 +95,7 @@ class Run:
             send(self._channel, EXITED, self._status or 0)
 
     async def _session(self, target: Target) -> None:
-        key = client.new_session_key()
-        endpoint = target.start_agent(client.public_bytes(key))
-        link = await client.connect(endpoint, key)
+        link = await self._unless_ended(self._linked(target))
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
@@ -102,85 +107,102 @@ class Run:
         if self._watching is not None:
             await self._watching.close(self._status)
 
+    async def _linked(self, target: Target) -> Link:
+        key = client.new_session_key()
+        endpoint = await target.start_agent(client.public_bytes(key))
+        return await client.connect(endpoint, key)
+
+    async def _unless_ended(self, starting: Coroutine[Any, Any, T]) -> T:
+        """Wait for what may take long; give it up if the user does not wait, or the front has died."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(starting)
+
+        def front_says() -> None:
+            match receive(self._channel):
+                case [kind, number] if kind == SIGNAL and int(number) not in _ENDING:
+                    return
+            loop.remove_reader(self._channel)
+            task.cancel()
+
+        loop.add_reader(self._channel, front_says)
+        # the terminal's signals go to the process that is to be the program, and end it
+        parked = os.pidfd_open(self._parked.pid)
+        loop.add_reader(parked, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise MirrordError("interrupted before the program was started") from None
+        finally:
+            loop.remove_reader(self._channel)
+            loop.remove_reader(parked)
+            os.close(parked)
+
     async def _start(self, link: Link, remote: Remote, target: str) -> None:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         environment = self._environment(remote)
         program = self._chain.options.program
-        interrupted = Interrupted()
+        surroundings = Surroundings((_found(program[0], environment), *program[1:]))
         world = await build_world(
             self._settings,
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
-            program=(_found(program[0], environment), *program[1:]),
-            forget_thread=self._forget_thread,
-            forget_threads=self._forget_threads,
-            returning_from_signal=interrupted.returning if can_repair() else None,
+            sayings=self._sayings,
+            surroundings=surroundings,
+            forget_thread=self._serving.forget_thread,
+            forget_threads=self._serving.forget_threads,
+            returning_from_signal=self._serving.returning_from_signal,
         )
-        self._connections = world.connections
+        self._connections, self._incoming = world.connections, world.incoming
         table = Table(rows_of(world))
-        gate = self._launch(environment, table, interrupted)
+        listener = self._launch(environment, table)
         self._watching = Watching(
-            self._chain,
+            self._watched(surroundings),
             self._settings,
-            self._parked.pid,
-            gate=gate,
+            serving=self._serving,
             remote=InTarget(world, link.channel, target, remote),
             trapped=list(table.handlers),
             stop=self._stop,
         )
-        self._begin(gate)
+        self._begin(listener, table)
 
-    def _launch(self, environment: Mapping[bytes, bytes], table: Table, interrupted: Interrupted) -> Gate:
+    def _launch(self, environment: Mapping[bytes, bytes], table: Table) -> Listener:
         """Start the program with its calls trapped; nothing is answered before :meth:`_begin`."""
-        loop = asyncio.get_running_loop()
         program = self._chain.options.program
-        interrupted.trapped = table.traps
+        self._serving.interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
         listener = Listener(
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
         )
-        listener.sync_wake_up()
-        self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
-        self._gate = gate = Gate(
-            listener,
-            table.handlers,
-            interrupted.received,
-            skipped=self._settings.skipped_processes,
-            hold=held.hold,
-            warn=self._sayings.warn,
-        )
-        return gate
+        send(self._channel, STARTED)
+        return listener
 
-    def _begin(self, gate: Gate) -> None:
+    def _watched(self, surroundings: Surroundings) -> Watched:
+        return Watched(
+            directory=self._chain.directory,
+            front=self._chain.front,
+            program=self._chain.options.program,
+            pid=self._parked.pid,
+            surroundings=surroundings,
+            feed=self._chain.feed,
+        )
+
+    def _begin(self, listener: Listener, table: Table) -> None:
         """Answer the program's calls, and tell who watches."""
         loop = asyncio.get_running_loop()
         if self._watching is not None:
             self._watching.start(loop)
+        self._serving.serve(listener, table.handlers)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
-        sys.setswitchinterval(_SWITCH_INTERVAL)
-        threading.Thread(target=gate.serve, name="gate", daemon=True).start()
         self._children_changed()
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:
-        rules = EnvironmentRules.from_settings(self._settings, cwd=os.getcwdb())
+        rules = EnvironmentRules.from_settings(self._settings, cwd=working_directory())
         environment = rules.apply(remote.environment, os.environb)
         environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
         return environment
-
-    def _forget_thread(self, tid: Tid) -> None:
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget(tid)
-            self._held.forget_thread(tid)
-            if self._gate.recorder is not None:
-                self._gate.recorder.forget(tid)
-
-    def _forget_threads(self) -> None:
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget_all()
-            self._held.forget_threads()
 
     def _children_changed(self) -> None:
         """Take note of stops and ends; the program's orphans are our children too, but not what the target
@@ -257,13 +279,16 @@ class Run:
         """Hand over what is left; the user's shell waits for that a moment only, as it would not wait for a
         kernel's buffers.
         """
-        if self._connections is None:
-            return
-        flushed = asyncio.ensure_future(self._connections.flushed())
+        flushed = asyncio.ensure_future(self._all_flushed())
         await asyncio.wait([flushed], timeout=_FLUSH_PATIENCE)
         if not flushed.done() and not self._told:
             self._let_go()
         await flushed
+
+    async def _all_flushed(self) -> None:
+        for relays in (self._connections, self._incoming):
+            if relays is not None:
+                await relays.flushed()
 
     def _let_go(self) -> None:
         self._told = True
@@ -282,7 +307,8 @@ class Run:
         except TimeoutError:
             self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
         else:
-            self._sayings.detail(epilogue(statistics.requests))
+            for line in epilogue(statistics):
+                self._sayings.detail(line)
         link.channel.close("the session is over")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from mirrord.config.model import Settings
 from mirrord.dispatch.world import World
 from mirrord.feed.models import Note, Rules, SessionInfo, State
 from mirrord.session.banner import remote_things
-from mirrord.session.chain import Chain
+from mirrord.session.directory import SessionDirectory
 from mirrord.session.feed import Feed, Session
 from mirrord.session.remote import Remote
+from mirrord.session.serving import Serving
 from mirrord.session.state import dns_note, file_note, state
-from mirrord.tracer.gate import Gate
+from mirrord.session.worlds import Surroundings
 from mirrord.tracer.recorder import Recorder
 
 
@@ -31,25 +33,38 @@ class InTarget:
     remote: Remote
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What is served, and whom it is told to."""
+
+    directory: SessionDirectory
+    front: int
+    program: tuple[str, ...]
+    pid: int
+    surroundings: Surroundings
+    feed: socket.socket | None = None
+    """The connection to who watches from the beginning."""
+    environment: bool = True
+    """Whether the program has the target's."""
+
+
 class Watching:
     """The feed of one session."""
 
     def __init__(
         self,
-        chain: Chain,
+        watched: Watched,
         settings: Settings,
-        pid: int,
         *,
-        gate: Gate,
+        serving: Serving,
         remote: InTarget | None,
         trapped: Sequence[int],
         stop: Callable[[], None],
     ) -> None:
         """``remote`` is None for a session without a target."""
-        self._chain: Final = chain
+        self._subject: Final = watched
         self._settings: Final = settings
-        self._pid: Final = pid
-        self._gate: Final = gate
+        self._serving: Final = serving
         self._remote: Final = remote
         self._stop: Final = stop
         self._started: Final = time.time()
@@ -68,9 +83,9 @@ class Watching:
                 records=self._recorder,
             ),
         )
-        feed.listen(self._chain.directory.path)
-        if self._chain.feed is not None:
-            feed.adopt(self._chain.feed)
+        feed.listen(self._subject.directory.path)
+        if self._subject.feed is not None:
+            feed.adopt(self._subject.feed)
 
     async def close(self, status: int | None) -> None:
         """Tell the rest."""
@@ -78,19 +93,33 @@ class Watching:
             await self._feed.close(status)
 
     def _info(self) -> SessionInfo:
-        chain, program, remote = self._chain, self._chain.options.program, self._remote
+        subject, remote = self._subject, self._remote
+        things = (
+            remote_things(self._settings, remote.remote, environment=subject.environment) if remote else ()
+        )
         return SessionInfo(
-            id=chain.directory.id,
-            front=chain.front,
+            id=subject.directory.id,
+            front=subject.front,
             supervisor=os.getpid(),
-            program=program,
-            pid=self._pid,
+            program=subject.program,
+            pid=subject.pid,
             target=remote.target if remote is not None else None,
-            remote=tuple(remote_things(self._settings, remote.remote)) if remote is not None else (),
+            remote=tuple(things),
             started=self._started,
             clock=time.time_ns() - time.monotonic_ns(),
             user=os.getuid(),
-            rules=Rules.of(self._settings, program, search=remote.world.outgoing.search if remote else ()),
+            rules=self._rules(),
+        )
+
+    def _rules(self) -> Rules:
+        place, remote = self._subject.surroundings, self._remote
+        return Rules.of(
+            self._settings,
+            place.program,
+            cwd=os.fsdecode(place.cwd),
+            environment=place.environment,
+            tree=os.path.realpath(os.path.join(self._subject.directory.path, "fs")),
+            search=remote.world.outgoing.search if remote else (),
         )
 
     def _state(self) -> State:
@@ -102,10 +131,10 @@ class Watching:
     def _watched(self, watched: bool) -> None:
         if watched:
             self._recorder.start_over()
-        self._gate.recorder = self._recorder if watched else None
+        self._serving.record(self._recorder if watched else None)
         if self._remote is not None:
             self._remote.world.datagrams.watch_dns = self._dns if watched else None
-            self._remote.world.files.watch = self._file if watched else None
+            self._remote.world.files.watch(self._file if watched else None)
 
     def _dns(self, message: bytes) -> None:
         note = dns_note(message)

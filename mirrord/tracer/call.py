@@ -5,7 +5,7 @@ import os
 
 from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import Elsewhere, Fault, Tid, Verdict
+from mirrord.syscall import Elsewhere, Fault, Gone, Tid, Verdict
 from mirrord.tracer.threads import Threads
 
 
@@ -57,6 +57,13 @@ class NotifiedCall:
             return os.readlink(b"/proc/%d/fd/%d" % (self.tid, fd))
         except FileNotFoundError as error:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
+
+    def working_directory(self) -> bytes:
+        """Return what the thread's current directory is; raise Gone."""
+        try:
+            return os.readlink(b"/proc/%d/cwd" % self.tid)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise Gone from error
 
     def answering(self) -> None:
         """Be told, on the loop, that the answer comes now: a recorded call takes its place in the order."""

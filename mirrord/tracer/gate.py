@@ -9,7 +9,7 @@ that raises becomes ``Continue`` and a line of warning.
 import errno
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mirrord_seccomp.notify import Listener, Notification, NotificationId, Responder
@@ -119,19 +119,14 @@ def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> int
     """
     match verdict:
         case Return(value, writes):
-            try:
-                for address, data in writes:
-                    call.write(address, data)
-            except OSError as error:
-                return _fail(responder, call.id, error.errno or errno.EFAULT)
-            except Gone:
-                return 0
+            if (failed := _write(responder, call, writes)) is not None:
+                return failed
             responder.send_value(call.id, value)
             return value
         case Fail(number):
             return _fail(responder, call.id, number)
-        case GiveFd(fd, cloexec):
-            return _give(responder, call.id, fd, cloexec=cloexec)
+        case GiveFd():
+            return _give(responder, call, verdict)
         case _:
             responder.send_continue(call.id)
             return 0
@@ -142,16 +137,33 @@ def _fail(responder: Responder, id: NotificationId, number: int) -> int:
     return -number
 
 
-def _give(responder: Responder, id: NotificationId, fd: int, *, cloexec: bool) -> int:
+def _write(responder: Responder, call: NotifiedCall, writes: Iterable[tuple[int, bytes]]) -> int | None:
+    """Put bytes into the program's memory; where that cannot be, fail the call and return what it got."""
+    try:
+        for address, data in writes:
+            call.write(address, data)
+    except OSError as error:
+        return _fail(responder, call.id, error.errno or errno.EFAULT)
+    except Gone:
+        return 0
+    return None
+
+
+def _give(responder: Responder, call: NotifiedCall, verdict: GiveFd) -> int:
+    after: Callable[[int], None] = os.close
     # a signal during the ioctl could leave the call answered with 0 and no descriptor
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        return responder.add_fd(id, fd, cloexec=cloexec, send=True)
+        if (failed := _write(responder, call, verdict.writes)) is not None:
+            return failed
+        return responder.add_fd(call.id, verdict.fd, cloexec=verdict.cloexec, send=True)
     except FileNotFoundError:
-        # the thread was killed while its file was fetched
+        # the thread was killed meanwhile
+        after = verdict.refused
         return 0
     except OSError as error:
-        return _fail(responder, id, error.errno or errno.EMFILE)
+        after = verdict.refused
+        return _fail(responder, call.id, error.errno or errno.EMFILE)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.close(fd)
+        after(verdict.fd)

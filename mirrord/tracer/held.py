@@ -10,11 +10,12 @@ from typing import Final
 
 from mirrord_seccomp.notify import Responder
 
-from mirrord.syscall import CONTINUE, Fail, Gone, Verdict, Wait
+from mirrord.syscall import CONTINUE, Enter, Fail, Gone, OpenPath, Verdict, Wait
 from mirrord.tracer import signals
 from mirrord.tracer.call import NotifiedCall
 from mirrord.tracer.excuses import Excuses, Warn
 from mirrord.tracer.gate import carry_out
+from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.threads import Threads
 
 _TICK: Final = 0.02
@@ -30,6 +31,7 @@ class HeldCalls:
     def __init__(self, loop: asyncio.AbstractEventLoop, responder: Responder, *, warn: Warn) -> None:
         self._loop: Final = loop
         self._responder: Final = responder
+        self._warn: Final = warn
         self._excuses: Final = Excuses(warn)
         # the gate's own thread closes descriptors of its entries: this thread needs entries of its own
         self._threads: Final = Threads(responder.valid)
@@ -54,6 +56,11 @@ class HeldCalls:
         """Look at every thread afresh; from any thread."""
         self._loop.call_soon_threadsafe(self._threads.forget_all)
 
+    def let_go(self) -> None:
+        """Continue every call that waits."""
+        for task in list(self._tasks):
+            task.cancel()
+
     def _start(self, call: NotifiedCall, wait: Wait) -> None:
         task = self._loop.create_task(self._answer(call, wait))
         self._tasks[task] = (call, wait)
@@ -71,7 +78,11 @@ class HeldCalls:
     async def _answer(self, call: NotifiedCall, wait: Wait) -> None:
         verdict = await self._verdict(call, wait)
         call.answering()
-        call.answered(verdict, carry_out(self._responder, call, verdict))
+        if isinstance(verdict, Enter | OpenPath):
+            result = carry_out_itself(self._responder, call, verdict, warn=self._warn)
+        else:
+            result = carry_out(self._responder, call, verdict)
+        call.answered(verdict, result)
 
     async def _verdict(self, call: NotifiedCall, wait: Wait) -> Verdict:
         try:

@@ -1,6 +1,7 @@
 """Make a stopped thread of the program run system calls of ours, and leave it as it was.
 
-The thread is in a system call exit stop (launch). A ``syscall`` instruction is found in its vDSO, which every
+The thread is in a system call exit stop (launch), or on its way out of a call (entering a directory). A
+``syscall`` instruction is found in its vDSO, which every
 process has unless the kernel was booted with ``vdso=0``; then any executable mapping serves.
 """
 
@@ -13,7 +14,7 @@ from typing import Final, Self
 from mirrord.errors import LaunchError
 from mirrord.tracer import registers
 from mirrord.tracer.registers import Layout
-from mirrord.tracer.sys import PTRACE_SYSCALL, SYSCALL_STOP, WALL, ptrace
+from mirrord.tracer.sys import PTRACE_SYSCALL, SYSCALL_STOP, pidfd_open, ptrace, wait_for_stop
 
 _RED_ZONE: Final = 128
 """Bytes below the stack pointer that x86_64 code may use without moving it (System V ABI 3.2.2)."""
@@ -45,7 +46,7 @@ class Injector:
         os.close(self._memory)
         registers.put(self.tid, self._layout, self._before)
         for number in self._signals:
-            signal.pidfd_send_signal(fd := os.pidfd_open(self.tid), number)
+            signal.pidfd_send_signal(fd := pidfd_open(self.tid), number)
             os.close(fd)
 
     def put(self, data: bytes) -> int:
@@ -73,8 +74,8 @@ class Injector:
     def _to_syscall_stop(self) -> None:
         while True:
             ptrace(PTRACE_SYSCALL, self.tid)
-            _, status = os.waitpid(self.tid, WALL)
-            if not os.WIFSTOPPED(status):
+            status = wait_for_stop(self.tid)
+            if status is None:
                 raise LaunchError("the program was killed before its first instruction")
             stop = os.WSTOPSIG(status)
             if stop == SYSCALL_STOP:

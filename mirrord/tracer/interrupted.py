@@ -41,7 +41,10 @@ _LOOK_BACK: Final = 32
 _WORD: Final = struct.Struct("=Q")
 _IMMEDIATE: Final = struct.Struct("=I")
 
-_SOCKET_CALLS: Final = ("connect", "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg")
+_SOCKET_CALLS: Final = (
+    *("connect", "accept", "accept4"),
+    *("sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg"),
+)
 """Calls that signals interrupt natively too."""
 _OPENING: Final = {"open": _RDI, "creat": _RDI, "openat": _RSI, "openat2": _RSI}
 """Calls that can wait natively, on a named pipe; and the register that points to the path."""

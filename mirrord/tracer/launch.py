@@ -107,7 +107,8 @@ def _failed_exec(parked: Parked, name: bytes) -> LaunchError:
                 f"{program} names an interpreter that does not exist",
                 remedy=f"look at it with: file {program}",
             )
-        return ProgramNotFound(f"there is no program {program}", remedy="give its path, or look at PATH")
+        named = program or "without a name"
+        return ProgramNotFound(f"there is no program {named}", remedy="give its path, or look at PATH")
     if code == errno.E2BIG:
         return ProgramNotExecutable(
             f"{program} cannot be executed: its arguments and environment are too large",

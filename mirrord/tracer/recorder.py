@@ -13,7 +13,7 @@ from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import CONTINUE, Elsewhere, Fail, GiveFd, Gone, Return, Tid, Verdict
+from mirrord.syscall import CONTINUE, Elsewhere, Enter, Fail, GiveFd, Gone, OpenPath, Return, Tid, Verdict
 from mirrord.tracer.call import NotifiedCall
 from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_local, pack_thread
 from mirrord.tracer.threads import Threads
@@ -157,7 +157,7 @@ class RecordedCall(NotifiedCall):
             packed = pack_local(self.tid, self.number, self._began, monotonic_ns(), self.args, self._seen[0])
             self._recorder.add(packed)
             return
-        written = verdict.writes if isinstance(verdict, Return) else ()
+        written = verdict.writes if isinstance(verdict, Return | GiveFd) else ()
         answer = _answer(verdict, result)
         record = pack_call(
             tid=self.tid,
@@ -178,11 +178,11 @@ class RecordedCall(NotifiedCall):
 
 
 def _answer(verdict: Verdict, result: int) -> Answer:
-    if not isinstance(verdict, Return | Fail | GiveFd):
+    if not isinstance(verdict, Return | Fail | GiveFd | Enter | OpenPath):
         return Answer.CONTINUED
     if result < 0:
         return Answer.FAILED
-    return Answer.GAVE_FD if isinstance(verdict, GiveFd) else Answer.RETURNED
+    return Answer.GAVE_FD if isinstance(verdict, GiveFd | OpenPath) else Answer.RETURNED
 
 
 def look_at(tid: int) -> ThreadRecord | None:

@@ -19,6 +19,7 @@ PTRACE_SYSCALL: Final = 24
 PTRACE_GETREGSET: Final = 0x4204
 PTRACE_SETREGSET: Final = 0x4205
 PTRACE_SEIZE: Final = 0x4206
+PTRACE_INTERRUPT: Final = 0x4207
 PTRACE_GET_SYSCALL_INFO: Final = 0x420E
 
 PTRACE_O_TRACESYSGOOD: Final = 0x1
@@ -75,6 +76,18 @@ def ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> None:
         _ptrace(request, tid, address, data)
     except PtraceError as error:
         raise OSError(error.errno, os.strerror(error.errno)) from error
+
+
+def wait_for_stop(tid: int) -> int | None:
+    """Wait until a traced thread stops; return its status, None if it has ended.
+
+    Its end is left to whoever waits for the process: taking it here could lose the program's exit status.
+    """
+    found = os.waitid(os.P_PID, tid, os.WEXITED | os.WSTOPPED | os.WNOWAIT | WALL)
+    if found is None or found.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+        return None
+    _, status = os.waitpid(tid, WALL)
+    return status if os.WIFSTOPPED(status) else None
 
 
 def prctl(option: int, argument: int) -> None:

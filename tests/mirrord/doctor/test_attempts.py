@@ -53,6 +53,8 @@ def test_a_machine_without_tracing() -> None:
     assert outcomes(findings, "fails") == {"launching a program"}
     assert "does not let mirrord trace" in findings["launching a program"]["found"]
     assert "ptrace_scope" in findings["launching a program"]["remedy"]
+    assert outcomes(findings, "lacks") == {"attaching to a process that runs"}
+    assert "ptrace_scope" in findings["attaching to a process that runs"]["remedy"]
 
 
 def test_a_container_that_forbids_pidfd_getfd() -> None:
