@@ -78,6 +78,9 @@ class Explainer:
         went: Side = "local" if record.answer is Answer.CONTINUED and not record.held else "remote"
         if not self._target:
             return Why(self._plane(plane, known.name, record, memory), "local", _NO_TARGET)
+        if plane == "process":
+            side: Side = "absent" if record.held and record.answer is Answer.FAILED else "local"
+            return Why(plane, side, _OTHERS[plane])
         explain = self._EXPLAIN.get(plane)
         return (
             Why(plane, went, _OTHERS[plane])
@@ -136,7 +139,7 @@ class Explainer:
 _OTHERS: Final[dict[Plane, str]] = {
     "files": "its rule",
     "outgoing": "what is known of the socket decides",
-    "incoming": "the program's listeners are this machine's",
+    "incoming": "the program listens here; `feature.network.incoming` says what reaches it",
     "names": "`feature.hostname` is on",
     "process": "programs run on this machine",
 }

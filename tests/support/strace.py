@@ -61,6 +61,8 @@ _FILLED = {
     "readlink": (1,),
     "readlinkat": (2,),
     "uname": (0,),
+    "getcwd": (0,),
+    "statfs": (1,),
     "getsockname": (1, 2),
     "getpeername": (1, 2),
     "accept": (1, 2),

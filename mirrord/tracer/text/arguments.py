@@ -97,6 +97,12 @@ def _link(record: CallRecord, memory: Memory, value: int) -> str:
     return payload(memory.at(value, 4096, written=True), record.result, value)
 
 
+def _current(record: CallRecord, memory: Memory, value: int) -> str:
+    """Show the current directory that we reported; getcwd(2) counts its NUL."""
+    data = memory.at(value, 4096, written=True) if record.answer is Answer.RETURNED else None
+    return pointer(value) if data is None else quoted(data.partition(b"\0")[0])
+
+
 def _how(_: CallRecord, memory: Memory, value: int) -> str:
     data = memory.at(value, 24)
     return pointer(value) if data is None or len(data) < 24 else files.how(data)
@@ -117,7 +123,8 @@ def _reported(position: int) -> Show:
     """Show an address that we reported."""
 
     def text(record: CallRecord, memory: Memory, value: int) -> str:
-        data = memory.at(value, 128, written=True) if record.answer is Answer.RETURNED else None
+        ours = record.answer in (Answer.RETURNED, Answer.GAVE_FD)
+        data = memory.at(value, 128, written=True) if ours else None
         return pointer(value) if data is None else addresses.sockaddr(data)
 
     return text
@@ -237,6 +244,7 @@ _BY_CALL: Final[dict[tuple[str, str], Show]] = {
     ("setns", "nstype"): _bits(flags.CLONE),
     ("readlink", "buf"): _link,
     ("readlinkat", "buf"): _link,
+    ("getcwd", "buf"): _current,
     ("uname", "buf"): _written(files.utsname),
     ("connect", "addrlen"): _count,
     ("bind", "addrlen"): _count,
