@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bench import attach, busy, calls, crowd, link, programs, startup, throughput
+from bench import attach, busy, calls, crowd, link, programs, startup, throughput, watching
 from bench.command import ROOT, BenchError
 from bench.options import Options
 from bench.report import Line, machine, record, table
@@ -21,6 +21,8 @@ ROWS: Final[dict[str, Row]] = {
     "git": programs.git,
     "exec": programs.executions,
     "find": programs.find,
+    "trace": watching.plain,
+    "dashboard": watching.dashboard,
     "link": link.latency,
     "requests": throughput.requests,
     "bulk": throughput.bulk,

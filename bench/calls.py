@@ -58,7 +58,7 @@ def _row(
         "strace": strace(*calls),
         # strace's calls alternate with the program's, and cost what waking the other CPU costs: how often the
         # scheduler has both on one differs from machine to machine
-        _APART: (*_on(0), *strace(*calls), *_on(1)),
+        _APART: (*on(0), *strace(*calls), *on(1)),
         "proot": proot(),
         "the kernel's part, in C": floor(*calls),
         "mirrord": UNDER_MIRRORD,
@@ -73,7 +73,7 @@ def _row(
     yield from compared(row, list(samples.values()), baseline=compared_to, budget=budget)
 
 
-def _on(number: int) -> tuple[str, ...]:
+def on(number: int) -> tuple[str, ...]:
     """Return the command that keeps another on one of the CPUs that we may use."""
     cpus = sorted(os.sched_getaffinity(0))
     return (tool("taskset"), "-c", str(cpus[number % len(cpus)]))

@@ -148,8 +148,12 @@ class Line:
 
     def __call__(self, *argv: str, options: Sequence[str] = ()) -> list[str]:
         """Return the command line for a program."""
+        return self.of("exec", *argv, options=options)
+
+    def of(self, verb: str, *argv: str, options: Sequence[str] = ()) -> list[str]:
+        """Return the command line for a program that another command than ``exec`` runs."""
         fixed = ["-t", self.sandbox.target, "--engine", self.engine]
-        return [self.user.mirrord, "exec", *fixed, *options, "--", *argv]
+        return [self.user.mirrord, verb, *fixed, *options, "--", *argv]
 
 
 @pytest.fixture

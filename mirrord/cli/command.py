@@ -19,6 +19,9 @@ Run a local program as if it were inside a Kubernetes pod.
   cleanup    delete agents that nobody uses from a cluster
   attach     bring a process that runs under a session; `mirrord detach PID` ends it
   sandbox    the target that needs no cluster: keep one up, run commands in it
+  trace      exec, and show each call that is looked at, and where it went
+  dashboard  the live view of a session that runs already
+  sessions   list the sessions that run, and stop them
   doctor     try what sessions need of this machine, and say what works
   why        say whether a path is the target's or this machine's, and by which rule
 
@@ -55,6 +58,24 @@ def _exec(arguments: list[str]) -> int:
     from mirrord.session import front
 
     return front.run(parsed)
+
+
+def _trace(arguments: list[str]) -> int:
+    from mirrord.cli import trace
+
+    return trace.main(arguments)
+
+
+def _dashboard(arguments: list[str]) -> int:
+    from mirrord.cli import dashboard
+
+    return dashboard.main(arguments)
+
+
+def _sessions(arguments: list[str]) -> int:
+    from mirrord.cli import sessions
+
+    return sessions.main(arguments)
 
 
 def _attach(arguments: list[str]) -> int:
@@ -116,6 +137,10 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "attach": _attach,
     "detach": _detach,
     "sandbox": _sandbox,
+    "trace": _trace,
+    "dashboard": _dashboard,
+    "session": _sessions,
+    "sessions": _sessions,
     "doctor": _doctor,
     "why": _why,
     "help": _help,
@@ -130,7 +155,6 @@ _FUTURE: Final = (
         "ci",
         "completions",
         "container",
-        "dashboard",
         "db-branches",
         "diagnose",
         "dump",
@@ -150,11 +174,8 @@ _FUTURE: Final = (
         "preview",
         "queues",
         "qs",
-        "session",
-        "sessions",
         "subscribe",
         "teams",
-        "trace",
         "ui",
         "up",
         "verify-config",

@@ -8,6 +8,7 @@ it is looked at.
 """
 
 import difflib
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from mirrord.config.options import DEFAULT_CONFIG_FILE
@@ -96,14 +97,23 @@ _DESTINATIONS: Final = {
     "--override-env-vars-include": "env_include",
     "--override-env-vars-exclude": "env_exclude",
 }
-_BY_NAME: Final = {name: flag for flag in FLAGS for name in flag.names}
+_Flags = Mapping[str, Flag]
 
 
-def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _by_name(flags: Sequence[Flag]) -> dict[str, Flag]:
+    return {name: flag for flag in flags for name in flag.names}
+
+
+_BY_NAME: Final = _by_name(FLAGS)
+
+
+def split_program(arguments: list[str], *, extra: Sequence[Flag] = ()) -> tuple[list[str], list[str]]:
     """Divide the arguments of ``exec`` into our flags and the program with its own.
 
-    Raises UsageError for a flag that is unknown, naming the nearest, or not supported yet.
+    ``extra`` are the flags of a command that has more than ``exec``. Raises UsageError for a flag that is
+    unknown, naming the nearest, or not supported yet.
     """
+    flags = _BY_NAME | _by_name(extra)
     position = 0
     while position < len(arguments):
         argument = arguments[position]
@@ -111,42 +121,42 @@ def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
             return arguments[:position], arguments[position + 1 :]
         if argument == "-" or not argument.startswith("-"):
             break
-        position += 1 + _value_follows(argument, arguments[position + 1 : position + 2])
+        position += 1 + _value_follows(flags, argument, arguments[position + 1 : position + 2])
     return arguments[:position], arguments[position:]
 
 
-def _value_follows(argument: str, following: list[str]) -> bool:
-    flag, attached = _long(argument) if argument.startswith("--") else _short(argument)
+def _value_follows(flags: _Flags, argument: str, following: list[str]) -> bool:
+    flag, attached = (_long if argument.startswith("--") else _short)(flags, argument)
     if flag.metavar is None or attached or not following:
         return False
     return flag.default_value is None or following == ["-"] or not following[0].startswith("-")
 
 
-def _long(argument: str) -> tuple[Flag, bool]:
+def _long(flags: _Flags, argument: str) -> tuple[Flag, bool]:
     name, equals, _ = argument.partition("=")
-    return _known(name), bool(equals)
+    return _known(flags, name), bool(equals)
 
 
-def _short(argument: str) -> tuple[Flag, bool]:
+def _short(flags: _Flags, argument: str) -> tuple[Flag, bool]:
     """Look into ``-qv`` and ``-tsandbox``: letters up to the first that takes a value."""
-    flag = _known(argument[:2], argument)
+    flag = _known(flags, argument[:2], argument)
     for position in range(2, len(argument) + 1):
         if flag.metavar is not None or position == len(argument):
             return flag, position < len(argument)
-        flag = _known(f"-{argument[position]}", argument)
+        flag = _known(flags, f"-{argument[position]}", argument)
     return flag, False
 
 
-def _known(name: str, argument: str | None = None) -> Flag:
-    flag = _BY_NAME.get(name)
+def _known(flags: _Flags, name: str, argument: str | None = None) -> Flag:
+    flag = flags.get(name)
     if flag is None:
-        raise UsageError(f"unknown flag {argument or name}", remedy=_nearest(argument or name))
+        raise UsageError(f"unknown flag {argument or name}", remedy=_nearest(flags, argument or name))
     if not flag.supported:
         raise UsageError(f"{'/'.join(flag.names)} is not supported yet", remedy="leave it out")
     return flag
 
 
-def _nearest(name: str) -> str:
-    supported = [known for known, flag in _BY_NAME.items() if flag.supported and known.startswith("--")]
+def _nearest(flags: _Flags, name: str) -> str:
+    supported = [known for known, flag in flags.items() if flag.supported and known.startswith("--")]
     near = difflib.get_close_matches(f"--{name.lstrip('-')}", supported, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else "see mirrord exec --help"

@@ -7,7 +7,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from mirrord.cli.flags import FLAGS, Flag, split_program
 from mirrord.cli.parser import Parser
@@ -23,12 +24,34 @@ STDIN: Final = "-"
 
 def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.stdin.read()) -> ExecOptions:
     """Return the options; raise UsageError. A configuration on standard input is read here."""
-    own, program = split_program(arguments)
-    values = vars(_parser().parse_args(own))
+    return parse_with(EXEC, arguments, read_stdin=read_stdin)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that runs a program in a session."""
+
+    name: str
+    usage: str
+    description: str
+    flags: tuple[Flag, ...] = ()
+    """What it has beside the flags of ``exec``, or instead of those of the same names."""
+
+
+EXEC: Final = Command("mirrord exec", _USAGE, _DESCRIPTION)
+
+
+def parse_with(
+    command: Command, arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.stdin.read()
+) -> tuple[ExecOptions, dict[str, Any]]:
+    """Return the options of the session, and the command's own by their destinations; raise UsageError."""
+    own, program = split_program(arguments, extra=command.flags)
+    values = vars(_parser(command).parse_args(own))
     if not program and values["dry_run"] is None:
         raise UsageError(
-            "no program was given", remedy="put it after the flags: mirrord exec -t sandbox -- PROGRAM"
+            "no program was given", remedy=f"put it after the flags: {command.name} -t sandbox -- PROGRAM"
         )
+    extra = {flag.destination: values.pop(flag.destination) for flag in command.flags}
     if values["env_include"] is not None and values["env_exclude"] is not None:
         raise UsageError("-s and -x exclude each other", remedy="leave one of them out")
     if values["engine"] == "ptrace":
@@ -36,13 +59,15 @@ def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.s
     del values["disable_version_check"]
     config_file = values["config_file"] or os.environ.get("MIRRORD_CONFIG_FILE")
     stdin_config = read_stdin() if config_file == STDIN else None
-    return ExecOptions(program=tuple(program), stdin_config=stdin_config, **values)
+    return ExecOptions(program=tuple(program), stdin_config=stdin_config, **values), extra
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser("mirrord exec", usage=_USAGE, description=_DESCRIPTION)
-    for flag in FLAGS:
-        if flag.supported and "--help" not in flag.names:
+def _parser(command: Command) -> argparse.ArgumentParser:
+    parser = Parser(command.name, usage=command.usage, description=command.description)
+    own = {name for flag in command.flags for name in flag.names}
+    others = (flag._replace(names=tuple(name for name in flag.names if name not in own)) for flag in FLAGS)
+    for flag in (*command.flags, *others):
+        if flag.names and flag.supported and "--help" not in flag.names:
             add_flag(parser, flag)
     parser.set_defaults(engine="notify")
     return parser

@@ -42,7 +42,7 @@ class Configuration(Section):
     operator: Later[Bool] = False
     multi_cluster: Later[Bool] = False
     profile: Later[str | None] = None
-    # Harmless: nothing is reported to anybody, and no session has a monitor socket yet.
+    # Harmless: nothing is reported to anybody, and only its user can read what a session tells on its socket.
     api: Bool = True
     telemetry: Bool = True
     key: str | None = None

@@ -48,6 +48,8 @@ class ExecOptions:
     key: str | None = None
     skip_processes: str | None = None
     no_telemetry: bool = False
+    without_target: bool = False
+    """Nothing is remote: calls are only looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,8 @@ class OutgoingRules:
     def __init__(self, outgoing: Outgoing, *, search: Collection[str] = ()) -> None:
         self._protocols: Final = {"tcp": outgoing.tcp, "udp": outgoing.udp}
         self._ignore_localhost: Final = outgoing.ignore_localhost
-        self._selectors: Final = _selectors(outgoing.filter.remote or outgoing.filter.local)
+        self._entries: Final = outgoing.filter.remote or outgoing.filter.local or ()
+        self._selectors: Final = _selectors(self._entries)
         self._on_match: Final = outgoing.filter.remote is not None
         self._search: Final = _normalised(search)
         self._unix: Final = [compile_pattern(pattern) for pattern in outgoing.unix_streams]
@@ -55,6 +56,27 @@ class OutgoingRules:
     def names(self) -> frozenset[str]:
         """The host names in the filter."""
         return frozenset(selector.name for selector in self._selectors if selector.name is not None)
+
+    @property
+    def search(self) -> tuple[str, ...]:
+        """The search list that short names stand before."""
+        return self._search
+
+    def why(self, protocol: Protocol, address: str | IPAddress, port: int, names: Iterable[str] = ()) -> str:
+        """Return the rule that decides on a destination, for people; raise ValueError as :meth:`decide`."""
+        if not self._protocols[protocol]:
+            return f"`feature.network.outgoing.{protocol}` is off"
+        ip = parse_address(address) if isinstance(address, str) else _unmapped(address)
+        if self._ignore_localhost and (ip.is_loopback or ip.is_unspecified):
+            return "`feature.network.outgoing.ignore_localhost` is on"
+        if not self._selectors:
+            return "connections are made from the target"
+        known = set().union(*(_forms(name, self._search) for name in names))
+        which = "remote" if self._on_match else "local"
+        for entry, selector in zip(self._entries, self._selectors, strict=True):
+            if selector.matches(protocol, ip, port, known):
+                return f"`feature.network.outgoing.filter.{which}` has `{entry}`"
+        return f"nothing in `feature.network.outgoing.filter.{which}` matches"
 
     def decide(
         self, protocol: Protocol, address: str | IPAddress, port: int, names: Iterable[str] = ()

@@ -12,6 +12,10 @@ from mirrord.dispatch.world import World
 from mirrord.syscall import CONTINUE, Call, Fail, Verdict, Wait
 
 _IPPROTO_MPTCP: Final = 262
+AFRESH: Final = ("execve", "execveat")
+"""Calls after which a thread has another memory."""
+MOVES: Final = ("unshare", "setns", "chroot", "pivot_root")
+"""Calls after which threads may see other files or another network."""
 
 
 class Process:
@@ -35,7 +39,7 @@ class Process:
             *([] if self._ipv6 else [refuse("socket", errno.EAFNOSUPPORT, equal(0, socket.AF_INET6))]),
             trap("execve", self.execve),
             trap("execveat", self.execveat),
-            *(trap(name, self.moving) for name in ("unshare", "setns", "chroot", "pivot_root")),
+            *(trap(name, self.moving) for name in MOVES),
             *([trap("rt_sigreturn", self._returning)] if self._returning else []),
         ]
 

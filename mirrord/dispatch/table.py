@@ -1,6 +1,6 @@
 """The table of system calls of one session: the filter that traps them, and who decides each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from mirrord_seccomp import bpf
@@ -22,8 +22,8 @@ from mirrord.syscall import Handler
 class Table:
     """What the session's planes need, and nothing else: without a plane none of its calls is trapped."""
 
-    def __init__(self, world: World) -> None:
-        rows = list(rows_of(world))
+    def __init__(self, rows: Iterable[Row]) -> None:
+        rows = list(rows)
         self.filter: Final = bpf.compile([row.rule for row in rows], current_arch())
         self.traps: Final = {
             found: row.rule
@@ -38,7 +38,7 @@ class Table:
         }
 
 
-def rows_of(world: World) -> Iterable[Row]:
+def rows_of(world: World) -> Iterator[Row]:
     """Give the rows of the planes that a session has."""
     yield from Process(world).rows()
     yield from Names(world).rows()

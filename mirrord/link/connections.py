@@ -14,7 +14,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NewType
@@ -196,6 +196,12 @@ class Connections:
     def _closed(self, connection: Connection) -> None:
         self.forget(connection)
         self._pumps.pop(connection, None)
+
+    def look(self) -> Iterator[tuple[Connection, tuple[int, int]]]:
+        """Return what there is now, with the bytes each way."""
+        for connection in list(self._by_cookie.values()):
+            pump = self._pumps.get(connection)
+            yield connection, pump.traffic if pump is not None else (0, 0)
 
     async def flushed(self) -> None:
         """Wait until what the program wrote before it ended has been handed to the agent, as the kernel would

@@ -16,7 +16,7 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
@@ -121,6 +121,8 @@ class Datagrams:
         self._by_stream: Final[dict[int, Association]] = {}
         self._opening: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self.watch_dns: Callable[[bytes], None] | None = None
+        """Is shown every question and answer, while somebody watches."""
         channel.on_event(DatagramError, self._told)
 
     def __bool__(self) -> bool:
@@ -143,6 +145,15 @@ class Datagrams:
         if new:
             self._loop.call_soon_threadsafe(self._serve, association, peer, relay)
         return from_name(relay.getsockname())
+
+    def look(self) -> Iterator[tuple[Association, Peer, tuple[int, int]]]:
+        """Return each socket of the program with a peer of it, and the bytes to and from all its peers."""
+        for association in list(self._by_cookie.values()):
+            streams = list(association.streams.values())
+            sent = sum(stream.bytes_sent for stream in streams)
+            received = sum(stream.bytes_received for stream in streams)
+            for peer in list(association.relays):
+                yield association, peer, (sent, received)
 
     def forget(self, association: Association) -> None:
         """Drop what is known of a socket, which may have another address from now on; from any thread."""
@@ -194,6 +205,8 @@ class Datagrams:
                 # the program's socket is closed: an answer met ICMP "port unreachable"
                 self._drop(association)
                 return
+            if peer.port == _DNS_PORT and self.watch_dns is not None:
+                self.watch_dns(data)
             if not self._is_answered_here(peer, relay, data):
                 # opened by the first datagram: getaddrinfo(3) connects a socket to each address and sends
                 # nothing
@@ -209,8 +222,8 @@ class Datagrams:
         host, port, payload = split(data)
         there = Peer(host, port)
         peer = association.substituted.get(there, there)
-        if port == _DNS_PORT and self._learn is not None:
-            self._learn(bytes(payload))
+        if port == _DNS_PORT:
+            self._answered(bytes(payload))
         if association.connected not in (None, peer):
             # the kernel would not give it to a connected socket
             return
@@ -221,6 +234,12 @@ class Datagrams:
             # someone whom the program has not written to answers it
             self._serve(association, peer, relay)
         _deliver(relay, payload)
+
+    def _answered(self, answer: bytes) -> None:
+        if self._learn is not None:
+            self._learn(answer)
+        if self.watch_dns is not None:
+            self.watch_dns(answer)
 
     def _told(self, event: DatagramError) -> None:
         match event:

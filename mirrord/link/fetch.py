@@ -52,6 +52,8 @@ class Fetches:
         self._inform: Final = inform
         self._warn: Final = warn
         self._under_way: Final[dict[Wanted, _Fetch]] = {}
+        self.watch: Callable[[bytes, int, bool], None] | None = None
+        """Is told of each file that was opened: its path, its size, whether it was here already."""
 
     async def get(self, wanted: Wanted) -> tuple[Attributes, bytes | None]:
         """Return a file's attributes, and its placeholder with all content in it; None for a directory.
@@ -84,6 +86,8 @@ class Fetches:
                 digest=known.digest.digest() if known is not None else None,
             )
             opened = await ask(self._channel, request, FileOpened)
+            if self.watch is not None:
+                self.watch(wanted.path, opened.attributes.size, opened.unchanged)
             if stat.S_ISDIR(opened.attributes.mode):
                 return opened.attributes, None
             placeholder = await self._take(wanted.path, opened, known, stream)

@@ -10,6 +10,7 @@ and who has the old one open keeps it.
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel
@@ -69,6 +70,10 @@ class RemoteFiles:
         self._xattr_errnos: Final = self._listings.xattr_errnos
         self._fetches: Final = Fetches(channel, placeholders, inform=inform, warn=warn)
         self._following: Final = Following(self._listings, self._fetches, placeholders)
+
+    def watch(self, told: Callable[[bytes, int, bool], None] | None) -> None:
+        """Have somebody told of each file that is opened: its path, its size, whether it was here already."""
+        self._fetches.watch = told
 
     # What is known without asking; from any thread.
 

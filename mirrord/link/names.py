@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Literal
 
 _MOST: Final = 4096
 _NONE: Final[frozenset[str]] = frozenset()
@@ -46,6 +46,25 @@ class KnownNames:
         self._names[address] = self._names.pop(address, _NONE) | names
         if len(self._names) > _MOST:
             self._names.popitem(last=False)
+
+
+def described(packet: bytes) -> tuple[Literal["question", "answer"], str] | None:
+    """Return what a DNS message asks or answers, for people; None for one that is malformed."""
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.rcode
+    import dns.rdatatype
+
+    try:
+        message = dns.message.from_wire(packet, ignore_trailing=True)
+    except (dns.exception.DNSException, ValueError):
+        return None
+    asked = ", ".join(f"{_text(one.name)} {dns.rdatatype.to_text(one.rdtype)}" for one in message.question)
+    if not message.flags & dns.flags.QR:
+        return "question", asked
+    found = [str(record) for records in message.answer for record in records]
+    return "answer", f"{asked}: {' '.join(found) or dns.rcode.to_text(message.rcode())}"
 
 
 def _text(name: object) -> str:

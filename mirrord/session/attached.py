@@ -35,6 +35,7 @@ from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
 from mirrord.session.supervisor import allow_many_descriptors
 from mirrord.session.surroundings import surroundings_of
+from mirrord.session.watching import InTarget, Watched, Watching
 from mirrord.session.worlds import build_world
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
@@ -112,6 +113,7 @@ class Attached:
         self._processes: Final[dict[int, _Process]] = {}
         self._ends: Final[dict[_Process, select.epoll]] = {}
         self._handlers = Handlers()
+        self._watching: Watching | None = None
         self._over: asyncio.Future[None] | None = None
         self._code = 0
 
@@ -135,7 +137,7 @@ class Attached:
         key = client.new_session_key()
         link = await client.connect(await target.start_agent(client.public_bytes(key)), key)
         remote = await Remote.ask(link)
-        await self._attach_all(link, remote)
+        await self._attach_all(link, remote, target.label)
         # the keeper ends now if it has got nothing to keep
         self._orders.close()
         for line in banner(self._settings, target.label, remote, environment=False):
@@ -145,18 +147,21 @@ class Attached:
         await self._over
         self._let_go()
         await self._finish(link)
+        if self._watching is not None:
+            await self._watching.close(None)
         if self._processes:
             self._sayings.info(f"process {self._options.pid} goes on locally")
 
-    async def _attach_all(self, link: Link, remote: Remote) -> None:
+    async def _attach_all(self, link: Link, remote: Remote, target: str) -> None:
         pid = self._options.pid
+        surroundings = surroundings_of(pid, self._all_processes)
         world = await build_world(
             self._settings,
             link,
             remote,
             tree=os.path.join(self._directory.path, "fs"),
             sayings=self._sayings,
-            surroundings=surroundings_of(pid, self._all_processes),
+            surroundings=surroundings,
             forget_thread=self._serving.forget_thread,
             forget_threads=self._serving.forget_threads,
             returning_from_signal=self._serving.returning_from_signal,
@@ -164,11 +169,28 @@ class Attached:
         table = CompleteTable(world)
         self._handlers = table.handlers
         self._serving.interrupted.trapped = table.traps
+        watched = Watched(
+            directory=self._directory,
+            front=self._front,
+            program=tuple(surroundings.program),
+            pid=pid,
+            surroundings=surroundings,
+            environment=False,
+        )
+        self._watching = Watching(
+            watched,
+            self._settings,
+            serving=self._serving,
+            remote=InTarget(world, link.channel, target, remote),
+            trapped=list(table.handlers),
+            stop=self._end,
+        )
         self._attach(world, pid, table)
         if self._options.descendants:
             self._attach_descendants(world, table)
         for process in list(self._processes):
             await _subscribe(world, process)
+        self._watching.start(asyncio.get_running_loop())
 
     def _attach(self, world: World, pid: int, table: CompleteTable) -> None:
         """Bring one process under the session; raise AttachError."""

@@ -16,7 +16,7 @@ def banner(settings: Settings, target: str, remote: Remote, *, environment: bool
     """
     feature = settings.feature
     yield f"target {target}"
-    yield f"remote: {', '.join(_remote(settings, remote, environment)) or 'nothing'}"
+    yield f"remote: {', '.join(remote_things(settings, remote, environment=environment)) or 'nothing'}"
     if local := ", ".join(_local(settings)):
         yield f"local: {local}"
     if feature.fs.mode != "local":
@@ -30,7 +30,8 @@ _FILES = {
 }
 
 
-def _remote(settings: Settings, remote: Remote, environment: bool) -> Iterator[str]:
+def remote_things(settings: Settings, remote: Remote, *, environment: bool = True) -> Iterator[str]:
+    """Name what is remote; ``environment`` tells whether the program has the target's."""
     feature = settings.feature
     network = feature.network
     if environment:

@@ -75,6 +75,13 @@ class Chain:
     front: int
     """The process id of the front."""
     inherited: Inherited
+    feed: socket.socket | None = None
+    """The session's end of a connection to who watches it from the beginning."""
+
+    def let_go_of_feed(self) -> None:
+        """Close it in a process that is not the supervisor, so that the watcher sees its end."""
+        if self.feed is not None:
+            self.feed.close()
 
 
 def fill_standard_streams() -> None:

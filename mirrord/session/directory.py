@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from mirrord.errors import MirrordError
 
 SESSION_VARIABLE = "MIRRORD_SESSION_ID"
+FEED = "feed.sock"
+"""The socket in it, where the session tells what happens."""
 DIRECTORY_VARIABLE = "MIRRORD_FS_DIRECTORY"
 """Where the user wants remote files to be kept: a disk, where memory is scarce."""
 
@@ -42,6 +44,16 @@ class SessionDirectory:
             except OSError:
                 # another session's is still there
                 return
+
+
+def sessions() -> list[SessionDirectory]:
+    """Return the directories of this user's sessions."""
+    parent = os.path.join(base(), "sessions")
+    try:
+        names = sorted(os.listdir(parent))
+    except FileNotFoundError:
+        return []
+    return [SessionDirectory(name, os.path.join(parent, name)) for name in names]
 
 
 def base() -> str:

@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from mirrord.config.options import ExecOptions
@@ -43,7 +44,17 @@ _PATIENCE: Final = 5.0
 _ENDING: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 
 
-def run(options: ExecOptions) -> int:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who watches a session from its beginning."""
+
+    feed: socket.socket
+    """The session's end of the connection to it."""
+    process: int | None
+    """A child of ours, which is waited for in the end: it may have more to write than is left to do here."""
+
+
+def run(options: ExecOptions, watch: Watch | None = None) -> int:
     """Run one session from start to end; return the exit code, or die by the program's signal."""
     if SESSION_VARIABLE in os.environ:
         raise MirrordError(
@@ -52,7 +63,8 @@ def run(options: ExecOptions) -> int:
         )
     fill_standard_streams()
     directory = SessionDirectory.create()
-    chain = Chain(options, directory, os.getpid(), Inherited.take())
+    feed = watch.feed if watch is not None else None
+    chain = Chain(options, directory, os.getpid(), Inherited.take(), feed)
     become_subreaper()
     channel, supervisors_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     witness, keepers_end = os.pipe()
@@ -63,17 +75,28 @@ def run(options: ExecOptions) -> int:
         keeper.main(chain, supervisors_end, keepers_end)
     supervisors_end.close()
     os.close(keepers_end)
-    return Front(chain, channel, witness, keeper_pid=pid).serve()
+    chain.let_go_of_feed()
+    watcher = watch.process if watch is not None else None
+    return Front(chain, channel, witness, keeper_pid=pid, watcher_pid=watcher).serve()
 
 
 class Front:
     """Waits for the supervisor's news and for signals."""
 
-    def __init__(self, chain: Chain, channel: socket.socket, witness: int, *, keeper_pid: int) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        channel: socket.socket,
+        witness: int,
+        *,
+        keeper_pid: int,
+        watcher_pid: int | None = None,
+    ) -> None:
         self._chain: Final = chain
         self._channel: Final = channel
         self._witness: Final = witness
         self._keeper: Final = keeper_pid
+        self._watcher: Final = watcher_pid
         self._signals: Final = _signalfd()
         self._keeper_status: int | None = None
         self._started: bool = False
@@ -109,12 +132,14 @@ class Front:
                 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             case [kind, status] if kind == LEFT:
                 os.kill(self._keeper, LET_GO)
-                return _end_as(int(status))
+                return end_as(int(status))
             case [kind, status] if kind == EXITED:
                 self._wait_for_keeper()
-                return _end_as(int(status))
+                self._wait_for_watcher()
+                return end_as(int(status))
             case [kind, code] if kind == FAILED:
                 self._wait_for_keeper()
+                self._wait_for_watcher()
                 return int(code) if self._ended_by is None else self._die_early(self._ended_by)
             case []:
                 if self._ended_by is not None:
@@ -124,8 +149,7 @@ class Front:
 
     def _end_all(self, who: str) -> int:
         """End what is left; the keeper does the same, whoever of us is its parent."""
-        ended = kill_all_descendants()
-        self._chain.directory.remove()
+        ended = self._kill_all()
         say(f"the session was ended: {who} died{', and the program with it' if ended else ''}")
         return EXIT_MIRRORD
 
@@ -135,6 +159,11 @@ class Front:
             pid, status = os.waitpid(self._keeper, os.WNOHANG)
             self._keeper_status = status if pid else None
         return self._keeper_status is not None and os.WIFSIGNALED(self._keeper_status)
+
+    def _wait_for_watcher(self) -> None:
+        """Wait until who watches has written everything; it sees the end of the session by itself."""
+        if self._watcher is not None:
+            os.waitpid(self._watcher, 0)
 
     def _wait_for_keeper(self) -> None:
         if self._keeper_status is None:
@@ -174,9 +203,15 @@ class Front:
         return max(0.0, self._deadline - time.monotonic()) * 1000
 
     def _end_early(self, number: int) -> int:
-        kill_all_descendants()
-        self._chain.directory.remove()
+        self._kill_all()
         return self._die_early(number)
+
+    def _kill_all(self) -> bool:
+        """Tell whether there was anything to end; who watches ends by itself."""
+        ended = kill_all_descendants(spare=frozenset({self._watcher} if self._watcher else ()))
+        self._wait_for_watcher()
+        self._chain.directory.remove()
+        return bool(ended)
 
     def _die_early(self, number: int) -> int:
         _die_or_stop(number)
@@ -200,7 +235,8 @@ def _signalfd() -> int:
     return fd
 
 
-def _end_as(status: int) -> int:
+def end_as(status: int) -> int:
+    """Return the exit code of a wait status, or die by its signal."""
     if os.WIFSIGNALED(status):
         # one core dump is enough
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -32,6 +32,7 @@ def main(chain: Chain, supervisors_end: socket.socket, report: int) -> NoReturn:
 
         supervisor.main(chain, supervisors_end)
     supervisors_end.close()
+    chain.let_go_of_feed()
     leave_standard_streams(error=False)
     witness: int | None = report
     left, deadline = False, math.inf

@@ -15,7 +15,8 @@ from mirrord_seccomp.notify import Listener
 from mirrord.config.environment import EnvironmentRules
 from mirrord.config.here import working_directory
 from mirrord.config.load import resolve
-from mirrord.dispatch.table import Table
+from mirrord.config.options import ExecOptions
+from mirrord.dispatch.table import Table, rows_of
 from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
@@ -38,6 +39,7 @@ from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
+from mirrord.session.watching import InTarget, Watched, Watching
 from mirrord.session.worlds import Surroundings, build_world
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
@@ -48,6 +50,8 @@ T = TypeVar("T")
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end a session in which nothing runs yet."""
 _FLUSH_PATIENCE: Final = 0.5
+_STOP_PATIENCE: Final = 5.0
+_KILL_TICK: Final = 0.1
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
 
@@ -59,15 +63,19 @@ class Run:
         self._chain: Final = chain
         self._channel: Final = channel
         self._parked: Final = parked
-        self._settings: Final = resolve(chain.options, os.environ)
+        self._settings: Final = resolve(self._options(chain), os.environ)
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._own: frozenset[int] = frozenset()
         self._serving: Final = Serving(self._settings, self._sayings)
         self._connections: Connections | None = None
         self._incoming: Incoming | None = None
+        self._watching: Watching | None = None
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
+
+    def _options(self, chain: Chain) -> ExecOptions:
+        return chain.options
 
     def serve(self) -> None:
         """Serve until the last process of the program has ended."""
@@ -80,6 +88,9 @@ class Run:
             finally:
                 runner.run(target.close())
         self._chain.directory.remove()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
         if not self._told:
             send(self._channel, EXITED, self._status or 0)
 
@@ -88,11 +99,13 @@ class Run:
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
-        await self._start(link, remote)
+        await self._start(link, remote, target.label)
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
         await self._over
         await self._finish(link)
+        if self._watching is not None:
+            await self._watching.close(self._status)
 
     async def _linked(self, target: Target) -> Link:
         key = client.new_session_key()
@@ -124,30 +137,62 @@ class Run:
             loop.remove_reader(parked)
             os.close(parked)
 
-    async def _start(self, link: Link, remote: Remote) -> None:
+    async def _start(self, link: Link, remote: Remote, target: str) -> None:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         environment = self._environment(remote)
         program = self._chain.options.program
+        surroundings = Surroundings((_found(program[0], environment), *program[1:]))
         world = await build_world(
             self._settings,
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
             sayings=self._sayings,
-            surroundings=Surroundings((_found(program[0], environment), *program[1:])),
+            surroundings=surroundings,
             forget_thread=self._serving.forget_thread,
             forget_threads=self._serving.forget_threads,
             returning_from_signal=self._serving.returning_from_signal,
         )
         self._connections, self._incoming = world.connections, world.incoming
-        table = Table(world)
+        table = Table(rows_of(world))
+        listener = self._launch(environment, table)
+        self._watching = Watching(
+            self._watched(surroundings),
+            self._settings,
+            serving=self._serving,
+            remote=InTarget(world, link.channel, target, remote),
+            trapped=list(table.handlers),
+            stop=self._stop,
+        )
+        self._begin(listener, table)
+
+    def _launch(self, environment: Mapping[bytes, bytes], table: Table) -> Listener:
+        """Start the program with its calls trapped; nothing is answered before :meth:`_begin`."""
+        program = self._chain.options.program
         self._serving.interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
         listener = Listener(
             launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
         )
         send(self._channel, STARTED)
+        return listener
+
+    def _watched(self, surroundings: Surroundings) -> Watched:
+        return Watched(
+            directory=self._chain.directory,
+            front=self._chain.front,
+            program=self._chain.options.program,
+            pid=self._parked.pid,
+            surroundings=surroundings,
+            feed=self._chain.feed,
+        )
+
+    def _begin(self, listener: Listener, table: Table) -> None:
+        """Answer the program's calls, and tell who watches."""
+        loop = asyncio.get_running_loop()
+        if self._watching is not None:
+            self._watching.start(loop)
         self._serving.serve(listener, table.handlers)
         loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
@@ -185,6 +230,18 @@ class Run:
 
     def _left(self) -> set[int]:
         return set(children()) - self._own
+
+    def _stop(self) -> None:
+        """End what runs, as kill(1) does, and by force where that does not help."""
+        for pid in self._left():
+            os.kill(pid, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(_STOP_PATIENCE, self._kill)
+
+    def _kill(self) -> None:
+        # their children come to us, and are next
+        for pid in self._left():
+            os.kill(pid, signal.SIGKILL)
+        asyncio.get_running_loop().call_later(_KILL_TICK, self._kill)
 
     def _go_on_in_background(self) -> None:
         count = len(self._left())

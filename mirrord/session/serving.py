@@ -16,6 +16,7 @@ from mirrord.tracer.gate import Gate
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.ledger import Ledger
+from mirrord.tracer.recorder import Recorder
 
 _SWITCH_INTERVAL: Final = 0.0005
 """Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay
@@ -30,6 +31,7 @@ class Serving:
         self._settings: Final = settings
         self._sayings: Final = sayings
         self._gates: Final[list[tuple[Gate, HeldCalls]]] = []
+        self._recorder: Recorder | None = None
         self.interrupted: Final = Interrupted()
 
     @property
@@ -42,6 +44,8 @@ class Serving:
         for gate, held in self._gates:
             gate.threads.forget(tid)
             held.forget_thread(tid)
+        if self._recorder is not None:
+            self._recorder.forget(tid)
 
     def forget_threads(self) -> None:
         """Look at every thread afresh."""
@@ -71,9 +75,16 @@ class Serving:
             hold=hold,
             warn=self._sayings.warn,
         )
+        gate.recorder = self._recorder
         self._gates.append((gate, held))
         sys.setswitchinterval(_SWITCH_INTERVAL)
         threading.Thread(target=gate.serve, name="gate", daemon=True).start()
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Have every call remembered from now on, or no more."""
+        self._recorder = recorder
+        for gate, _ in self._gates:
+            gate.recorder = recorder
 
     def let_go(self) -> None:
         """Continue every call that waits; the handlers do so with those that come from now on."""

@@ -26,9 +26,11 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
     allow_many_descriptors()
     try:
         # only now anything heavy is imported
+        from mirrord.session.local import LocalRun
         from mirrord.session.run import Run
 
-        Run(chain, channel, parked).serve()
+        kind = LocalRun if chain.options.without_target else Run
+        kind(chain, channel, parked).serve()
     except MirrordError as error:
         _fail(chain, channel, str(error), error.exit_code)
     except KeyboardInterrupt:

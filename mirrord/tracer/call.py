@@ -5,7 +5,7 @@ import os
 
 from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import Elsewhere, Fault, Gone, Tid
+from mirrord.syscall import Elsewhere, Fault, Gone, Tid, Verdict
 from mirrord.tracer.threads import Threads
 
 
@@ -64,6 +64,12 @@ class NotifiedCall:
             return os.readlink(b"/proc/%d/cwd" % self.tid)
         except (FileNotFoundError, ProcessLookupError) as error:
             raise Gone from error
+
+    def answering(self) -> None:
+        """Be told, on the loop, that the answer comes now: a recorded call takes its place in the order."""
+
+    def answered(self, verdict: Verdict, result: int) -> None:
+        """Be told what the program got: a recorded call notes it."""
 
     def require_network(self) -> None:
         """Raise Elsewhere where the thread is in another network namespace."""

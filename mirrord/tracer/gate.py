@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from mirrord_seccomp.notify import Listener, Notification, Responder
+from mirrord_seccomp.notify import Listener, Notification, NotificationId, Responder
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
@@ -29,6 +29,7 @@ from mirrord.syscall import (
 )
 from mirrord.tracer.call import NotifiedCall
 from mirrord.tracer.excuses import Excuses, Warn
+from mirrord.tracer.recorder import RecordedCall, Recorder
 from mirrord.tracer.threads import Threads
 
 _RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
@@ -56,6 +57,8 @@ class Gate:
         self._excuses: Final = Excuses(warn)
         self.threads: Final = Threads(listener.valid, skipped)
         self._received: Final = received
+        self.recorder: Recorder | None = None
+        """Who remembers calls, while somebody watches; set from any thread."""
 
     def serve(self) -> None:
         """Answer calls until the last process under the filter has ended."""
@@ -70,7 +73,11 @@ class Gate:
                 continue
             notification = listener.notification
             id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = notification
-            call = NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
+            recorder = self.recorder
+            if recorder is None or number == returning:
+                call = NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
+            else:
+                call = recorder.begin(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
             try:
                 verdict = handlers[number](call)
             except Exception as error:  # a call always gets an answer
@@ -79,12 +86,24 @@ class Gate:
                 if len(received) > _MOST_THREADS:
                     received.clear()
                 received[tid] = notification
-            if verdict is CONTINUE:
+            if recorder is not None and isinstance(call, RecordedCall):
+                self._answer_recorded(call, verdict)
+            elif verdict is CONTINUE:
                 send_continue(id)
             elif type(verdict) is Wait:
                 self._hold(call, verdict)
             else:
                 carry_out(listener, call, verdict)
+
+    def _answer_recorded(self, call: RecordedCall, verdict: Verdict) -> None:
+        call.look_closer()
+        if verdict is CONTINUE:
+            self._listener.send_continue(call.id)
+            call.answered(verdict, 0)
+        elif type(verdict) is Wait:
+            self._hold(call, verdict)
+        else:
+            call.answered(verdict, carry_out(self._listener, call, verdict))
 
     def _failed(self, call: NotifiedCall, error: Exception) -> Verdict:
         if isinstance(error, OSError):
@@ -94,47 +113,57 @@ class Gate:
         return self._excuses.excuse(call, call.number, error)
 
 
-def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> None:
-    """Answer a call; that its thread is gone meanwhile is normal."""
+def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> int:
+    """Answer a call, and return what the program got, ``-errno`` for a failure; that its thread is gone
+    meanwhile is normal.
+    """
     match verdict:
         case Return(value, writes):
-            if _write(responder, call, writes):
-                responder.send_value(call.id, value)
+            if (failed := _write(responder, call, writes)) is not None:
+                return failed
+            responder.send_value(call.id, value)
+            return value
         case Fail(number):
-            responder.send_errno(call.id, number)
+            return _fail(responder, call.id, number)
         case GiveFd():
-            _give(responder, call, verdict)
+            return _give(responder, call, verdict)
         case _:
             responder.send_continue(call.id)
+            return 0
 
 
-def _write(responder: Responder, call: NotifiedCall, writes: Iterable[tuple[int, bytes]]) -> bool:
-    """Put bytes into the program's memory; where that cannot be, fail the call and return False."""
+def _fail(responder: Responder, id: NotificationId, number: int) -> int:
+    responder.send_errno(id, number)
+    return -number
+
+
+def _write(responder: Responder, call: NotifiedCall, writes: Iterable[tuple[int, bytes]]) -> int | None:
+    """Put bytes into the program's memory; where that cannot be, fail the call and return what it got."""
     try:
         for address, data in writes:
             call.write(address, data)
     except OSError as error:
-        responder.send_errno(call.id, error.errno or errno.EFAULT)
+        return _fail(responder, call.id, error.errno or errno.EFAULT)
     except Gone:
-        return False
-    else:
-        return True
-    return False
+        return 0
+    return None
 
 
-def _give(responder: Responder, call: NotifiedCall, verdict: GiveFd) -> None:
+def _give(responder: Responder, call: NotifiedCall, verdict: GiveFd) -> int:
     after: Callable[[int], None] = os.close
     # a signal during the ioctl could leave the call answered with 0 and no descriptor
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        if _write(responder, call, verdict.writes):
-            responder.add_fd(call.id, verdict.fd, cloexec=verdict.cloexec, send=True)
+        if (failed := _write(responder, call, verdict.writes)) is not None:
+            return failed
+        return responder.add_fd(call.id, verdict.fd, cloexec=verdict.cloexec, send=True)
     except FileNotFoundError:
         # the thread was killed meanwhile
         after = verdict.refused
+        return 0
     except OSError as error:
         after = verdict.refused
-        responder.send_errno(call.id, error.errno or errno.EMFILE)
+        return _fail(responder, call.id, error.errno or errno.EMFILE)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         after(verdict.fd)

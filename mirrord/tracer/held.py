@@ -71,14 +71,18 @@ class HeldCalls:
     def _ended(self, task: asyncio.Task[None]) -> None:
         call, _ = self._tasks.pop(task)
         if task.cancelled():
+            call.answering()
             self._responder.send_continue(call.id)
+            call.answered(CONTINUE, 0)
 
     async def _answer(self, call: NotifiedCall, wait: Wait) -> None:
         verdict = await self._verdict(call, wait)
+        call.answering()
         if isinstance(verdict, Enter | OpenPath):
-            carry_out_itself(self._responder, call, verdict, warn=self._warn)
+            result = carry_out_itself(self._responder, call, verdict, warn=self._warn)
         else:
-            carry_out(self._responder, call, verdict)
+            result = carry_out(self._responder, call, verdict)
+        call.answered(verdict, result)
 
     async def _verdict(self, call: NotifiedCall, wait: Wait) -> Verdict:
         try:

@@ -37,13 +37,15 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 
 def carry_out_itself(
     responder: Responder, call: NotifiedCall, verdict: Enter | OpenPath, *, warn: Warn
-) -> None:
-    """Answer a call by having its thread do what the verdict says, whose descriptor is closed here."""
+) -> int:
+    """Answer a call by having its thread do what the verdict says, whose descriptor is closed here; return
+    what the program got, ``-errno`` for a failure.
+    """
     try:
         ptrace(PTRACE_SEIZE, call.tid, 0, PTRACE_O_TRACESYSGOOD)
     except ProcessLookupError:
         os.close(verdict.fd)
-        return
+        return 0
     except PermissionError:
         os.close(verdict.fd)
         warn(
@@ -51,42 +53,44 @@ def carry_out_itself(
             "nor open anything there with O_PATH: ENOTSUP"
         )
         responder.send_errno(call.id, errno.ENOTSUP)
-        return
+        return -errno.ENOTSUP
     try:
         in_program = responder.add_fd(call.id, verdict.fd, cloexec=True, send=False)
     except OSError as error:
-        _refuse(responder, call, error.errno or errno.EMFILE)
-        return
+        return _refuse(responder, call, error.errno or errno.EMFILE)
     finally:
         os.close(verdict.fd)
     ptrace(PTRACE_INTERRUPT, call.tid)
     responder.send_value(call.id, 0)
-    _finish(call.tid, in_program, verdict)
+    return _finish(call.tid, in_program, verdict)
 
 
-def _refuse(responder: Responder, call: NotifiedCall, number_: int) -> None:
+def _refuse(responder: Responder, call: NotifiedCall, number_: int) -> int:
     """Fail a call, if it still waits, and let its thread go; it must be stopped for that."""
     try:
         ptrace(PTRACE_INTERRUPT, call.tid)
     except ProcessLookupError:
-        return
+        return 0
     responder.send_errno(call.id, number_)
     _finish(call.tid, None, None)
+    return -number_
 
 
-def _finish(tid: int, in_program: int | None, verdict: Enter | OpenPath | None) -> None:
+def _finish(tid: int, in_program: int | None, verdict: Enter | OpenPath | None) -> int:
+    result = 0
     try:
         if wait_for_stop(tid) is None:
-            return
+            return 0
         if in_program is not None and verdict is not None:
-            _run(tid, in_program, verdict)
+            result = _run(tid, in_program, verdict)
         ptrace(PTRACE_DETACH, tid)
     except (ProcessLookupError, ChildProcessError, LaunchError):
         # killed meanwhile: whoever waits for it gets its status
-        return
+        return 0
+    return result
 
 
-def _run(tid: int, in_program: int, verdict: Enter | OpenPath) -> None:
+def _run(tid: int, in_program: int, verdict: Enter | OpenPath) -> int:
     with Injector(tid, _LAYOUT) as injector:
         if isinstance(verdict, Enter):
             result = injector.call(_number("fchdir"), in_program)
@@ -99,6 +103,7 @@ def _run(tid: int, in_program: int, verdict: Enter | OpenPath) -> None:
     words = registers.get(tid, _LAYOUT)
     words[_LAYOUT.result] = result % _WORD
     registers.put(tid, _LAYOUT, words)
+    return result
 
 
 def _number(name: str) -> int:

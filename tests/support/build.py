@@ -67,6 +67,7 @@ _SCRIPTS: Final = {
     "probe-node": ("node", "probe/probe.mjs"),
     "burst-python": ("python", "burst/burst.py"),
     "bulk": ("python", "bulk/bulk.py"),
+    "traced": ("python", "traced/traced.py"),
     "burst-node": ("node", "burst/burst.mjs"),
     "look-python": ("python", "attach/look.py"),
     "look-node": ("node", "attach/look.mjs"),

@@ -55,9 +55,15 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(line: Sequence[str], env: Mapping[str, str], cwd: os.PathLike[str]) -> Iterator[Terminal]:
-    """Run a command as the leader of a session with a terminal; hang up in the end."""
+def terminal(
+    line: Sequence[str], env: Mapping[str, str], cwd: os.PathLike[str], *, size: tuple[int, int] | None = None
+) -> Iterator[Terminal]:
+    """Run a command as the leader of a session with a terminal; hang up in the end. ``size`` is rows and
+    columns.
+    """
     master, slave = pty.openpty()
+    if size is not None:
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
 
     process = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *line],

@@ -7,7 +7,7 @@ loop.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, NamedTuple, TypeVar, overload
 
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError, RequestFailed, StreamReset, WireError
@@ -56,6 +56,14 @@ _R = TypeVar("_R", bound=Message)
 _E = TypeVar("_E", bound=Message)
 
 
+class Traffic(NamedTuple):
+    """Bytes each way, and seconds for a round trip, None before one was measured."""
+
+    sent: int
+    received: int
+    round_trip: float | None
+
+
 class Channel:
     """One established link; used on its event loop only.
 
@@ -100,6 +108,13 @@ class Channel:
     def reason(self) -> str | None:
         """Why the channel closed, None while it has not."""
         return self._socket.reason
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the link so far, and how long the way is; asks for a new measurement."""
+        socket = self._socket
+        socket.measure()
+        return Traffic(socket.bytes_sent, socket.bytes_received, socket.round_trip)
 
     @property
     def open_streams(self) -> int:

@@ -88,6 +88,11 @@ class Pump:
         return self._socket.fileno() < 0
 
     @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes that went into the stream, and that came out of it."""
+        return self._stream.bytes_sent, self._stream.bytes_received
+
+    @property
     def read_to_end(self) -> bool:
         """Everything that the socket's peer wrote has gone into the stream."""
         return self._eof or self.closed

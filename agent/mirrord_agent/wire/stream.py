@@ -58,6 +58,8 @@ class Stream:
         "_unreturned",
         "_unsent",
         "_window",
+        "bytes_received",
+        "bytes_sent",
         "closed",
         "datagrams",
         "errno",
@@ -74,6 +76,8 @@ class Stream:
         """No frame of this stream is sent or heeded any more."""
         self.errno: int = 0
         """The errno that the other side's reset carried."""
+        self.bytes_sent: int = 0
+        self.bytes_received: int = 0
         self._channel: Final = channel
         self._announced: bool = announced
         self._credit: int = WINDOW
@@ -151,6 +155,7 @@ class Stream:
         if not data:
             return
         self._credit -= len(data)
+        self.bytes_sent += len(data)
         if self._announced:
             self._channel.send(Kind.DATA, self.id, data)
             return
@@ -235,6 +240,7 @@ class Stream:
         """Take a DATA frame; raise WireError on one that there was no credit for."""
         if self._fin_received:
             raise WireError(f"data on stream {self.id} after its FIN")
+        self.bytes_received += len(data)
         if not self.datagrams:
             self._window -= len(data)
             if self._window < 0:

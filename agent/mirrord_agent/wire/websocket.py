@@ -5,6 +5,7 @@ is written in one turn of the event loop leaves in one system call.
 """
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
@@ -34,6 +35,8 @@ _CLOSED: Final = "the other side closed the connection"
 _FLUSH: Final = 128 * 1024
 _READ: Final = 256 * 1024
 _URI: Final = "ws://mirrord-agent/"
+_CLOCK: Final = struct.Struct("!d")
+"""The time in a ping that measures, which its pong repeats (RFC 6455, 5.5.3)."""
 
 
 class WebSocket(asyncio.BufferedProtocol):
@@ -51,6 +54,11 @@ class WebSocket(asyncio.BufferedProtocol):
         self.on_message: Callable[[Message], None] | None = None
         self.on_lost: Callable[[str], None] | None = None
         self.on_resumed: Callable[[], None] | None = None
+        self.round_trip: float | None = None
+        """Seconds that the last answered :meth:`measure` took."""
+        self.bytes_sent: int = 0
+        self.bytes_received: int = 0
+        """Of messages, and of everything that arrives."""
         self._protocol: Final[ClientProtocol | ServerProtocol] = (
             ClientProtocol(parse_uri(_URI), max_size=FIRST_MESSAGES)
             if client
@@ -100,6 +108,7 @@ class WebSocket(asyncio.BufferedProtocol):
         if self.reason is not None or self._protocol.state is not State.OPEN:
             return
         self._protocol.send_binary(message)
+        self.bytes_sent += len(message)
         self._unflushed += len(message)
         if self._unflushed >= _FLUSH:
             self._flush()
@@ -146,6 +155,7 @@ class WebSocket(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         self._heard = self.loop.time()
+        self.bytes_received += nbytes
         self._protocol.receive_data(cast(bytes, self._buffer[:nbytes]))
         for event in self._protocol.events_received():
             if self.reason is not None:
@@ -211,6 +221,8 @@ class WebSocket(asyncio.BufferedProtocol):
             if frame.fin:
                 message, self._fragments = b"".join(self._fragments), []
                 self._message(message)
+        elif frame.opcode is Opcode.PONG and len(frame.data) == _CLOCK.size:
+            self.round_trip = self.loop.time() - _CLOCK.unpack(frame.data)[0]
         elif frame.opcode is Opcode.TEXT:
             self.close("the other side sent a text message", code=1003)
 
@@ -240,6 +252,12 @@ class WebSocket(asyncio.BufferedProtocol):
             transport.writelines(writes)
         if transport.get_write_buffer_size() > MOST:
             self._fail("the other side does not read what is sent to it")
+
+    def measure(self) -> None:
+        """Ask for a sign of life, by whose coming :attr:`round_trip` is known."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(_CLOCK.pack(self.loop.time()))
+            self._flush()
 
     def _ping(self) -> None:
         silence = self.loop.time() - self._heard

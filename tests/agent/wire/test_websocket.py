@@ -208,3 +208,15 @@ async def test_a_peer_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyP
         for _ in range(100):
             client.send(bytes(128 * 1024))
         assert lost == ["the other side does not read what is sent to it"]
+
+
+@on_loop
+async def test_the_way_is_measured_and_what_travels_counted() -> None:
+    async with ends() as (client, agent):
+        client.start(lambda _: None)
+        agent.start(lambda _: None)
+        client.send(bytes(1000))
+        client.measure()
+        await until(lambda: client.round_trip is not None)
+        assert client.bytes_sent == 1000
+        assert agent.bytes_received >= 1000

@@ -9,7 +9,7 @@ from mirrord_seccomp import bpf
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.dispatch.complete import CompleteTable
-from mirrord.dispatch.table import Table
+from mirrord.dispatch.table import Table, rows_of
 from mirrord.syscall import CONTINUE, Fail
 
 from .fakes import FakeCall, Theatre
@@ -40,7 +40,7 @@ def test_the_filter_is_the_same_for_every_session(theatre: Theatre, configuratio
 def test_it_traps_all_that_any_session_traps(theatre: Theatre) -> None:
     complete = CompleteTable(theatre.stage({}).world)
     for configuration in ({}, ALL_OFF, WITHOUT_IPV6, INCOMING_OFF):
-        assert Table(theatre.stage(configuration).world).handlers.keys() <= complete.handlers.keys()
+        assert Table(rows_of(theatre.stage(configuration).world)).handlers.keys() <= complete.handlers.keys()
 
 
 def test_nothing_is_refused_in_the_kernel(theatre: Theatre) -> None:

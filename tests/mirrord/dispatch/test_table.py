@@ -18,7 +18,7 @@ from mirrord_seccomp.syscalls import Arch, current_arch, number, table
 
 from mirrord.dispatch import table as module
 from mirrord.dispatch.row import Row
-from mirrord.dispatch.table import Table
+from mirrord.dispatch.table import Table, rows_of
 from mirrord.link.addresses import Peer, pack
 from mirrord.syscall import CONTINUE, Continue, Elsewhere, Fail, GiveFd, Gone, Handler, Return, Verdict, Wait
 
@@ -62,7 +62,7 @@ def test_the_filter_compiles_for_both_architectures(theatre: Theatre, arch: Arch
 
 def test_every_trap_of_the_filter_has_a_handler(theatre: Theatre) -> None:
     stage = theatre.stage(EVERYTHING)
-    made = Table(stage.world)
+    made = Table(rows_of(stage.world))
     numbers = {
         number(row.rule.syscall, current_arch()) for row in rows(stage) if row.rule.action == Action.NOTIFY
     }

@@ -1,0 +1,83 @@
+"""The command line of ``mirrord sessions``."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mirrord.cli.parser import Parser
+from mirrord.errors import MirrordError, UsageError
+
+if TYPE_CHECKING:
+    from mirrord.feed.models import SessionInfo
+
+_USAGE: Final = """\
+mirrord sessions [list] [--json]
+       mirrord sessions stop SESSION..."""
+_DESCRIPTION: Final = """\
+The sessions that run: those of `exec` and `trace`, by this user.
+
+  list  show them, and what is remote in each
+  stop  end them: the program gets SIGTERM, and after five seconds SIGKILL"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the sub-commands and return its exit status; raise MirrordError."""
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        arguments = ["list", *arguments]
+    if arguments[0] in ("-h", "--help"):
+        Parser("mirrord sessions", usage=_USAGE, description=_DESCRIPTION).print_help()
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in _COMMANDS:
+        raise UsageError(f"unknown sessions command {name}", remedy=f"use one of {', '.join(_COMMANDS)}")
+    return _COMMANDS[name](rest)
+
+
+def _list(arguments: list[str]) -> int:
+    parser = Parser("mirrord sessions list", usage=_USAGE, description=_DESCRIPTION)
+    parser.add_argument("--json", action="store_true", help="a JSON list, for programs")
+    as_json = parser.parse_args(arguments).json
+
+    from mirrord.trace.sessions import infos
+
+    found = list(infos())
+    if as_json:
+        json.dump([info.model_dump(exclude={"rules", "clock"}) for info in found], sys.stdout, indent=2)
+        print()
+    elif found:
+        _print(found)
+    else:
+        print("No session runs.")
+    return 0
+
+
+def _print(found: "list[SessionInfo]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("session", "pid", "target", "program", "remote"):
+        table.add_column(head)
+    for info in found:
+        cells = (info.id, str(info.pid), info.target or "none", " ".join(info.program))
+        table.add_row(*map(Text, cells), Text(", ".join(info.remote) or "nothing"))
+    Console(highlight=False).print(table)
+
+
+def _stop(arguments: list[str]) -> int:
+    parser = Parser("mirrord sessions stop", usage=_USAGE, description=_DESCRIPTION)
+    parser.add_argument("sessions", nargs="+", metavar="SESSION", help="its id, or the start of it")
+    words: list[str] = parser.parse_args(arguments).sessions
+
+    from mirrord.trace.sessions import find, stop
+
+    chosen = [find(word) for word in words]
+    for directory, client in chosen:
+        if not stop(client):
+            raise MirrordError(f"session {directory.id} has not ended", remedy="kill its processes")
+    return 0
+
+
+_COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {"list": _list, "stop": _stop}

@@ -1,0 +1,134 @@
+"""The command line of ``mirrord trace``. Standard library only until the session has been forked."""
+
+import dataclasses
+import difflib
+import os
+import socket
+import sys
+from typing import IO, Any, Final
+
+from mirrord.cli.flags import Flag
+from mirrord.cli.options import Command, parse_with
+from mirrord.config.options import ExecOptions
+from mirrord.errors import MirrordError, UsageError
+from mirrord.session import front
+from mirrord.trace.options import TraceOptions
+
+PLANES: Final = ("files", "outgoing", "incoming", "names", "process")
+SIDES: Final = ("local", "remote", "absent")
+_TRACE: Final = Command(
+    "mirrord trace",
+    "mirrord trace [--plain|--json|--summary] [-o FILE] [-e LIST] [EXEC'S FLAGS] [--] PROGRAM [ARGUMENTS]",
+    """\
+Run PROGRAM as `mirrord exec` does, and show each call that is looked at: what it
+was, where it went, and what came of it. What the kernel runs itself has no
+result here: `= ? (local)`. At a terminal, without any of the first flags, it is
+a dashboard. Without a target everything is local, and only looked at.""",
+    (
+        Flag(("--plain",), "a line for each call, in the manner of strace"),
+        Flag(("-o", "--output"), "write to FILE, not to standard error", "FILE"),
+        Flag(
+            ("-e", "--only"),
+            f"show only these: calls, or {', '.join((*PLANES, *SIDES))}",
+            "PLANE|CALL,…",
+        ),
+        Flag(("--json",), "an object for each call, one a line"),
+        Flag(("--summary",), "a table of all calls at the end"),
+    ),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a session that is watched; raise MirrordError."""
+    options, own = parse_with(_TRACE, arguments)
+    if options.dry_run is not None:
+        raise UsageError("--dry-run runs nothing that could be traced", remedy="use mirrord exec for it")
+    if not _names_target(options):
+        options = dataclasses.replace(options, without_target=True)
+    trace = _options(own)
+    if _shows_dashboard(trace):
+        return _dashboard(options)
+    out = _opened(trace.output)
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _write(theirs, out, trace)
+    theirs.close()
+    if trace.output is not None:
+        out.close()
+    return front.run(options, front.Watch(ours, pid))
+
+
+def _names_target(options: ExecOptions) -> bool:
+    """Tell whether anything says where the program is to run: a flag, a variable, or a file that may."""
+    named = options.target or os.environ.get("MIRRORD_IMPERSONATED_TARGET")
+    return bool(named or options.config_file or os.environ.get("MIRRORD_CONFIG_FILE"))
+
+
+def _shows_dashboard(trace: TraceOptions) -> bool:
+    """Tell whether there is a terminal for it, and nothing else was asked for."""
+    if trace.plain or trace.json or trace.summary or trace.output is not None or trace.selection:
+        return False
+    return all(os.isatty(fd) for fd in (0, 1, 2)) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _dashboard(options: ExecOptions) -> int:
+    from mirrord.dashboard import guard
+
+    return guard.run(options, _show)
+
+
+def _show(master: int, feed: socket.socket) -> int:
+    from mirrord.dashboard import app
+    from mirrord.trace.client import Client
+
+    return app.show(Client(feed), master)
+
+
+def _options(own: dict[str, Any]) -> TraceOptions:
+    if own["json"] and own["summary"]:
+        raise UsageError("--json and --summary exclude each other", remedy="leave one of them out")
+    return TraceOptions(
+        output=own["output"],
+        selection=_selection(own["only"]) if own["only"] is not None else frozenset(),
+        json=own["json"],
+        summary=own["summary"],
+        plain=own["plain"],
+    )
+
+
+def _selection(text: str) -> frozenset[str]:
+    """Return the words of ``-e``; strace's ``trace=`` may stand before them. Raise UsageError."""
+    words = [word for word in text.removeprefix("trace=").split(",") if word]
+    from mirrord_seccomp.syscalls import current_arch, number
+
+    known = (*PLANES, *SIDES)
+    for word in words:
+        if word not in known and number(word, current_arch()) is None:
+            near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+            remedy = f"did you mean {near[0]}?" if near else f"use names of calls, or {', '.join(known)}"
+            raise UsageError(f"{word} is neither a plane nor a system call", remedy=remedy)
+    if not words:
+        raise UsageError("-e has nothing to show", remedy="name planes or system calls, with commas between")
+    return frozenset(words)
+
+
+def _opened(path: str | None) -> IO[str]:
+    if path is None:
+        return sys.stderr
+    try:
+        return open(path, "w", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise MirrordError(f"{path} cannot be written: {str(error.strerror).lower()}") from error
+
+
+def _write(sock: socket.socket, out: IO[str], options: TraceOptions) -> None:
+    from mirrord.trace import printer
+
+    code = 1
+    try:
+        printer.run(sock, out, options)
+        code = 0
+    finally:
+        os._exit(code)

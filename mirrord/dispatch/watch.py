@@ -1,0 +1,65 @@
+"""The table of a session without a target: calls are looked at, and all run by the kernel."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from mirrord_seccomp.syscalls import Kind, current_arch, table
+
+from mirrord.dispatch.process import AFRESH, MOVES
+from mirrord.dispatch.row import AT_EMPTY_PATH, Row, equal, given, trap, without
+from mirrord.syscall import CONTINUE, Call, Handler, Tid, Verdict
+
+_SOCKETS: Final = (
+    *("connect", "bind", "listen", "accept", "accept4", "getsockname", "getpeername"),
+    *("sendmsg", "sendmmsg", "recvmsg", "recvmmsg"),
+)
+_SOL_SOCKET: Final = 1
+_SO_ERROR: Final = 4
+_FLAGS: Final = {"newfstatat": 3, "statx": 2, "faccessat2": 3}
+"""Calls that may be about an open descriptor alone, and where that is said."""
+
+
+class Watch:
+    """Every call that names a file, a socket's address or a program."""
+
+    def __init__(
+        self,
+        *,
+        forget_thread: Callable[[Tid], None],
+        forget_threads: Callable[[], None],
+        returning_from_signal: Handler | None,
+    ) -> None:
+        self._forget_thread: Final = forget_thread
+        self._forget_threads: Final = forget_threads
+        self._returning: Final = returning_from_signal
+
+    def rows(self) -> Iterator[Row]:
+        """Return the calls."""
+        yield from (trap(name, self.executing) for name in AFRESH)
+        yield from (trap(name, self.moving) for name in MOVES)
+        if self._returning is not None:
+            yield trap("rt_sigreturn", self._returning)
+        for call in table(current_arch()).values():
+            if call.name not in (*AFRESH, *MOVES) and any(one.kind is Kind.PATH for one in call.args):
+                flags = _FLAGS.get(call.name)
+                yield trap(call.name, look, *(() if flags is None else (without(flags, AT_EMPTY_PATH),)))
+        yield trap("uname", look)
+        yield from (trap(name, look) for name in _SOCKETS)
+        yield trap("sendto", look, given(4))
+        yield trap("recvfrom", look, given(4))
+        yield trap("getsockopt", look, equal(1, _SOL_SOCKET), equal(2, _SO_ERROR))
+
+    def executing(self, call: Call) -> Verdict:
+        """Look at the thread afresh after this call: its memory will be another."""
+        self._forget_thread(call.tid)
+        return CONTINUE
+
+    def moving(self, call: Call) -> Verdict:
+        """Look at every thread afresh after this call."""
+        self._forget_threads()
+        return CONTINUE
+
+
+def look(call: Call) -> Verdict:
+    """Let the kernel run it."""
+    return CONTINUE

@@ -1,0 +1,51 @@
+"""A session without a target: its program's calls are looked at, and all of them run here."""
+
+import asyncio
+import dataclasses
+import os
+
+from mirrord.config.options import ExecOptions
+from mirrord.dispatch.table import Table
+from mirrord.dispatch.watch import Watch
+from mirrord.session.chain import Chain
+from mirrord.session.directory import SESSION_VARIABLE
+from mirrord.session.run import Run
+from mirrord.session.watching import Watching
+from mirrord.session.worlds import Surroundings
+
+
+class LocalRun(Run):
+    """The supervisor's work where nothing is remote: no agent, no link."""
+
+    def _options(self, chain: Chain) -> ExecOptions:
+        # the settings of a session name a target; this one's is never asked for
+        return dataclasses.replace(chain.options, target="sandbox")
+
+    def serve(self) -> None:
+        """Serve until the last process of the program has ended."""
+        with asyncio.Runner() as runner:
+            runner.run(self._look())
+        self._chain.directory.remove()
+        self._tell_end()
+
+    async def _look(self) -> None:
+        self._over = asyncio.get_running_loop().create_future()
+        watch = Watch(
+            forget_thread=self._serving.forget_thread,
+            forget_threads=self._serving.forget_threads,
+            returning_from_signal=self._serving.returning_from_signal,
+        )
+        table = Table(watch.rows())
+        environment = {**os.environb, SESSION_VARIABLE.encode(): self._chain.directory.id.encode()}
+        listener = self._launch(environment, table)
+        self._watching = Watching(
+            self._watched(Surroundings(self._chain.options.program)),
+            self._settings,
+            serving=self._serving,
+            remote=None,
+            trapped=list(table.handlers),
+            stop=self._stop,
+        )
+        self._begin(listener, table)
+        await self._over
+        await self._watching.close(self._status)

@@ -1,0 +1,149 @@
+"""Joins a session to those who watch it: the gate's records, its state, and what it tells of itself."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mirrord_agent.wire.channel import Channel
+
+from mirrord.config.model import Settings
+from mirrord.dispatch.world import World
+from mirrord.feed.models import Note, Rules, SessionInfo, State
+from mirrord.session.banner import remote_things
+from mirrord.session.directory import SessionDirectory
+from mirrord.session.feed import Feed, Session
+from mirrord.session.remote import Remote
+from mirrord.session.serving import Serving
+from mirrord.session.state import dns_note, file_note, state
+from mirrord.session.worlds import Surroundings
+from mirrord.tracer.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class InTarget:
+    """What there is to tell of a session that has a target."""
+
+    world: World
+    channel: Channel
+    target: str
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What is served, and whom it is told to."""
+
+    directory: SessionDirectory
+    front: int
+    program: tuple[str, ...]
+    pid: int
+    surroundings: Surroundings
+    feed: socket.socket | None = None
+    """The connection to who watches from the beginning."""
+    environment: bool = True
+    """Whether the program has the target's."""
+
+
+class Watching:
+    """The feed of one session."""
+
+    def __init__(
+        self,
+        watched: Watched,
+        settings: Settings,
+        *,
+        serving: Serving,
+        remote: InTarget | None,
+        trapped: Sequence[int],
+        stop: Callable[[], None],
+    ) -> None:
+        """``remote`` is None for a session without a target."""
+        self._subject: Final = watched
+        self._settings: Final = settings
+        self._serving: Final = serving
+        self._remote: Final = remote
+        self._stop: Final = stop
+        self._started: Final = time.time()
+        self._recorder: Final = Recorder(trapped)
+        self._feed: Feed | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take watchers; the one that was there before the session is told of everything."""
+        self._feed = feed = Feed(
+            loop,
+            Session(
+                info=self._info,
+                state=self._state,
+                watched=self._watched,
+                stop=self._stop,
+                records=self._recorder,
+            ),
+        )
+        feed.listen(self._subject.directory.path)
+        if self._subject.feed is not None:
+            feed.adopt(self._subject.feed)
+
+    async def close(self, status: int | None) -> None:
+        """Tell the rest."""
+        if self._feed is not None:
+            await self._feed.close(status)
+
+    def _info(self) -> SessionInfo:
+        subject, remote = self._subject, self._remote
+        things = (
+            remote_things(self._settings, remote.remote, environment=subject.environment) if remote else ()
+        )
+        return SessionInfo(
+            id=subject.directory.id,
+            front=subject.front,
+            supervisor=os.getpid(),
+            program=subject.program,
+            pid=subject.pid,
+            target=remote.target if remote is not None else None,
+            remote=tuple(things),
+            started=self._started,
+            clock=time.time_ns() - time.monotonic_ns(),
+            user=os.getuid(),
+            rules=self._rules(),
+        )
+
+    def _rules(self) -> Rules:
+        place, remote = self._subject.surroundings, self._remote
+        return Rules.of(
+            self._settings,
+            place.program,
+            cwd=os.fsdecode(place.cwd),
+            environment=place.environment,
+            tree=os.path.realpath(os.path.join(self._subject.directory.path, "fs")),
+            search=remote.world.outgoing.search if remote else (),
+        )
+
+    def _state(self) -> State:
+        remote = self._remote
+        if remote is None:
+            return State(connections=(), link=None)
+        return state(remote.world, remote.channel)
+
+    def _watched(self, watched: bool) -> None:
+        if watched:
+            self._recorder.start_over()
+        self._serving.record(self._recorder if watched else None)
+        if self._remote is not None:
+            self._remote.world.datagrams.watch_dns = self._dns if watched else None
+            self._remote.world.files.watch(self._file if watched else None)
+
+    def _dns(self, message: bytes) -> None:
+        note = dns_note(message)
+        if note is not None:
+            self._note(note)
+
+    def _file(self, path: bytes, size: int, cached: bool) -> None:
+        self._note(file_note(path, size, cached))
+
+    def _note(self, note: Note) -> None:
+        if self._feed is not None:
+            self._feed.note(note)

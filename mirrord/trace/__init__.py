@@ -1,0 +1,1 @@
+"""Shows what a session tells: events, lines, a summary."""

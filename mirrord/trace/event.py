@@ -1,0 +1,44 @@
+"""One decision, as people and programs read it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Plane = Literal["files", "outgoing", "incoming", "names", "process"]
+Side = Literal["local", "remote", "absent"]
+PLANES: tuple[Plane, ...] = ("files", "outgoing", "incoming", "names", "process")
+
+
+class Event(BaseModel):
+    """A call and what became of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    time: float
+    """When it was made: seconds of the real-time clock."""
+    pid: int
+    tid: int
+    command: str
+    """What the process is called."""
+    call: str
+    arguments: tuple[str, ...]
+    plane: Plane
+    side: Side
+    rule: str
+    """Why it went where it went."""
+    answer: Literal["continued", "returned", "failed", "descriptor"]
+    result: int | None
+    """What the program got, ``-errno`` for a failure; None where the kernel ran the call."""
+    error: str | None = None
+    """The name of the errno."""
+    held: bool
+    """It waited for something remote."""
+    duration: float
+    """Seconds until it was answered."""
+    bytes: int | None = None
+    """Of the payload that it carried."""
+
+    @property
+    def failed(self) -> bool:
+        """It was answered with an errno."""
+        return self.answer == "failed"

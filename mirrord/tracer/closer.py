@@ -1,0 +1,145 @@
+"""What is read of the program for people only: what a call's handler did not need to decide it."""
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from mirrord_seccomp.syscalls import current_arch
+from mirrord_seccomp.syscalls import number as number_of
+
+from mirrord.tracer.recorder import Reader, RecordedCall
+from mirrord.tracer.text.prototypes import prototype
+
+_POINTER: Final = struct.Struct("=Q")
+_MSGHDR: Final = struct.Struct("=QI4xQQQQi4x")
+_IOVEC: Final = struct.Struct("=QQ")
+_SHOWN: Final = 64
+"""Bytes of a payload; strace(1) shows 32."""
+_MOST_WORDS: Final = 32
+_MOST_VARIABLES: Final = 512
+_MOST_VECTORS: Final = 16
+_MOST_MESSAGES: Final = 8
+_LONGEST_ADDRESS: Final = 128
+_WORD: Final = 8
+_MMSGHDR: Final = 64
+
+
+def readers(numbers: Iterable[int]) -> dict[int, Reader]:
+    """Return who reads more of each of these calls."""
+    arch = current_arch()
+    special = {number_of(name, arch): reader for name, reader in _SPECIAL.items()}
+    return {number: special.get(number) or _paths(prototype(number).paths) for number in numbers}
+
+
+def _paths(arguments: tuple[int, ...]) -> Reader:
+    def read(call: RecordedCall) -> None:
+        for argument in arguments:
+            _string(call, call.args[argument])
+
+    return read
+
+
+def _string(call: RecordedCall, address: int) -> None:
+    if address and not call.has_seen(address):
+        call.string(address)
+
+
+def _bytes(call: RecordedCall, address: int, size: int) -> None:
+    if address and size and not call.has_seen(address):
+        call.read(address, min(size, _SHOWN))
+
+
+def _execute(first: int) -> Reader:
+    """Read the path, the words and the number of variables of an execve(2).
+
+    The thread has to be looked at afresh after: its handler saw to that before we looked again.
+    """
+
+    def read(call: RecordedCall) -> None:
+        path, words, variables = call.args[first : first + 3]
+        try:
+            _string(call, path)
+            for address in _pointers(call, words, _MOST_WORDS):
+                _string(call, address)
+            _pointers(call, variables, _MOST_VARIABLES)
+        finally:
+            call.threads.forget(call.tid)
+
+    return read
+
+
+def _pointers(call: RecordedCall, address: int, most: int) -> list[int]:
+    """Read an array that ends with NULL, a page at a time; it is shown by its pointers."""
+    found: list[int] = []
+    while address and len(found) < most:
+        pointer: int = _POINTER.unpack(call.read(address, _WORD))[0]
+        if not pointer:
+            return found
+        found.append(pointer)
+        address += _WORD
+    return found
+
+
+def _send(call: RecordedCall) -> None:
+    _bytes(call, call.args[1], call.args[2])
+    if call.args[4] and not call.has_seen(call.args[4]):
+        call.read(call.args[4], min(call.args[5] & 0xFFFFFFFF, _LONGEST_ADDRESS))
+
+
+def _address(call: RecordedCall) -> None:
+    if call.args[1] and not call.has_seen(call.args[1]):
+        call.read(call.args[1], min(call.args[2] & 0xFFFFFFFF, _LONGEST_ADDRESS))
+
+
+def _room(argument: int) -> Reader:
+    """Read how much room there is for an address."""
+
+    def read(call: RecordedCall) -> None:
+        address = call.args[argument]
+        if address and not call.has_seen(address):
+            call.read(address, 4)
+
+    return read
+
+
+def _message(call: RecordedCall) -> None:
+    _one_message(call, call.args[1])
+
+
+def _messages(call: RecordedCall) -> None:
+    for index in range(min(call.args[2] & 0xFFFFFFFF, _MOST_MESSAGES)):
+        _one_message(call, call.args[1] + index * _MMSGHDR)
+
+
+def _one_message(call: RecordedCall, at: int) -> None:
+    name, name_size, vectors, count, *_ = _MSGHDR.unpack(call.read(at, _MSGHDR.size))
+    if name and not call.has_seen(name):
+        call.read(name, min(name_size, _LONGEST_ADDRESS))
+    if not vectors or not count:
+        return
+    for address, size in _IOVEC.iter_unpack(call.read(vectors, min(count, _MOST_VECTORS) * _IOVEC.size)):
+        _bytes(call, address, size)
+
+
+def _how(call: RecordedCall) -> None:
+    _string(call, call.args[1])
+    if not call.has_seen(call.args[2]):
+        call.read(call.args[2], min(call.args[3], 24))
+
+
+_SPECIAL: Final[dict[str, Callable[[RecordedCall], None]]] = {
+    "execve": _execute(0),
+    "execveat": _execute(1),
+    "sendto": _send,
+    "sendmsg": _message,
+    "sendmmsg": _messages,
+    "connect": _address,
+    "bind": _address,
+    "getsockname": _room(2),
+    "getpeername": _room(2),
+    "accept": _room(2),
+    "accept4": _room(2),
+    "getsockopt": _room(4),
+    "recvfrom": _room(5),
+    "openat2": _how,
+}

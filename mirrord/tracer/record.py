@@ -1,0 +1,172 @@
+"""What the gate notes of one call while somebody watches: packed bytes, to be formatted elsewhere.
+
+A record is made on the way of a trap, so it takes what is at hand as it is; all that is for people is done by
+the process that shows it.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+_CALL: Final = struct.Struct("=IBBHIiQQq6Q")
+"""Size of the whole record, kind, answer, number of areas; thread, call; begun, ended; result; arguments."""
+_AREA: Final = struct.Struct("=QIBxxx")
+"""Address, size of what follows, whether we wrote it."""
+_LOCAL: Final = struct.Struct(_CALL.format + _AREA.format.removeprefix("="))
+_THREAD: Final = struct.Struct("=IBBHIIIi")
+"""Size of the whole record, kind, 0, size of the name; thread, process, its parent; 0."""
+_HEAD: Final = struct.Struct("=IB")
+_CALL_KIND: Final = 1
+_THREAD_KIND: Final = 2
+_HELD: Final = 0x80
+MOST_OF_AN_AREA: Final = 256
+"""Bytes kept of what was read; a path is kept whole."""
+
+
+class Answer(IntEnum):
+    """What became of a call."""
+
+    CONTINUED = 0
+    RETURNED = 1
+    FAILED = 2
+    GAVE_FD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Bytes of the program's memory: what was read of it, or what we wrote."""
+
+    address: int
+    data: bytes
+    written: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call and its answer."""
+
+    tid: int
+    number: int
+    args: tuple[int, int, int, int, int, int]
+    answer: Answer
+    held: bool
+    """It waited for something remote."""
+    result: int
+    """What the program got, ``-errno`` for a failure; 0 where the kernel ran the call."""
+    began: int
+    ended: int
+    """Nanoseconds of the monotonic clock."""
+    areas: tuple[Area, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRecord:
+    """Whose thread it is that calls; before its first call, and again after ``execve``."""
+
+    tid: int
+    pid: int
+    parent: int
+    name: str
+
+
+def pack_call(
+    *,
+    tid: int,
+    number: int,
+    args: tuple[int, int, int, int, int, int],
+    answer: Answer,
+    held: bool,
+    result: int,
+    began: int,
+    ended: int,
+    read: list[tuple[int, bytes]],
+    written: tuple[tuple[int, bytes], ...],
+) -> bytes:
+    """Return the bytes of one call."""
+    parts = [b""]
+    size = _CALL.size
+    for address, data in read:
+        parts += (_AREA.pack(address, len(data), 0), data)
+        size += _AREA.size + len(data)
+    for address, data in written:
+        data = data[:MOST_OF_AN_AREA]
+        parts += (_AREA.pack(address, len(data), 1), data)
+        size += _AREA.size + len(data)
+    code = answer | _HELD if held else answer
+    count = len(read) + len(written)
+    parts[0] = _CALL.pack(size, _CALL_KIND, code, count, tid, number, began, ended, result, *args)
+    return b"".join(parts)
+
+
+def pack_local(
+    tid: int,
+    number: int,
+    began: int,
+    ended: int,
+    args: tuple[int, int, int, int, int, int],
+    read: tuple[int, bytes],
+) -> bytes:
+    """Return the bytes of a call that the kernel runs, of which one thing was read: nearly all are such."""
+    address, data = read
+    size = len(data)
+    whole = _LOCAL.size + size
+    head = _LOCAL.pack(whole, _CALL_KIND, 0, 1, tid, number, began, ended, 0, *args, address, size, 0)
+    return head + data
+
+
+def pack_thread(thread: ThreadRecord) -> bytes:
+    """Return the bytes of what is known of a thread."""
+    name = thread.name.encode("utf-8", "surrogateescape")
+    size = _THREAD.size + len(name)
+    return _THREAD.pack(size, _THREAD_KIND, 0, len(name), thread.tid, thread.pid, thread.parent, 0) + name
+
+
+def unpack(data: bytes) -> Iterator[CallRecord | ThreadRecord]:
+    """Return the records in a number of bytes; raise ValueError for what is none."""
+    at = 0
+    while at < len(data):
+        try:
+            size, kind = _HEAD.unpack_from(data, at)
+            if size <= _HEAD.size or at + size > len(data):
+                raise ValueError(f"a record of {size} bytes at {at} of {len(data)}")
+            if kind == _CALL_KIND:
+                yield _unpack_call(data, at)
+            elif kind == _THREAD_KIND:
+                yield _unpack_thread(data, at)
+            else:
+                raise ValueError(f"a record of the unknown kind {kind}")
+        except struct.error as error:
+            raise ValueError(f"a record that is cut short: {error}") from error
+        at += size
+
+
+def _unpack_call(data: bytes, at: int) -> CallRecord:
+    _, _, code, count, tid, number, began, ended, result, *args = _CALL.unpack_from(data, at)
+    areas = []
+    at += _CALL.size
+    for _ in range(count):
+        address, size, written = _AREA.unpack_from(data, at)
+        at += _AREA.size
+        areas.append(Area(address, data[at : at + size], bool(written)))
+        at += size
+    a0, a1, a2, a3, a4, a5 = args
+    return CallRecord(
+        tid=tid,
+        number=number,
+        args=(a0, a1, a2, a3, a4, a5),
+        answer=Answer(code & ~_HELD),
+        held=bool(code & _HELD),
+        result=result,
+        began=began,
+        ended=ended,
+        areas=tuple(areas),
+    )
+
+
+def _unpack_thread(data: bytes, at: int) -> ThreadRecord:
+    _, _, _, size, tid, pid, parent, _ = _THREAD.unpack_from(data, at)
+    at += _THREAD.size
+    name = data[at : at + size].decode("utf-8", "surrogateescape")
+    return ThreadRecord(tid=tid, pid=pid, parent=parent, name=name)

@@ -1,0 +1,204 @@
+"""Remembers calls while somebody watches: what was read of the program, and what became of it.
+
+Nothing of this runs without a watcher. With one, a trap takes some microseconds more, and never waits: what a
+full queue has no room for is counted and dropped.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from time import monotonic_ns
+from typing import Final
+
+from mirrord_seccomp.notify import NotificationId
+
+from mirrord.syscall import CONTINUE, Elsewhere, Enter, Fail, GiveFd, Gone, OpenPath, Return, Tid, Verdict
+from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_local, pack_thread
+from mirrord.tracer.threads import Threads
+
+MOST_RECORDS: Final = 100_000
+"""Records that wait to be sent: some 20 MB."""
+_KNOWN_FOR: Final = 1_000_000_000
+"""Nanoseconds for which a thread is taken for what it was: its number may become another's."""
+_MOST_THREADS: Final = 4096
+
+Reader = Callable[["RecordedCall"], None]
+"""Reads what people want to see of a call and its handler did not need."""
+
+
+class Recorder:
+    """The records that nobody has taken yet. The gate's thread and the loop's add to it, the loop's takes."""
+
+    def __init__(self, trapped: Iterable[int], *, most: int = MOST_RECORDS) -> None:
+        """``trapped`` are the numbers of the calls that there may be."""
+        self._trapped: Final = tuple(trapped)
+        self.dropped: int = 0
+        """Records that there was no room for, ever."""
+        self._queue: Final[deque[bytes | list[bytes]]] = deque()
+        self._most: Final = most
+        self._known: Final[dict[int, int]] = {}
+
+    def begin(
+        self,
+        id: NotificationId,
+        tid: Tid,
+        number: int,
+        args: tuple[int, int, int, int, int, int],
+        threads: Threads,
+    ) -> "RecordedCall":
+        """Return the call of a notification."""
+        began = monotonic_ns()
+        if self._known.get(tid, 0) < began:
+            self._look_at(tid)
+        return RecordedCall(id, tid, number, args, threads, self, began)
+
+    @cached_property
+    def readers(self) -> dict[int, Reader]:
+        """Who reads more of each call; made when the first one is recorded."""
+        # python-ptrace's tables take long to import, and only a session that is watched needs them
+        from mirrord.tracer.closer import readers
+
+        return readers(self._trapped)
+
+    def forget(self, tid: int) -> None:
+        """Look at a thread afresh: it is about to execute another program."""
+        self._known.pop(tid, None)
+
+    def start_over(self) -> None:
+        """Begin for somebody who knows nothing yet."""
+        self._queue.clear()
+        self._known.clear()
+
+    def add(self, record: bytes | list[bytes]) -> None:
+        """Take a record, or the place of one that is completed before the next :meth:`take`."""
+        if len(self._queue) < self._most:
+            self._queue.append(record)
+        else:
+            self.dropped += 1
+
+    def take(self) -> list[bytes]:
+        """Return what has come since the last time."""
+        queue = self._queue
+        taken = [queue.popleft() for _ in range(len(queue))]
+        return [record if isinstance(record, bytes) else record[0] for record in taken]
+
+    def _look_at(self, tid: int) -> None:
+        if len(self._known) > _MOST_THREADS:
+            self._known.clear()
+        self._known[tid] = monotonic_ns() + _KNOWN_FOR
+        thread = look_at(tid)
+        if thread is not None:
+            self.add(pack_thread(thread))
+
+
+class RecordedCall(NotifiedCall):
+    """A call that remembers what was read of the program's memory."""
+
+    __slots__ = ("_began", "_place", "_recorder", "_seen")
+
+    def __init__(
+        self,
+        id: NotificationId,
+        tid: Tid,
+        number: int,
+        args: tuple[int, int, int, int, int, int],
+        threads: Threads,
+        recorder: Recorder,
+        began: int,
+    ) -> None:
+        super().__init__(id, tid, number, args, threads)
+        self._recorder = recorder
+        self._began = began
+        self._seen: list[tuple[int, bytes]] = []
+        self._place: list[bytes] | None = None
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes of the program's memory; raise Fault."""
+        data = super().read(address, size)
+        self._seen.append((address, data[:MOST_OF_AN_AREA]))
+        return data
+
+    def string(self, address: int) -> bytes:
+        """Return the path at ``address`` without its NUL."""
+        path = self.threads.string(self.tid, self.id, address)
+        self._seen.append((address, path + b"\0"))
+        return path
+
+    def has_seen(self, address: int) -> bool:
+        """Tell whether something was read there."""
+        seen = self._seen
+        if seen and seen[0][0] == address:
+            # what nearly every call has: the one path that its handler needed
+            return True
+        return any(at == address for at, _ in self._seen)
+
+    def look_closer(self) -> None:
+        """Read what people want to see, before the answer lets the thread go on."""
+        reader = self._recorder.readers.get(self.number)
+        if reader is not None:
+            try:
+                reader(self)
+            except (OSError, Gone, Elsewhere):
+                # a bad pointer, or a thread that is gone or not to be looked into: there is less to see
+                return
+
+    def answering(self) -> None:
+        """Keep a place in the order before the answer: the thread's next call may be noted on another
+        thread.
+        """
+        self._place = [b""]
+        self._recorder.add(self._place)
+
+    def answered(self, verdict: Verdict, result: int) -> None:
+        """Note the answer that the call has got, and the result that came of it."""
+        if verdict is CONTINUE and self._place is None and len(self._seen) == 1:
+            packed = pack_local(self.tid, self.number, self._began, monotonic_ns(), self.args, self._seen[0])
+            self._recorder.add(packed)
+            return
+        written = verdict.writes if isinstance(verdict, Return | GiveFd) else ()
+        answer = _answer(verdict, result)
+        record = pack_call(
+            tid=self.tid,
+            number=self.number,
+            args=self.args,
+            answer=answer,
+            held=self._place is not None,
+            result=result,
+            began=self._began,
+            ended=monotonic_ns(),
+            read=self._seen,
+            written=written,
+        )
+        if self._place is None:
+            self._recorder.add(record)
+        else:
+            self._place[0] = record
+
+
+def _answer(verdict: Verdict, result: int) -> Answer:
+    if not isinstance(verdict, Return | Fail | GiveFd | Enter | OpenPath):
+        return Answer.CONTINUED
+    if result < 0:
+        return Answer.FAILED
+    return Answer.GAVE_FD if isinstance(verdict, GiveFd | OpenPath) else Answer.RETURNED
+
+
+def look_at(tid: int) -> ThreadRecord | None:
+    """Return what /proc tells of a thread, None when it is gone (proc_pid_status(5))."""
+    try:
+        fd = os.open(f"/proc/{tid}/status", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # it has ended
+        return None
+    try:
+        text = os.read(fd, 4096).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    fields = dict(line.partition(":")[::2] for line in text.splitlines())
+    return ThreadRecord(
+        tid=tid, pid=int(fields["Tgid"]), parent=int(fields["PPid"]), name=fields["Name"].lstrip("\t")
+    )

@@ -1,0 +1,1 @@
+"""Calls as people read them, in the manner of strace(1)."""

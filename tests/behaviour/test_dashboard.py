@@ -1,0 +1,259 @@
+"""The dashboard, driven by keys in tmux."""
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from ..conftest import Line
+from ..support.build import ROOT, SYSTEM_PYTHON, command
+from ..support.needs import tool
+from ..support.processes import children, state
+from ..support.running import Runner
+from ..support.tmux import Tmux, tmux
+from ..support.waiting import until
+
+LOOP = "while :; do cat /app/config.yaml; cat /app/nothing; sleep 0.2; done"
+SIZES = [(60, 15), (80, 24), (200, 60)]
+
+
+@contextlib.contextmanager
+def _shell(runner: Runner, *, columns: int = 100, lines: int = 30) -> Iterator[Tmux]:
+    """An interactive shell in a window."""
+    env = runner.environment({"HISTFILE": "/dev/null", "LC_ALL": "C.UTF-8"})
+    # the shell that tmux runs it by forgets a prompt
+    words = [*runner.prefix(), "env", "PS1=READY> ", tool("bash"), "--norc", "--noprofile", "-i"]
+    with tmux(words, env, ROOT, columns=columns, lines=lines) as one:
+        one.expect("READY>")
+        yield one
+
+
+@pytest.fixture
+def shell(runner: Runner) -> Iterator[Tmux]:
+    """An interactive shell in a window of usual size."""
+    with _shell(runner) as one:
+        yield one
+
+
+def _start(shell: Tmux, line: Line, *program: str, verb: str = "trace") -> None:
+    # whatever the program's arguments have in them is not on the screen before
+    shell.type(f"clear; {shlex.join(line.of(verb, *program, options=['-q']))}; echo code=$?")
+    shell.keys("Enter")
+    if verb == "trace":
+        shell.expect("^ mirrord [0-9a-f]{8} ")
+
+
+def _is_as_it_was(shell: Tmux) -> None:
+    """Check that the terminal is in the normal screen, echoes, and shows its cursor."""
+    until("the normal screen", lambda: shell.format("alternate_on") == "0")
+    until("the cursor", lambda: shell.format("cursor_flag") == "1")
+    shell.type("stty | grep -c -- -echo; echo visible")
+    shell.keys("Enter")
+    shell.expect("^0\nvisible$")
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_every_size_shows_what_happens(runner: Runner, line: Line, columns: int, lines: int) -> None:
+    with _shell(runner, columns=columns, lines=lines) as shell:
+        _start(shell, line, "sh", "-c", LOOP)
+        shell.expect("openat")
+        shell.keys("2")
+        shell.expect(r"cat: /app/nothing: No such file")
+        rows = shell.screen().splitlines()
+        assert len(rows) == lines
+        assert rows[-1].startswith(" ? help")
+        assert rows[0].startswith(" mirrord ")
+        shell.keys("q")
+        shell.expect("^code=")
+        _is_as_it_was(shell)
+
+
+@pytest.mark.both_users
+def test_a_call_is_selected_and_explained(shell: Tmux, line: Line) -> None:
+    _start(shell, line, "sh", "-c", LOOP)
+    shell.type("r/config.yaml")
+    shell.keys("Enter")
+    shell.expect(r"▶ .*openat\(")
+    shell.keys("p")
+    shell.expect("calls: .*paused")
+    shell.keys("Enter")
+    shell.expect(r"why +no rule names it, and the mode is `read`")
+    shell.expect('"/app/config.yaml"')
+    shell.keys("Escape")
+    shell.expect("calls: .*paused")
+    shell.type("q")
+    shell.expect("^code=")
+
+
+def test_only_errors_are_shown(shell: Tmux, line: Line) -> None:
+    _start(shell, line, "sh", "-c", LOOP)
+    shell.expect("openat")
+    shell.type("e")
+    shell.expect("-1 ENOENT")
+    shell.expect_gone(r"openat.* \? ")
+    shell.type("?")
+    shell.expect("pause, and go on")
+    shell.type("xq")
+    shell.expect("^code=")
+
+
+def test_the_size_is_followed(shell: Tmux, line: Line) -> None:
+    _start(shell, line, "bash", "-c", "trap 'stty size' WINCH; while :; do sleep 0.1; done")
+    shell.expect("calls per second")
+    shell.resize(60, 15)
+    shell.expect_gone("calls per second")
+    shell.keys("2")
+    shell.expect(r"^│ 11 56 ")
+    shell.resize(200, 60)
+    shell.expect("remote files")
+    assert len(shell.screen().splitlines()[0].rstrip()) <= 200
+    shell.resize(20, 5)
+    shell.expect("60×15 are needed")
+    shell.resize(80, 24)
+    shell.expect("calls per second")
+    shell.type("q")
+    shell.expect("^code=")
+
+
+def test_keys_reach_an_interactive_program(shell: Tmux, line: Line) -> None:
+    _start(shell, line, "bash", "--norc", "--noprofile", "-i")
+    shell.keys("2")
+    shell.type("iecho word-$((40+2))")
+    shell.keys("Enter")
+    shell.expect("^│ word-42 ")
+    shell.keys("C-]")
+    shell.expect(r"^ \? help")
+    shell.type("?")
+    shell.expect("pause, and go on")
+    shell.type("xiexit 5")
+    shell.keys("Enter")
+    shell.expect("^code=5")
+    _is_as_it_was(shell)
+
+
+def test_much_output_never_garbles(shell: Tmux, line: Line) -> None:
+    script = "for i in range(100000): print(i, '\\x1b[31mred\\x1b[0m' * 3)"
+    _start(shell, line, SYSTEM_PYTHON, "-c", f"{script}\ninput('the end')")
+    shell.keys("2")
+    shell.expect(r"^│ 99999 redredred +│$", seconds=60)
+    shell.expect(r"^│ the end")
+    rows = shell.screen().splitlines()
+    assert all(len(row) <= 100 for row in rows)
+    shell.type("i")
+    shell.keys("Enter")
+    shell.expect("^code=0")
+    # what it wrote last is still there when the view has gone
+    shell.expect("^99999 redredred$")
+    _is_as_it_was(shell)
+
+
+def test_a_static_go_client(shell: Tmux, line: Line) -> None:
+    client = shlex.join([*command("probe-go"), "echo.default.svc.cluster.local", "80", "30"])
+    _start(shell, line, "sh", "-c", f"{client}; read word")
+    shell.type("/connect(")
+    shell.keys("Enter")
+    shell.type("r")
+    shell.expect(r"▶ .*connect\(.*AF_INET")
+    shell.keys("6")
+    shell.expect("= echo.default.svc.cluster.local A: 10.96.0.20")
+    shell.type("q")
+    shell.expect("^code=")
+
+
+def test_ctrl_c_interrupts_the_program(shell: Tmux, line: Line) -> None:
+    _start(shell, line, "bash", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done")
+    shell.expect("^│ ready ")
+    shell.keys("C-c")
+    shell.expect("code=9$")
+    _is_as_it_was(shell)
+
+
+def test_it_ends_with_the_program(shell: Tmux, line: Line) -> None:
+    words = line.of("trace", "sh", "-c", "echo said; exit 4", options=["-q"])
+    shell.type(f"clear; {shlex.join(words)}; echo code=$?")
+    shell.keys("Enter")
+    shell.expect("^said\ncode=4")
+    _is_as_it_was(shell)
+
+
+def _processes(shell: Tmux) -> tuple[int, int]:
+    """Return the guard and the dashboard."""
+    bash = int(shell.format("pane_pid"))
+    while True:
+        below = children(bash)
+        guards = [pid for pid in below if len(children(pid)) == 2]
+        if guards:
+            break
+        (bash,) = below
+    (guard,) = guards
+    (dashboard,) = (pid for pid in children(guard) if os.getsid(pid) == os.getsid(guard))
+    return guard, dashboard
+
+
+def test_it_ends_by_sigterm(shell: Tmux, line: Line) -> None:
+    _start(shell, line, "sh", "-c", LOOP)
+    shell.expect("openat")
+    guard, _ = _processes(shell)
+    os.kill(guard, signal.SIGTERM)
+    until("its end", lambda: state(guard) in "ZX")
+    _is_as_it_was(shell)
+
+
+def test_the_program_goes_on_when_the_dashboard_is_killed(shell: Tmux, line: Line) -> None:
+    _start(shell, line, "sh", "-c", "read word; echo got $word; exit 6")
+    shell.expect("calls per second")
+    _, dashboard = _processes(shell)
+    os.kill(dashboard, signal.SIGKILL)
+    shell.expect("the dashboard was killed; the program goes on here")
+    shell.type("something")
+    shell.keys("Enter")
+    shell.expect("^got something")
+    shell.expect("^code=6")
+    _is_as_it_was(shell)
+
+
+@pytest.mark.both_users
+def test_a_running_session_is_looked_at(runner: Runner, shell: Tmux, line: Line) -> None:
+    with runner.start(line("sh", "-c", LOOP, options=["-q"])) as session:
+        until("the session", lambda: _ids(runner, line))
+        shell.type(f"clear; {line.user.mirrord} dashboard {_ids(runner, line)[0][:6]}; echo code=$?")
+        shell.keys("Enter")
+        shell.expect("openat")
+        shell.keys("q")
+        shell.expect("^code=0")
+        _is_as_it_was(shell)
+        assert session.poll() is None
+        done = runner.run([line.user.mirrord, "sessions", "stop", *_ids(runner, line)])
+        assert done.code == 0
+        session.communicate(timeout=20)
+        assert session.returncode == -signal.SIGTERM
+
+
+def _ids(runner: Runner, line: Line) -> list[str]:
+    return re.findall(r'"id": "(\w+)"', runner.run([line.user.mirrord, "sessions", "--json"]).out)
+
+
+def test_a_session_that_ends_ends_the_view(runner: Runner, shell: Tmux, line: Line) -> None:
+    with runner.start(line("sh", "-c", "read word", options=["-q"])) as session:
+        until("the session", lambda: _ids(runner, line))
+        shell.type(f"clear; {line.user.mirrord} dashboard; echo code=$?")
+        shell.keys("Enter")
+        shell.expect("calls per second")
+        session.communicate("word\n", timeout=20)
+        shell.expect("^code=0")
+        _is_as_it_was(shell)
+
+
+def test_without_colour(runner: Runner, line: Line) -> None:
+    with _shell(runner) as shell:
+        shell.type("export NO_COLOR=1")
+        shell.keys("Enter")
+        _start(shell, line, "sh", "-c", LOOP)
+        shell.expect("▶ .*openat")
+        assert not re.search(r"\x1b\[[0-9;]*3[1-7]m", shell.styled())
+        shell.type("q")
+        shell.expect("^code=")

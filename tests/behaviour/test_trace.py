@@ -1,0 +1,174 @@
+"""What ``mirrord trace`` writes is what strace sees in the same run."""
+
+import json
+import re
+import secrets
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from ..conftest import Line
+from ..support.build import ROOT, command
+from ..support.needs import tool
+from ..support.running import Outcome, Runner
+from ..support.sandboxes import Sandbox
+from ..support.strace import Traced, differences, is_trapped, paired, parse
+from ..support.user import User
+
+NOT_SHOWN = {"rt_sigreturn", "socket", "io_uring_setup"}
+"""Repeated by us, or failed by the filter without a trap."""
+PROGRAMS = {
+    "calls of all kinds": ("traced",),
+    "static Go": ("probe-go", "echo.default.svc.cluster.local", "80", "30"),
+    "many connects": ("burst-python", "10.96.0.20", "7", "50"),
+    "shell": ("identity-sh",),
+}
+
+
+def _trapped() -> frozenset[str]:
+    page = Path(ROOT, "docs", "syscalls.md").read_text()
+    return frozenset(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) - NOT_SHOWN
+
+
+def _read(path: Path) -> list[Traced]:
+    return list(parse(path.read_text(errors="surrogateescape")))
+
+
+def _by_thread(calls: list[Traced]) -> dict[int, list[Traced]]:
+    found: dict[int, list[Traced]] = defaultdict(list)
+    for call in calls:
+        found[call.tid].append(call)
+    return found
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_lines_are_those_of_strace(runner: Runner, line: Line, user: User, program: str) -> None:
+    name, *words = PROGRAMS[program]
+    ours, theirs = (user.home / f"{secrets.token_hex(4)}.{kind}" for kind in ("ours", "strace"))
+    strace = [tool("strace"), "-f", "-qq", "-s", "4096", "-o", str(theirs)]
+    options = ["-q", "--plain", "-o", str(ours)]
+
+    done = runner.run(line.of("trace", *strace, *command(name), *words, options=options))
+
+    assert done.code == 0, done.err
+    shown = _by_thread(_read(ours))
+    names = _trapped()
+    seen = _by_thread([call for call in _read(theirs) if is_trapped(call, names)])
+    assert seen
+    for tid, calls in seen.items():
+        different = [text for pair in paired(shown[tid], calls) for text in differences(*pair)]
+        assert not different
+
+
+def _trace(runner: Runner, line: Line, *options: str) -> Outcome:
+    return runner.run(line.of("trace", "cat", "/app/config.yaml", options=["-q", *options]))
+
+
+@pytest.mark.both_users
+def test_lines_go_to_standard_error_and_the_program_keeps_its_output(
+    runner: Runner, line: Line, sandbox: Sandbox
+) -> None:
+    done = _trace(runner, line, "--plain")
+
+    assert done.lines == [sandbox.config]
+    (opened,) = (call for call in parse(done.err) if '"/app/config.yaml"' in call.arguments)
+    assert opened.name == "openat"
+    assert re.fullmatch(r"\d+ \(remote, .*\)", opened.result)
+
+
+def test_a_call_that_the_kernel_runs_has_no_result(runner: Runner, line: Line) -> None:
+    done = _trace(runner, line, "--plain")
+
+    results = {call.result for call in parse(done.err) if '"/etc/ld.so.cache"' in call.arguments}
+    assert results == {"? (local)"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [("access", {"access"}), ("remote", {"openat"}), ("files", {"access", "openat"}), ("outgoing", set())],
+)
+def test_only_what_was_asked_for_is_shown(runner: Runner, line: Line, wanted: str, shown: set[str]) -> None:
+    done = _trace(runner, line, "--plain", "-e", wanted)
+
+    assert {call.name for call in parse(done.err)} == shown
+
+
+def test_objects_say_why(runner: Runner, line: Line) -> None:
+    done = _trace(runner, line, "--json")
+
+    events = [json.loads(text) for text in done.err.splitlines()]
+    (opened,) = (event for event in events if '"/app/config.yaml"' in event["arguments"])
+    assert (opened["plane"], opened["side"], opened["answer"]) == ("files", "remote", "descriptor")
+    assert "mode is `read`" in opened["rule"]
+    assert opened["command"] == "cat"
+    assert opened["held"]
+    assert opened["result"] >= 0
+    local = next(event for event in events if event["side"] == "local")
+    assert local["result"] is None
+    assert local["answer"] == "continued"
+
+
+def test_a_table_counts_what_was_called(runner: Runner, line: Line) -> None:
+    lines = list(parse(_trace(runner, line, "--plain").err))
+    table = _trace(runner, line, "--summary").err.splitlines()
+
+    assert table[0].split()[-1] == "syscall"
+    rows = {row.split()[-1]: row.split() for row in table[1:]}
+    assert set(rows) == {call.name for call in lines}
+    assert int(rows["openat"][2]) == sum(call.name == "openat" for call in lines)
+
+
+def test_the_exit_code_is_the_programs(runner: Runner, line: Line) -> None:
+    done = runner.run(line.of("trace", "sh", "-c", "exit 7", options=["-q", "--plain"]))
+
+    assert done.code == 7
+
+
+def test_a_reader_that_goes_stops_nothing(runner: Runner, line: Line) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8 9; do cat /app/config.yaml >/dev/null || exit 1; done; echo done"
+    words = " ".join(
+        f"'{word}'"
+        for word in line.of("trace", "sh", "-c", script.replace("'", ""), options=["-q", "--plain"])
+    )
+
+    done = runner.run(["bash", "-c", f"{words} 2> >(head -n 1 >/dev/null)"])
+
+    assert done.lines == ["done"]
+
+
+def test_nothing_is_written_where_nothing_can_be(runner: Runner, line: Line) -> None:
+    done = _trace(runner, line, "--plain", "-o", "/nowhere/at/all")
+
+    assert done.code == 125
+    assert "/nowhere/at/all cannot be written" in done.err
+
+
+@pytest.mark.parametrize("word", ["remotely", "openatt", ""])
+def test_what_is_no_call_is_told(runner: Runner, line: Line, word: str) -> None:
+    done = _trace(runner, line, "--plain", "-e", word)
+
+    assert done.code == 2
+
+
+@pytest.mark.both_users
+def test_without_a_target_everything_is_local(runner: Runner, user: User) -> None:
+    place = user.home / secrets.token_hex(4)
+    line = [
+        user.mirrord,
+        "trace",
+        "--json",
+        "--",
+        "sh",
+        "-c",
+        f"mkdir {place}; cat /etc/hostname; rmdir {place}",
+    ]
+
+    done = runner.run(line)
+
+    events = [json.loads(text) for text in done.err.splitlines()]
+    assert done.lines == Path("/etc/hostname").read_text().splitlines()
+    assert {event["side"] for event in events} == {"local"}
+    assert {"mkdir", "openat", "execve", "rmdir"} <= {event["call"] for event in events}
+    assert {event["rule"] for event in events} == {"there is no target: everything is local"}

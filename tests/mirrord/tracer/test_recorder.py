@@ -1,0 +1,135 @@
+import errno
+import os
+
+import pytest
+from mirrord_seccomp.notify import NotificationId
+from mirrord_seccomp.syscalls import current_arch, number
+
+from mirrord.syscall import CONTINUE, Fail, Fault, GiveFd, Return, Tid
+from mirrord.tracer.record import Answer, CallRecord, ThreadRecord, unpack
+from mirrord.tracer.recorder import RecordedCall, Recorder, look_at
+from mirrord.tracer.threads import Threads
+
+OPENAT = number("openat", current_arch()) or 0
+UNAME = number("uname", current_arch()) or 0
+PATH, HERE = 0x1000, os.getpid()
+
+
+class Memory(Threads):
+    """Threads whose memory is one path."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: True)
+        self.asked = 0
+
+    def string(self, tid: int, call: NotificationId, address: int) -> bytes:
+        self.asked += 1
+        if address != PATH:
+            raise Fault
+        return b"/a/path"
+
+
+def begun(recorder: Recorder, memory: Memory, *, tid: int = HERE, path: int = PATH) -> RecordedCall:
+    args = (0, path, 0, 0, 0, 0)
+    return recorder.begin(NotificationId(1), Tid(tid), OPENAT, args, memory)
+
+
+def records(recorder: Recorder) -> list[CallRecord | ThreadRecord]:
+    return [record for packed in recorder.take() for record in unpack(packed)]
+
+
+def test_a_thread_is_told_before_its_first_call() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    for _ in range(2):
+        begun(recorder, memory).answered(CONTINUE, 0)
+    thread, first, second = records(recorder)
+    assert isinstance(thread, ThreadRecord)
+    assert (thread.pid, thread.parent) == (os.getpid(), os.getppid())
+    assert isinstance(first, CallRecord)
+    assert isinstance(second, CallRecord)
+    recorder.forget(HERE)
+    begun(recorder, memory).answered(CONTINUE, 0)
+    assert isinstance(records(recorder)[0], ThreadRecord)
+
+
+def test_what_the_handler_has_read_is_not_read_again() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    call = begun(recorder, memory)
+    call.string(PATH)
+    call.look_closer()
+    call.answered(CONTINUE, 0)
+    assert memory.asked == 1
+    record = records(recorder)[-1]
+    assert isinstance(record, CallRecord)
+    assert [area.data for area in record.areas] == [b"/a/path\0"]
+
+
+def test_what_no_handler_has_read_is_read() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    call = begun(recorder, memory)
+    call.look_closer()
+    call.answered(CONTINUE, 0)
+    assert memory.asked == 1
+
+
+def test_a_bad_pointer_is_no_error() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    call = begun(recorder, memory, path=1)
+    call.look_closer()
+    call.answered(Fail(errno.EFAULT), -errno.EFAULT)
+    record = records(recorder)[-1]
+    assert isinstance(record, CallRecord)
+    assert (record.answer, record.areas) == (Answer.FAILED, ())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "result", "answer"),
+    [
+        (CONTINUE, 0, Answer.CONTINUED),
+        (Return(7), 7, Answer.RETURNED),
+        (Return(0, ((1, b""),)), -errno.EFAULT, Answer.FAILED),
+        (Fail(errno.EROFS), -errno.EROFS, Answer.FAILED),
+        (GiveFd(9, True), 4, Answer.GAVE_FD),
+        (GiveFd(9, True), -errno.EMFILE, Answer.FAILED),
+    ],
+)
+def test_the_answer_is_what_the_program_got(
+    verdict: Return | Fail | GiveFd, result: int, answer: Answer
+) -> None:
+    recorder = Recorder([OPENAT])
+    begun(recorder, Memory()).answered(verdict, result)
+    record = records(recorder)[-1]
+    assert isinstance(record, CallRecord)
+    assert (record.answer, record.result, record.held) == (answer, result, False)
+
+
+def test_a_held_call_keeps_its_place() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    held = begun(recorder, memory, path=PATH)
+    held.answering()
+    begun(recorder, memory).answered(Return(2), 2)
+    held.answered(Return(1), 1)
+    _, first, second = records(recorder)
+    assert isinstance(first, CallRecord)
+    assert isinstance(second, CallRecord)
+    assert [(first.result, first.held), (second.result, second.held)] == [(1, True), (2, False)]
+
+
+def test_a_full_queue_drops_and_counts() -> None:
+    recorder, memory = Recorder([OPENAT], most=3), Memory()
+    for _ in range(10):
+        begun(recorder, memory).answered(CONTINUE, 0)
+    assert len(records(recorder)) == 3
+    assert recorder.dropped == 8
+
+
+def test_who_comes_later_is_told_of_threads_again() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    begun(recorder, memory).answered(CONTINUE, 0)
+    recorder.start_over()
+    begun(recorder, memory).answered(CONTINUE, 0)
+    assert [type(record) for record in records(recorder)] == [ThreadRecord, CallRecord]
+
+
+def test_a_thread_that_is_gone_is_not_known() -> None:
+    assert look_at(2**22 - 1) is None
