@@ -54,10 +54,11 @@ def _public_key(text: str) -> bytes:
 
 def _run(arguments: argparse.Namespace) -> int:
     _allow_many_descriptors()
+    reserved = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     keys = Keys(own=new_key(), client=arguments.client_key)
     listener = _listener(arguments.listen)
     try:
-        target = enter(arguments.target_pid)
+        target = enter(arguments.target_pid, reserved=reserved)
         ready = f"mirrord-agent {__version__} ready key={public_bytes(keys.own).hex()}"
         reason = uvloop.run(
             serve(target, keys, listener, ready=ready, until_stdin_closes=arguments.until_stdin_closes)

@@ -2,9 +2,11 @@
 
 import errno
 import os
+from collections import Counter
 from typing import Final
 
 from mirrord_agent.mirror.mirror import Mirror
+from mirrord_agent.stealing import Stealing
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import Done, Subscribe, Unsubscribe
 
@@ -12,27 +14,49 @@ from mirrord_agent.wire.messages import Done, Subscribe, Unsubscribe
 class Incoming:
     """One client's subscriptions."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reserved: int | None = None) -> None:
+        """``reserved`` is the descriptor for what the kernel must release last."""
+        self._reserved: Final = reserved
         self._modes: Final[dict[int, str]] = {}
         self._mirror: Mirror | None = None
+        self._stealing: Stealing | None = None
 
     @property
     def counts(self) -> dict[str, int]:
         """What became of connections so far."""
-        return self._mirror.counts if self._mirror is not None else {}
+        counts: Counter[str] = Counter()
+        for part in (self._mirror, self._stealing):
+            if part is not None:
+                counts.update(part.counts)
+        return dict(counts)
 
     async def subscribe(self, request: Subscribe, channel: Channel) -> Done:
-        """Begin to pass connections on; a port that is subscribed stays so. Raises OSError."""
-        if request.mode != "mirror":
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        if self._mirror is None:
-            self._mirror = Mirror(channel)
-        self._mirror.add(request.port)
+        """Begin to pass connections on; a port that is subscribed stays so. Raises OSError, RequestFailed."""
+        if request.port in self._modes:
+            return Done()
+        if request.mode == "steal":
+            if self._stealing is None:
+                self._stealing = Stealing(channel, reserved=self._reserved)
+            await self._stealing.add(request)
+        else:
+            if request.filter:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            if self._mirror is None:
+                self._mirror = Mirror(channel)
+            self._mirror.add(request.port)
         self._modes[request.port] = request.mode
         return Done()
 
     async def unsubscribe(self, request: Unsubscribe, channel: Channel) -> Done:
         """Pass no further connections on."""
-        if self._modes.pop(request.port, None) is not None and self._mirror is not None:
+        mode = self._modes.pop(request.port, None)
+        if mode == "mirror" and self._mirror is not None:
             self._mirror.remove(request.port)
+        elif mode == "steal" and self._stealing is not None:
+            self._stealing.remove(request.port)
         return Done()
+
+    async def drained(self) -> None:
+        """Wait until what was begun for clients of the target is done; nothing new begins."""
+        if self._stealing is not None:
+            await self._stealing.drained()

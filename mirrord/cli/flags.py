@@ -47,6 +47,7 @@ FLAGS: Final = (
         "MODE",
         choices=("read", "write", "local", "local-with-overrides"),
     ),
+    Flag(("--steal",), "take connections to the target's ports, in place of copies of them"),
     Flag(("--no-outgoing",), "make all connections from this machine"),
     Flag(("--no-tcp-outgoing",), "make TCP connections from this machine"),
     Flag(("--no-udp-outgoing",), "send datagrams from this machine"),
@@ -72,7 +73,6 @@ FLAGS: Final = (
     Flag(("--agent-ttl",), metavar="SECONDS", supported=False),
     Flag(("--agent-startup-timeout",), metavar="SECONDS", supported=False),
     Flag(("-e", "--ephemeral-container"), supported=False),
-    Flag(("--steal",), supported=False),
     Flag(("-c", "--accept-invalid-certificates"), supported=False),
     Flag(("--context",), metavar="CONTEXT", supported=False),
 )

@@ -42,7 +42,7 @@ class Agent(Section):
     ephemeral: Later[Bool] = False
     communication_timeout: Later[Seconds | None] = None
     startup_timeout: Later[Seconds] = 60
-    flush_connections: Later[Bool] = True
+    flush_connections: Bool = True
     disabled_capabilities: Later[tuple[Literal["NET_ADMIN", "NET_RAW", "SYS_PTRACE", "SYS_ADMIN"], ...]] = ()
     privileged: Later[Bool] = False
     tolerations: Later[Anything] = None
@@ -62,9 +62,9 @@ class Agent(Section):
     external_ip_fix: Later[Bool] = True
     inject_headers: Later[Bool] = False
     override_cache_control: Later[Bool] = True
-    max_body_buffer_size: Later[Seconds] = 65535
-    max_body_buffer_timeout: Later[Seconds] = 1000
-    http_detection_timeout: Later[Seconds] = 2
+    max_body_buffer_size: Seconds = 65535
+    max_body_buffer_timeout: Seconds = 1000
+    http_detection_timeout: Seconds = 2
     dns: AgentDns
     jaq_time_limit: Later[Seconds] = 1
 

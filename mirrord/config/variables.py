@@ -49,6 +49,8 @@ def from_options(options: ExecOptions) -> Iterator[Overlay]:
         ("telemetry", options.no_telemetry, "--no-telemetry"),
     )
     yield from (Overlay(path, False, f"`{flag}`") for path, given, flag in switches if given)
+    if options.steal:
+        yield Overlay("feature.network.incoming.mode", "steal", "`--steal`")
 
 
 def apply(overlays: Mapping[str, Overlay], tree: dict[str, Any]) -> None:
@@ -89,7 +91,9 @@ def _ports(name: str, value: str) -> list[int]:
 
 
 def _steal(name: str, value: str) -> str:
-    return "steal" if read_bool(name, value) else "mirror"
+    """Read a truth value, or a mode."""
+    mode = value.strip().lower()
+    return mode if mode in _MODES else "steal" if read_bool(name, value) else "mirror"
 
 
 def _file_mode(environ: Mapping[str, str]) -> Iterator[Overlay]:
@@ -103,6 +107,7 @@ def _file_mode(environ: Mapping[str, str]) -> Iterator[Overlay]:
         yield Overlay("feature.fs.mode", mode, f"`{next(iter(given))}`")
 
 
+_MODES: Final = ("mirror", "steal", "off")
 _TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _FILE_SWITCHES: Final = {"MIRRORD_FILE_OPS": "write", "MIRRORD_FILE_RO_OPS": "read"}
 
@@ -137,6 +142,8 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
     "MIRRORD_HTTP_METHOD_FILTER": (f"{_HTTP}.method_filter", _text),
     "MIRRORD_HTTP_HEADER_FILTER_JQ": (f"{_HTTP}.header_filter_jq", _text),
     "MIRRORD_HTTP_FILTER_PORTS": (f"{_HTTP}.ports", _ports),
+    "MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS": ("agent.flush_connections", read_bool),
+    "MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT": ("agent.http_detection_timeout", _number),
     "MIRRORD_EPHEMERAL_CONTAINER": ("agent.ephemeral", read_bool),
 }
 # Variables of the cluster connection (image, context, certificates …) are not read: they mean nothing to a

@@ -18,6 +18,7 @@ from mirrord_agent.wire.replies import (
     Hostname,
     Link,
     Listing,
+    NotFlushed,
     Opened,
     PacketsLost,
     Statistics,
@@ -62,6 +63,7 @@ __all__ = [
     "Listing",
     "Message",
     "MessageError",
+    "NotFlushed",
     "OpenFile",
     "OpenTcp",
     "OpenUdp",
@@ -102,7 +104,7 @@ Request = (
 Reply = (
     Environment | Hostname | Statistics | Opened | FileOpened | Attributes | Link | Done | Listing | Failed
 )
-Event = DatagramError | Arrived | PacketsLost
+Event = DatagramError | Arrived | PacketsLost | NotFlushed
 
 
 _Union = TypeVar("_Union")
