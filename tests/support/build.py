@@ -70,6 +70,10 @@ _SCRIPTS: Final = {
     "burst-node": ("node", "burst/burst.mjs"),
     "accepts": ("python", "accepts/accepts.py"),
     "serve-node": ("node", "serve/serve.mjs"),
+    "serve-http2": ("node", "serve/http2.mjs"),
+    "kept": ("python", "steal/kept.py"),
+    "leaves": ("python", "steal/leaves.py"),
+    "taken-over": ("python", "steal/taken_over.py"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")
 _RECIPES: Final = {
