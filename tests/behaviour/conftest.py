@@ -1,4 +1,4 @@
-"""What these tests share: servers in sessions, their clients, configurations; nothing is left after a test."""
+"""What these tests share: servers in sessions, their clients, and configurations."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def client(runner: Runner, sandbox: Sandbox) -> Callable[..., Outcome]:
 class Configured(Protocol):
     """Writes configurations."""
 
-    def __call__(self, incoming: dict[str, object] | str, **others: object) -> list[str]:
+    def __call__(self, incoming: Mapping[str, object] | str, **others: object) -> list[str]:
         """Return the options that name one."""
         ...
 
@@ -90,7 +90,7 @@ def configured() -> Iterator[Configured]:
     """Write configurations that every user can read."""
     with ExitStack() as stack:
 
-        def write(incoming: dict[str, object] | str, **others: object) -> list[str]:
+        def write(incoming: Mapping[str, object] | str, **others: object) -> list[str]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="config-"))
             Path(folder).chmod(0o755)
             path = Path(folder, "mirrord.json")

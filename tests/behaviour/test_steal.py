@@ -1,4 +1,4 @@
-"""Incoming TCP, stolen: who answers the pod's clients, and that the pod has its ports back however that ends."""
+"""Incoming TCP, stolen: who answers clients, and that the pod has its ports back however that ends."""
 
 import contextlib
 import itertools
@@ -284,7 +284,7 @@ def test_connections_from_before(
     session.wait(f"stolen: connections.*{'connections reset 1' if flush else ''}" if flush else "answered")
 
 
-@pytest.mark.parametrize("user", ["current", "ordinary"], indirect=True)
+@pytest.mark.both_users
 def test_a_kill_at_any_moment_leaves_nothing(
     serve: Serve,
     ask: Ask,

@@ -1,4 +1,4 @@
-"""A server on 8080 that takes one request and goes away without an answer, but lives on until its input ends."""
+"""A server on 8080 that takes one request and goes away without an answer; it ends with its input."""
 
 import socket
 import sys
