@@ -15,9 +15,9 @@ for line in sys.stdin:
     try:
         connection.request("GET", path, headers=dict(header.split(":") for header in headers))
         response = connection.getresponse()
-        body = response.read().decode().strip()
+        body = " ".join(response.read().decode().split())
         same = "same" if connection.sock is first else "other"
-        print(response.status, same, body.splitlines()[0] if body else "-", flush=True)
+        print(response.status, same, body, flush=True)
     except (OSError, http.client.HTTPException) as error:
         print("failed", type(error).__name__, flush=True)
         connection.close()
