@@ -122,16 +122,12 @@ def test_http2_is_divided_by_request(
         assert read_line(original) == "ready"
         session = serve(*command("serve-http2"), str(port), "local", options=configured(MINE))
         session.wait(stolen(sandbox, port))
-        url = f"http://{POD4}:{port}/"
-        common = ["--http2-prior-knowledge", "-w", "%{num_connects} "]
-        mine = [*common, "-H", "x-user: me", f"{url}?mine"]
-        theirs = [*common, "-d", "12345", f"{url}?theirs"]
-        out = curl(client, *mine, "--next", "-sS", *theirs, "--next", "-sS", *mine)
-        assert out == "local\n1 original\n0 local\n0 "
-        session.wait(r"GET /\?mine 0$", count=2)
-        assert not any("theirs" in line for line in session.lines)
+        ask = [*command("multiplexed"), f"http://{POD4}:{port}", "me", "you", "me"]
+        assert client(*ask).lines == ["me local", "you original", "me local"]
+        session.wait(r" POST /\?me 100000$", count=2)
+        assert not any("you" in line for line in session.lines)
         session.stop()
-        assert curl(client, *mine) == "original\n1 "
+        assert client(*ask).lines == ["me original", "you original", "me original"]
         original.terminate()
 
 

@@ -73,6 +73,7 @@ _SCRIPTS: Final = {
     "serve-http2": ("node", "serve/http2.mjs"),
     "kept": ("python", "steal/kept.py"),
     "leaves": ("python", "steal/leaves.py"),
+    "multiplexed": ("node", "steal/multiplexed.mjs"),
     "taken-over": ("python", "steal/taken_over.py"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")
