@@ -66,6 +66,14 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
+_ALONE: Final = {
+    "header": "header_filter",
+    "path": "path_filter",
+    "method": "method_filter",
+    "header_jq": "header_filter_jq",
+}
+
+
 def _complaint(error: ValidationError) -> str:
     """Return what is wrong with a filter, as a sentence whose subject is ``http_filter``."""
     detail = error.errors(include_url=False, include_input=False)[0]
@@ -74,6 +82,7 @@ def _complaint(error: ValidationError) -> str:
     keys = [
         part for before, part in zip((None, *location), location, strict=False) if type(before) is not int
     ]
+    keys = [_ALONE.get(str(part), part) for part in keys] if len(keys) == 1 else keys
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keys)
     found = detail.get("ctx", {}).get("error")
     text = str(found) if found is not None else detail["msg"][0].lower() + detail["msg"][1:]

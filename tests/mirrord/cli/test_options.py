@@ -19,8 +19,8 @@ def test_only_what_was_given_is_set() -> None:
 def test_every_flag() -> None:
     found = options(
         "-t sandbox -f m.json -q -vv --fs-mode local-with-overrides --no-outgoing --no-tcp-outgoing "
-        "--no-udp-outgoing --no-remote-dns -s A;B --env-file e --engine notify -k key --skip-processes p "
-        "--no-telemetry --disable-version-check ls"
+        "--no-udp-outgoing --no-remote-dns --steal -s A;B --env-file e --engine notify -k key "
+        "--skip-processes p --no-telemetry --disable-version-check ls"
     )
     assert found == ExecOptions(
         program=("ls",),
@@ -29,6 +29,7 @@ def test_every_flag() -> None:
         quiet=True,
         verbosity=2,
         fs_mode="local-with-overrides",
+        steal=True,
         no_outgoing=True,
         no_tcp_outgoing=True,
         no_udp_outgoing=True,
@@ -67,7 +68,6 @@ def test_standard_input_is_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--fs-mode rw ls", "invalid choice: 'rw'"),
         ("-s a -x b ls", "exclude each other"),
         ("--engine ptrace ls", "--engine ptrace is not supported yet"),
-        ("--steal ls", "--steal is not supported yet"),
         ("--quiet=3 ls", "ignored explicit argument"),
     ],
 )
