@@ -44,7 +44,6 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     sources = {overlay.path: overlay.source for overlay in overlays.values()}
     configuration = validate(tree, sources=sources)
     refuse_pending(configuration, files.label(path) if path else "", sources)
-    _refuse_filtered_mirror(configuration)
     return Settings(
         target=check_target(configuration.target.path),
         configuration=configuration,
@@ -66,16 +65,6 @@ def validate(tree: dict[str, Any], *, where: str = "", sources: Sources | None =
         return Configuration.model_validate(tree)
     except ValidationError as error:
         raise explain(error, where, sources or {}) from None
-
-
-def _refuse_filtered_mirror(configuration: Configuration) -> None:
-    incoming = configuration.feature.network.incoming
-    if incoming.mode == "mirror" and not incoming.http_filter.is_empty:
-        raise UsageError(
-            "an HTTP filter (`feature.network.incoming.http_filter`) is not supported yet where connections "
-            "are mirrored",
-            remedy="steal them by --steal, or remove the filter",
-        )
 
 
 def random_key() -> str:

@@ -377,6 +377,23 @@ def test_a_connection_from_before_is_joined_at_its_next_request(
     session.wait("joined 1")
 
 
+def test_a_filter_chooses_what_is_copied(
+    serve: Serve, client: Callable[..., Outcome], sandbox: Sandbox, configured: Configured
+) -> None:
+    """By request: all are on one connection, and the pod answers all."""
+    options = configured({"http_filter": {"path_filter": "mine"}})
+    session = serve(*command("serve-node"), options=options)
+    session.wait(f"{mirrored(sandbox)[:-1]}: requests by `path_filter` mine$")
+    word = secrets.token_hex(4)
+    paths = [f"?{kind}{word}{n}" for n in range(3) for kind in ("mine", "theirs")]
+    out = client(tool("curl"), "-sS", *(f"http://{WEB}:8080/{path}" for path in paths)).out
+    assert out.count(f'"{sandbox.hostname}"') == 6
+    session.wait(rf" (?:::ffff:)?{CLIENT4} GET /\?mine{word}\d 0$", count=3)
+    session.stop()
+    assert not any("theirs" in line for line in session.lines)
+    session.wait("mirrored: .*requests 3, requests not copied 3")
+
+
 def test_what_the_pod_sends_itself_is_seen_too(serve: Serve, in_pod: Callable[..., Outcome]) -> None:
     session = serve(*accepts("blocking", 2))
     session.wait("^ready$")

@@ -81,13 +81,6 @@ def test_ways_to_ask_for_stealing(variable: str, flag: bool, mode: str) -> None:
     assert found.feature.network.incoming.mode == mode
 
 
-def test_a_filter_of_mirrored_connections_is_refused() -> None:
-    file = {"feature": {"network": {"incoming": {"http_filter": {"path_filter": "/"}}}}}
-    with pytest.raises(UsageError, match="is not supported yet where connections are mirrored"):
-        settings(file=file)
-    assert settings(file=file, steal=True).feature.network.incoming.mode == "steal"
-
-
 def test_variables_of_stealing() -> None:
     found = settings(
         {
