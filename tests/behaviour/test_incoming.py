@@ -358,11 +358,13 @@ def test_a_connection_from_before_is_joined_at_its_next_request(
     serve: Serve, client: Callable[..., Outcome], runner: Runner, sandbox: Sandbox
 ) -> None:
     script = (
-        "import socket, sys\n"
-        f"client = socket.create_connection(('{POD4}', 8080))\n"
+        "import http.client, sys\n"
+        f"client = http.client.HTTPConnection('{POD4}', 8080)\n"
         "for word in ('before', 'after'):\n"
-        "    client.sendall(f'GET /?{word} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'.encode())\n"
-        "    print(client.recv(65536)[9:12].decode(), flush=True)\n"
+        "    client.request('GET', f'/?{word}')\n"
+        "    response = client.getresponse()\n"
+        "    response.read()\n"
+        "    print(response.status, flush=True)\n"
         "    sys.stdin.readline()\n"
     )
     with runner.start(sandbox.command("run", SYSTEM_PYTHON, "-c", script)) as process:
