@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bench import attach, busy, calls, crowd, link, programs, startup, throughput, watching
+from bench import attach, busy, calls, crowd, incoming, link, programs, startup, throughput, watching
 from bench.command import ROOT, BenchError
 from bench.options import Options
 from bench.report import Line, machine, record, table
@@ -27,6 +27,7 @@ ROWS: Final[dict[str, Row]] = {
     "requests": throughput.requests,
     "bulk": throughput.bulk,
     "connections": crowd.memory,
+    "incoming": incoming.incoming,
     "busy": busy.trap,
     "attach": attach.stopped,
     "start": startup.startup,

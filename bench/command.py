@@ -111,3 +111,8 @@ def local_file() -> str:
 def client(*arguments: str) -> list[str]:
     """Return the command line of our network program."""
     return [PYTHON, "-I", "-S", str(_PROGRAMS / "client.py"), *arguments]
+
+
+def server() -> str:
+    """Return the path of our HTTP server."""
+    return str(_PROGRAMS / "server.py")

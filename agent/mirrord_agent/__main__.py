@@ -90,10 +90,11 @@ def _public_key(text: str) -> bytes:
 
 def _run(arguments: argparse.Namespace) -> int:
     _allow_many_descriptors()
+    reserved = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     keys = Keys(own=new_key(), client=arguments.client_key)
     listener = _listener(arguments.listen)
     try:
-        target = enter(_target(arguments))
+        target = enter(_target(arguments), reserved=reserved)
         ready = f"mirrord-agent {__version__} ready key={public_bytes(keys.own).hex()}"
         reason = uvloop.run(
             serve(

@@ -29,7 +29,7 @@ class RequestHandler:
         self._watches: Final = Watches()
         self._directories: Final = Directories(files, self._watches)
         self._unix: Final = UnixSockets(target, files)
-        self._incoming: Final = Incoming()
+        self._incoming: Final = Incoming(reserved=target.reserved)
         self._counts: Final[Counter[str]] = Counter()
         self._most_in_flight: int = 0
         self._sending: Final[set[asyncio.Task[None]]] = set()
@@ -58,6 +58,10 @@ class RequestHandler:
         self._counts[request.type] += 1
         self._most_in_flight = max(self._most_in_flight, channel.requests_served)
         return await self._answers[type(request)](request, channel)
+
+    async def drained(self) -> None:
+        """Wait until what was begun for clients of the target is done; nothing new begins."""
+        await self._incoming.drained()
 
     async def _environment(self, request: messages.GetEnvironment, channel: Channel) -> messages.Environment:
         return messages.Environment(variables=self._target.environment)

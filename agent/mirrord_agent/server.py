@@ -53,6 +53,7 @@ class Agent:
         self._end: Final[asyncio.Future[str]] = self._loop.create_future()
         self._server: asyncio.Server | None = None
         self._channel: Channel | None = None
+        self._handler: RequestHandler | None = None
         self._handshakes: Final[set[asyncio.Task[None]]] = set()
 
     async def run(self, *, ready: str, patience: float, until_stdin_closes: bool) -> str:
@@ -70,7 +71,7 @@ class Agent:
         if self._channel is not None:
             self._channel.close(f"the agent ended: {reason}")
             await self._channel.wait_closed()
-        await _drained()
+        await self._drained()
         return reason
 
     @contextlib.contextmanager
@@ -137,23 +138,25 @@ class Agent:
     def _serve(self, websocket: WebSocket) -> None:
         if self._server is not None:
             self._server.close()
-        handler = RequestHandler(self._target, self._files)
-        channel = Channel(websocket, client=False, handler=handler)
+        self._handler = RequestHandler(self._target, self._files)
+        channel = Channel(websocket, client=False, handler=self._handler)
         self._channel = channel
         channel.closed.add_done_callback(
             lambda closed: self._finish(f"the client is gone: {closed.result()}")
         )
-        handler.start(channel)
+        self._handler.start(channel)
         channel.start()
 
-
-async def _drained() -> None:
-    """Let slow peers take what the client's programs wrote before they ended, as a kernel does for a process
-    that is gone.
-    """
-    deadline = asyncio.get_running_loop().time() + _LINGER
-    while draining and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(_LINGER_TICK)
+    async def _drained(self) -> None:
+        """Let slow peers take what the client's programs wrote before they ended, as a kernel does for a
+        process that is gone; and the target's clients have what was begun for them.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                if self._handler is not None:
+                    await self._handler.drained()
+                while draining:
+                    await asyncio.sleep(_LINGER_TICK)
 
 
 async def serve(

@@ -22,9 +22,13 @@ class Target:
     """Its root directory, with its mounts."""
     environment: tuple[tuple[bytes, bytes], ...]
     credentials: Credentials
+    reserved: int | None = None
+    """A descriptor that was opened before all others; the kernel releases them in the order of their numbers
+    when the agent is killed, and one thing must come after the rest.
+    """
 
 
-def enter(pid: int) -> Target:
+def enter(pid: int, *, reserved: int | None = None) -> Target:
     """Open the target and move this process into its network, UTS and user namespaces; raise AgentError.
 
     Call it before any thread exists. What was bound before stays where it was; the mounts stay ours.
@@ -34,7 +38,7 @@ def enter(pid: int) -> Target:
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         environment = _environment(pid)
         _join(pid)
-        return Target(pid, pidfd, root, environment, _credentials(pid))
+        return Target(pid, pidfd, root, environment, _credentials(pid), reserved)
     except (ProcessLookupError, FileNotFoundError):
         raise AgentError(f"there is no process {pid}") from None
     except OSError as error:

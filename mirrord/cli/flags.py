@@ -55,6 +55,7 @@ FLAGS: Final = (
         "MODE",
         choices=("read", "write", "local", "local-with-overrides"),
     ),
+    Flag(("--steal",), "take connections to the target's ports, in place of copies of them"),
     Flag(("--no-outgoing",), "make all connections from this machine"),
     Flag(("--no-tcp-outgoing",), "make TCP connections from this machine"),
     Flag(("--no-udp-outgoing",), "send datagrams from this machine"),
@@ -88,7 +89,6 @@ FLAGS: Final = (
     Flag(("--disable-version-check",), "accepted for compatibility; there is no version check"),
     Flag(("-h", "--help"), "show this"),
     Flag(("-l", "--agent-log-level"), metavar="LEVEL", supported=False),
-    Flag(("--steal",), supported=False),
 )
 """The existing mirrord's, and ``--engine``, ``-q``, ``-v``; in the order of ``--help``."""
 

@@ -1,52 +1,98 @@
-"""``feature.network.incoming``: modelled in full, so that files are checked; stealing is not built yet."""
+"""``feature.network.incoming``: which connections reach the program, and how."""
 
+import json
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, field_validator, model_validator
+from pydantic import BeforeValidator, ValidationError, model_validator
 
-from mirrord.config.patterns import compile_pattern
-from mirrord.config.section import Anything, Bool, Later, Pending, Port, Ports, Section
+from mirrord.config.section import Anything, Bool, Later, Port, Ports, Section
 
 # YAML 1.1 reads a bare `off` as false.
 Mode = Annotated[
     Literal["mirror", "steal", "off"], BeforeValidator(lambda value: "off" if value is False else value)
 ]
 PortPair = tuple[Port, Port]
+_LONGEST_SHOWN: Final = 200
 
 
 class HttpFilter(Section):
-    """Which requests of a stolen port are taken; the others go to the original."""
+    """Which requests are taken; the others are the target's alone.
 
-    header_filter: Later[str | None] = None
-    path_filter: Later[str | None] = None
-    method_filter: Later[str | None] = None
-    header_filter_jq: Later[str | None] = None
-    body_filter: Later[Anything] = None
-    all_of: Later[Anything] = None
-    any_of: Later[Anything] = None
-    ports: Later[Ports] = ()
+    It is the agent that applies it, so the agent's own model says what is a filter, regular expressions
+    included. That is imported only where there is one: it takes long.
+    """
 
-    @field_validator("header_filter", "path_filter")
-    @classmethod
-    def _check(cls, value: str | None) -> str | None:
-        if value is not None:
-            compile_pattern(value)
-        return value
+    header_filter: str | None = None
+    path_filter: str | None = None
+    method_filter: str | None = None
+    header_filter_jq: str | None = None
+    body_filter: Any = None
+    all_of: Any = None
+    any_of: Any = None
+    ports: Ports = ()
 
     @model_validator(mode="after")
-    def _one_filter(self) -> "HttpFilter":
-        given = sorted(self.model_fields_set - {"ports"})
-        if len(given) > 1:
-            raise ValueError(
-                f"has {' and '.join(f'`{name}`' for name in given)}, of which only one may be given"
-            )
+    def _check(self) -> "HttpFilter":
+        if self.is_empty:
+            return self
+        from mirrord_agent.http.filter import HttpFilter as Applied
+
+        try:
+            Applied.model_validate(self._given())
+        except ValidationError as error:
+            raise ValueError(_complaint(error)) from None
         return self
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every request is taken."""
+        return not self._given().keys() - {"ports"}
+
+    def _given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_defaults=True)
+
+    def as_json(self) -> str:
+        """Return what the agent is told; empty where every request is taken."""
+        return "" if self.is_empty else json.dumps(self._given())
+
+    def described(self) -> str:
+        """Return which requests are taken, for people; empty where all are."""
+        parts = [f"`{name}` {_shown(value)}" for name, value in self._given().items() if name != "ports"]
+        return f"requests by {parts[0]}" if parts else ""
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+_ALONE: Final = {
+    "header": "header_filter",
+    "path": "path_filter",
+    "method": "method_filter",
+    "header_jq": "header_filter_jq",
+}
+
+
+def _complaint(error: ValidationError) -> str:
+    """Return what is wrong with a filter, as a sentence whose subject is ``http_filter``."""
+    detail = error.errors(include_url=False, include_input=False)[0]
+    location = detail["loc"]
+    # after the number of an entry comes its kind, which is no key
+    keys = [
+        part for before, part in zip((None, *location), location, strict=False) if type(before) is not int
+    ]
+    keys = [_ALONE.get(str(part), part) for part in keys] if len(keys) == 1 else keys
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keys)
+    found = detail.get("ctx", {}).get("error")
+    text = str(found) if found is not None else detail["msg"][0].lower() + detail["msg"][1:]
+    return f"has a `{where.removeprefix('.')}` that is wrong: {text}" if where else text
 
 
 class Incoming(Section):
     """What happens with connections that reach the target."""
 
-    mode: Annotated[Mode, Pending(("steal",))] = "mirror"
+    mode: Mode = "mirror"
     http_filter: HttpFilter
     port_mapping: tuple[PortPair, ...] = ()
     """Pairs of a port that the program asks for, and the target's port that it stands for."""

@@ -56,7 +56,6 @@ class Agent(Section):
     ephemeral: Bool = False
     communication_timeout: Annotated[Int, Field(gt=0, lt=86_400)] = 30
     startup_timeout: Annotated[Int, Field(gt=0)] = 60
-    # Harmless: nothing is stolen yet.
     flush_connections: Bool = True
     disabled_capabilities: tuple[Capability, ...] = ()
     privileged: Bool = False
@@ -78,9 +77,9 @@ class Agent(Section):
     external_ip_fix: Later[Bool] = True
     inject_headers: Later[Bool] = False
     override_cache_control: Later[Bool] = True
-    max_body_buffer_size: Later[Seconds] = 65535
-    max_body_buffer_timeout: Later[Seconds] = 1000
-    http_detection_timeout: Later[Seconds] = 2
+    max_body_buffer_size: Seconds = 65535
+    max_body_buffer_timeout: Seconds = 1000
+    http_detection_timeout: Seconds = 2
     dns: AgentDns
     jaq_time_limit: Later[Seconds] = 1
 

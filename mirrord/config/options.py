@@ -37,6 +37,7 @@ class ExecOptions:
     quiet: bool = False
     verbosity: int = 0
     fs_mode: str | None = None
+    steal: bool = False
     no_outgoing: bool = False
     no_tcp_outgoing: bool = False
     no_udp_outgoing: bool = False

@@ -57,6 +57,8 @@ def from_options(options: ExecOptions) -> Iterator[Overlay]:
         ("telemetry", options.no_telemetry, "--no-telemetry"),
     )
     yield from (Overlay(path, False, f"`{flag}`") for path, given, flag in switches if given)
+    if options.steal:
+        yield Overlay("feature.network.incoming.mode", "steal", "`--steal`")
 
 
 def apply(overlays: Mapping[str, Overlay], tree: dict[str, Any]) -> None:
@@ -97,7 +99,9 @@ def _ports(name: str, value: str) -> list[int]:
 
 
 def _steal(name: str, value: str) -> str:
-    return "steal" if read_bool(name, value) else "mirror"
+    """Read a truth value, or a mode."""
+    mode = value.strip().lower()
+    return mode if mode in _MODES else "steal" if read_bool(name, value) else "mirror"
 
 
 def _file_mode(environ: Mapping[str, str]) -> Iterator[Overlay]:
@@ -111,6 +115,7 @@ def _file_mode(environ: Mapping[str, str]) -> Iterator[Overlay]:
         yield Overlay("feature.fs.mode", mode, f"`{next(iter(given))}`")
 
 
+_MODES: Final = ("mirror", "steal", "off")
 _TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _FILE_SWITCHES: Final = {"MIRRORD_FILE_OPS": "write", "MIRRORD_FILE_RO_OPS": "read"}
 
@@ -145,6 +150,8 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
     "MIRRORD_HTTP_METHOD_FILTER": (f"{_HTTP}.method_filter", _text),
     "MIRRORD_HTTP_HEADER_FILTER_JQ": (f"{_HTTP}.header_filter_jq", _text),
     "MIRRORD_HTTP_FILTER_PORTS": (f"{_HTTP}.ports", _ports),
+    "MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS": ("agent.flush_connections", read_bool),
+    "MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT": ("agent.http_detection_timeout", _number),
     "MIRRORD_EPHEMERAL_CONTAINER": ("agent.ephemeral", read_bool),
     "MIRRORD_KUBE_CONTEXT": ("kube_context", _text),
     "MIRRORD_KUBECONFIG": ("kubeconfig", _text),

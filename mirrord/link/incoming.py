@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, Literal
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
-from mirrord_agent.wire.messages import Arrived, Done, PacketsLost, Subscribe, Unsubscribe
+from mirrord_agent.wire.messages import Arrived, Done, NotFlushed, PacketsLost, Subscribe, Unsubscribe
 from mirrord_agent.wire.pump import Pump
 
 from mirrord.link.addresses import Peer, from_name
@@ -56,6 +56,38 @@ class Subscription:
         return sorted(self.listeners.values(), key=lambda listener: family not in listener.families)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Which connections are taken, and how; times are in milliseconds."""
+
+    filter: str = ""
+    """As :class:`Subscribe` has it."""
+    filtered: str = ""
+    """What the filter takes, for people."""
+    filter_ports: frozenset[int] = frozenset()
+    """The ports that it is for, empty for all."""
+    flush: bool = False
+    detection_ms: int = 2_000
+    body_ms: int = 1_000
+    body_bytes: int = 65_535
+
+    def request(self, port: int, mode: Mode) -> Subscribe:
+        """Return what the agent is asked."""
+        return Subscribe(
+            port=port,
+            mode=mode,
+            filter=self.filter,
+            flush=self.flush and mode == "steal",
+            detection_ms=self.detection_ms,
+            body_ms=self.body_ms,
+            body_bytes=self.body_bytes,
+        )
+
+    def filtered_at(self, port: int) -> str:
+        """Return what the filter takes of a port, for people; empty where it takes everything."""
+        return self.filtered if not self.filter_ports or port in self.filter_ports else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Voice:
     """How the user is told."""
@@ -70,13 +102,20 @@ class Incoming:
     """The subscribed ports; read by the gate's thread, changed on the loop only."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, channel: Channel, *, mode: Mode, voice: Voice
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: Channel,
+        *,
+        mode: Mode,
+        voice: Voice,
+        terms: Terms | None = None,
     ) -> None:
         self.tickets: Final = Tickets(loop)
         self._loop: Final = loop
         self._channel: Final = channel
         self._mode: Final = mode
         self._voice: Final = voice
+        self._terms: Final = terms or Terms()
         self._subscriptions: Final[dict[int, Subscription]] = {}
         self._listeners: Final[dict[int, Listener]] = {}
         self._names: Final[dict[Peer, Names]] = {}
@@ -88,6 +127,7 @@ class Incoming:
         self._watch: asyncio.TimerHandle | None = None
         channel.on_event(Arrived, self._arrived)
         channel.on_event(PacketsLost, self._packets_lost)
+        channel.on_event(NotFlushed, self._not_flushed)
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -125,9 +165,9 @@ class Incoming:
 
     async def _ask(self, port: int) -> bool:
         try:
-            await self._channel.request(Subscribe(port=port, mode=self._mode), Done)
+            await self._channel.request(self._terms.request(port, self._mode), Done)
         except RequestFailed as failure:
-            why = _REASONS.get(failure.errno) or os.strerror(failure.errno)
+            why = failure.reason or _REASONS.get(failure.errno) or os.strerror(failure.errno)
             self._voice.warn(
                 f"warning: port {port} of {self._voice.target} is not {_DONE[self._mode]}: {why}"
             )
@@ -135,7 +175,11 @@ class Incoming:
         except ChannelClosed:
             # the user is told of that by itself
             return False
-        self._voice.inform(f"port {port} of {self._voice.target} is {_DONE[self._mode]} to this program")
+        filtered = self._terms.filtered_at(port)
+        self._voice.inform(
+            f"port {port} of {self._voice.target} is {_DONE[self._mode]} {_HOW[self._mode]} this program"
+            f"{filtered and ': '}{filtered}"
+        )
         return True
 
     def _drop_closed(self) -> None:
@@ -173,6 +217,12 @@ class Incoming:
         self._voice.warn(
             "warning: the agent could not keep up with the traffic of mirrored ports: "
             "some connections are missing or were cut"
+        )
+
+    def _not_flushed(self, event: NotFlushed) -> None:
+        self._voice.warn(
+            f"warning: connections that port {event.port} had before stay with {self._voice.target}: "
+            f"they cannot be ended there ({os.strerror(event.errno).lower()})"
         )
 
     async def flushed(self) -> None:
@@ -240,11 +290,12 @@ class Incoming:
             oldest, names = self._past.popleft()
             if self._names.get(oldest) is names:
                 del self._names[oldest]
-        if (why := _CUT.get(stream.errno)) is not None:
+        if self._mode == "mirror" and (why := _CUT.get(stream.errno)) is not None:
             self._voice.warn(f"warning: a mirrored connection was cut: {why}")
 
 
-_DONE: Final[dict[Mode, str]] = {"mirror": "mirrored", "steal": "redirected"}
+_DONE: Final[dict[Mode, str]] = {"mirror": "mirrored", "steal": "stolen"}
+_HOW: Final[dict[Mode, str]] = {"mirror": "to", "steal": "by"}
 _REASONS: Final = {
     errno.EPERM: "the agent may not capture in the target's network, which takes CAP_NET_RAW",
     errno.EACCES: "the agent may not capture in the target's network, which takes CAP_NET_RAW",

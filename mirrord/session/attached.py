@@ -303,7 +303,7 @@ class Attached:
         except TimeoutError:
             self._sayings.warn("warning: what the process wrote last was not taken by the agent")
         else:
-            for line in epilogue(statistics):
+            for line in epilogue(statistics, self._settings.feature.network.incoming.mode):
                 self._sayings.detail(line)
         link.channel.close("the session is over")
 

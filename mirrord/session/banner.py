@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from mirrord_agent.wire.messages import Statistics
 
+from mirrord.config.incoming import Incoming, Mode
 from mirrord.config.model import Settings
 from mirrord.session.remote import Remote
 
@@ -23,6 +24,7 @@ def banner(settings: Settings, target: str, remote: Remote, *, environment: bool
         yield f"files: {_FILES[feature.fs.mode]}"
 
 
+_TAKEN = {"mirror": "mirrored", "steal": "stolen", "off": "local"}
 _FILES = {
     "read": "read in the target, written here; programs, libraries, /etc, /usr, /home, /tmp … are local",
     "localwithoverrides": "local, but for names, certificates and what the configuration names",
@@ -45,7 +47,7 @@ def remote_things(settings: Settings, remote: Remote, *, environment: bool = Tru
     if network.outgoing.udp:
         yield "outgoing UDP"
     if network.incoming.mode != "off":
-        yield "incoming TCP (mirrored)"
+        yield f"incoming TCP ({_incoming(network.incoming)})"
 
 
 def _local(settings: Settings) -> Iterator[str]:
@@ -65,10 +67,15 @@ def _local(settings: Settings) -> Iterator[str]:
         yield "files"
 
 
-def epilogue(statistics: Statistics) -> Iterator[str]:
-    """Say what the agent was asked, and what became of connections that reached mirrored ports."""
+def _incoming(incoming: Incoming) -> str:
+    filtered = incoming.http_filter.described()
+    return f"{_TAKEN[incoming.mode]}{filtered and ': '}{filtered}"
+
+
+def epilogue(statistics: Statistics, mode: Mode) -> Iterator[str]:
+    """Say what the agent was asked, and what became of connections that reached subscribed ports."""
     if statistics.incoming:
-        yield f"mirrored: {_counted(statistics.incoming)}"
+        yield f"{_TAKEN[mode]}: {_counted(statistics.incoming)}"
     yield f"the agent answered: {_counted(statistics.requests)}"
 
 

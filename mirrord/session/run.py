@@ -307,7 +307,7 @@ class Run:
         except TimeoutError:
             self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
         else:
-            for line in epilogue(statistics):
+            for line in epilogue(statistics, self._settings.feature.network.incoming.mode):
                 self._sayings.detail(line)
         link.channel.close("the session is over")
 

@@ -19,7 +19,7 @@ from mirrord.link.client import Link
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
-from mirrord.link.incoming import Incoming, Voice
+from mirrord.link.incoming import Incoming, Terms, Voice
 from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
@@ -118,7 +118,21 @@ def _incoming(settings: Settings, link: Link, remote: Remote, sayings: Sayings) 
     if mode == "off":
         return None
     voice = Voice(remote.hostname.decode(errors="replace"), sayings.info, sayings.warn)
-    return Incoming(asyncio.get_running_loop(), link.channel, mode=mode, voice=voice)
+    loop = asyncio.get_running_loop()
+    return Incoming(loop, link.channel, mode=mode, voice=voice, terms=_terms(settings))
+
+
+def _terms(settings: Settings) -> Terms:
+    agent, filter = settings.configuration.agent, settings.feature.network.incoming.http_filter
+    return Terms(
+        filter=filter.as_json(),
+        filtered=filter.described(),
+        filter_ports=frozenset(filter.ports),
+        flush=agent.flush_connections,
+        detection_ms=agent.http_detection_timeout * 1000,
+        body_ms=agent.max_body_buffer_timeout,
+        body_bytes=agent.max_body_buffer_size,
+    )
 
 
 def _space() -> int | None:

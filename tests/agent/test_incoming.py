@@ -1,9 +1,7 @@
 import asyncio
-import errno
 
-import pytest
 from mirrord_agent.incoming import Incoming
-from mirrord_agent.wire.channel import Channel, RequestFailed
+from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import Done, Reply, Request, Subscribe, Unsubscribe
 
 from .mirror.test_capture import free_port, send
@@ -42,11 +40,3 @@ async def test_a_subscribed_port_is_copied_until_it_is_not() -> None:
         await pair.client.request(Subscribe(port=port), Done)
         await asyncio.to_thread(send, "127.0.0.1", b"three", port=port)
         await until(lambda: [copy.data for copy in taker.copies] == [b"one", b"three"])
-
-
-@on_loop
-async def test_stealing_is_refused() -> None:
-    async with joined(Handler()) as pair:
-        with pytest.raises(RequestFailed) as caught:
-            await pair.client.request(Subscribe(port=80, mode="steal"))
-        assert caught.value.errno == errno.EOPNOTSUPP

@@ -1,12 +1,23 @@
-"""After every test nothing may be left."""
+"""What these tests share: servers in sessions, their clients, and configurations."""
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from ..conftest import Line
 from ..support.leaks import Ground
-from ..support.running import Runner
+from ..support.needs import tool
+from ..support.running import Outcome, Runner
 from ..support.sandboxes import Sandbox
+from ..support.servers import WEB
+from ..support.serving import Serving, serving
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +27,89 @@ def clean(runner: Runner, sandbox: Sandbox) -> Iterator[None]:
     ground = Ground.before(runner.user, mark=runner.mark, sandbox=mark, processes=sandbox.processes())
     yield
     ground.check_clean()
+
+
+class Serve(Protocol):
+    """Starts a server in a session."""
+
+    def __call__(
+        self, *argv: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> Serving:
+        """Return it once it has begun."""
+        ...
+
+
+@pytest.fixture
+def serve(runner: Runner, line: Line) -> Iterator[Serve]:
+    """Run servers in sessions, each until the end of the test."""
+    with ExitStack() as stack:
+
+        def start(*argv: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Serving:
+            return stack.enter_context(serving(runner, line(*argv, options=["-v", *options]), env=env))
+
+        yield start
+
+
+class Ask(Protocol):
+    """Sends requests as a client of the cluster."""
+
+    def __call__(self, path: str, *curl: str, host: str = WEB) -> dict[str, object]:
+        """Send one, and return what the pod's own server answers."""
+        ...
+
+
+@pytest.fixture
+def ask(sandbox: Sandbox, client: Callable[..., Outcome]) -> Ask:
+    """Send requests that the pod's own server must answer as ever."""
+
+    def send(path: str, *curl: str, host: str = WEB) -> dict[str, object]:
+        url = f"http://{f'[{host}]' if ':' in host else host}:8080/{path}"
+        answer: dict[str, object] = json.loads(client(tool("curl"), "-sS", *curl, url).out)
+        assert answer["server"] == sandbox.hostname
+        return answer
+
+    return send
+
+
+@pytest.fixture
+def client(runner: Runner, sandbox: Sandbox) -> Callable[..., Outcome]:
+    """Run a command beside the pod."""
+    return lambda *argv: runner.run(sandbox.command("run", *argv))
+
+
+class Configured(Protocol):
+    """Writes configurations."""
+
+    def __call__(self, incoming: Mapping[str, object] | str, **others: object) -> list[str]:
+        """Return the options that name one."""
+        ...
+
+
+@pytest.fixture
+def configured() -> Iterator[Configured]:
+    """Write configurations that every user can read."""
+    with ExitStack() as stack:
+
+        def write(incoming: Mapping[str, object] | str, **others: object) -> list[str]:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="config-"))
+            Path(folder).chmod(0o755)
+            path = Path(folder, "mirrord.json")
+            path.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}, **others}))
+            return ["-f", str(path)]
+
+        yield write
+
+
+@pytest.fixture
+def rules(sandbox: Sandbox) -> Callable[[], str]:
+    """Return the rules in the pod's network namespace, as ``nft`` prints them."""
+
+    def read() -> str:
+        pid = sandbox.pod()
+        user = () if os.geteuid() == 0 else (f"--user=/proc/{pid}/ns/user", "--preserve-credentials")
+        enter = [tool("nsenter"), *user, f"--net=/proc/{pid}/ns/net"]
+        done = subprocess.run([*enter, tool("nft"), "list", "ruleset"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return read

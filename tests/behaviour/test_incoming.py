@@ -1,135 +1,37 @@
 """Incoming TCP, mirrored: who gets what clients of the pod send, and that the pod does not notice."""
 
-import json
-import os
 import re
 import secrets
 import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from ..conftest import Line
-from ..support.build import SOURCES, SYSTEM_PYTHON, command
+from ..support.build import SYSTEM_PYTHON, command
 from ..support.needs import tool
 from ..support.ports import free_port
 from ..support.running import Outcome, Runner, end_input, read_line, statistics, write
 from ..support.sandboxes import Sandbox
-from ..support.serving import Serving, serving
+from ..support.servers import (
+    APPS,
+    CLIENT4,
+    CLIENT6,
+    POD4,
+    POD6,
+    SERVERS,
+    UVICORN,
+    UVICORN_PORT,
+    WEB,
+    accepts,
+    nginx,
+)
 from ..support.user import User
-
-WEB = "10.96.0.40"
-POD4, POD6 = "10.244.0.2", "fd00:10:244::2"
-CLIENT4, CLIENT6 = "10.244.0.1", "fd00:10:244::1"
-PYTHON = sys.executable
-APPS = str(SOURCES / "serve")
-GUNICORN = ("-w", "4", "-b", "0.0.0.0:8080", "--no-control-socket", "--chdir", APPS)
-# between its bind and its listen passes a second, in which another test could listen on the pod's port
-UVICORN_PORT = free_port()
-UVICORN = (PYTHON, "-m", "uvicorn", "--reload", "--host", "0.0.0.0", "--port", str(UVICORN_PORT))
-
-
-class Serve(Protocol):
-    """Starts a server in a session."""
-
-    def __call__(
-        self, *argv: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None
-    ) -> Serving:
-        """Return it once it has begun."""
-        ...
-
-
-@pytest.fixture
-def serve(runner: Runner, line: Line) -> Iterator[Serve]:
-    """Run servers in sessions, each until the end of the test."""
-    with ExitStack() as stack:
-
-        def start(*argv: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Serving:
-            return stack.enter_context(serving(runner, line(*argv, options=["-v", *options]), env=env))
-
-        yield start
-
-
-class Ask(Protocol):
-    """Sends requests as a client of the cluster."""
-
-    def __call__(self, path: str, *curl: str, host: str = WEB) -> dict[str, object]:
-        """Send one, and return what the pod's own server answers."""
-        ...
-
-
-@pytest.fixture
-def ask(sandbox: Sandbox, client: Callable[..., Outcome]) -> Ask:
-    """Send requests that the pod's own server must answer as ever."""
-
-    def send(path: str, *curl: str, host: str = WEB) -> dict[str, object]:
-        url = f"http://{f'[{host}]' if ':' in host else host}:8080/{path}"
-        answer: dict[str, object] = json.loads(client(tool("curl"), "-sS", *curl, url).out)
-        assert answer["server"] == sandbox.hostname
-        return answer
-
-    return send
-
-
-@pytest.fixture
-def client(runner: Runner, sandbox: Sandbox) -> Callable[..., Outcome]:
-    """Run a command beside the pod."""
-    return lambda *argv: runner.run(sandbox.command("run", *argv))
-
-
-class Configured(Protocol):
-    """Writes configurations."""
-
-    def __call__(self, incoming: dict[str, object] | str) -> list[str]:
-        """Return the options that name one."""
-        ...
-
-
-@pytest.fixture
-def configured() -> Iterator[Configured]:
-    """Write configurations that every user can read."""
-    with tempfile.TemporaryDirectory(prefix="config-") as folder:
-        Path(folder).chmod(0o755)
-
-        def write(incoming: dict[str, object] | str) -> list[str]:
-            path = Path(folder, "mirrord.json")
-            path.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}}))
-            return ["-f", str(path)]
-
-        yield write
+from .conftest import Ask, Configured, Serve
 
 
 def mirrored(sandbox: Sandbox, port: int = 8080) -> str:
     return f"^mirrord: port {port} of {sandbox.hostname} is mirrored to this program$"
-
-
-def accepts(way: str, *arguments: object) -> list[str]:
-    return [*command("accepts"), way, *map(str, arguments)]
-
-
-def nginx(folder: Path) -> list[str]:
-    program = tool("nginx")
-    folder.chmod(0o777)
-    configuration = folder / "nginx.conf"
-    configuration.write_text((SOURCES / "serve" / "nginx.conf").read_text().replace("PREFIX", str(folder)))
-    return [program, "-e", "/dev/stderr", "-c", str(configuration)]
-
-
-SERVERS: dict[str, Callable[[], list[str]]] = {
-    "flask": lambda: [PYTHON, f"{APPS}/flask_app.py"],
-    "gunicorn": lambda: [PYTHON, "-m", "gunicorn", *GUNICORN, "flask_app:app"],
-    "uvicorn": lambda: [*UVICORN, "--reload-dir", APPS, "--app-dir", APPS, "fastapi_app:app"],
-    "node": lambda: command("serve-node"),
-    "node-ipv4": lambda: [*command("serve-node"), "0.0.0.0"],
-    "go": lambda: command("serve-go"),
-    "java": lambda: command("serve-java"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("server", [*SERVERS, "nginx"])
@@ -176,7 +78,7 @@ def test_a_reloaded_server_goes_on(
 
 
 def test_nothing_is_in_the_pods_way(
-    serve: Serve, ask: Ask, client: Callable[..., Outcome], in_pod: Callable[..., Outcome], sandbox: Sandbox
+    serve: Serve, ask: Ask, client: Callable[..., Outcome], rules: Callable[[], str], sandbox: Sandbox
 ) -> None:
     """No rule, the same peer, and every byte of the answers."""
     before = ask("")
@@ -186,21 +88,11 @@ def test_nothing_is_in_the_pods_way(
 
     assert ask("") == before
     assert client(tool("curl"), "-sS", f"http://{WEB}:8080/bytes?n=3000000") == body
-    assert rules(sandbox) == ""
+    assert rules() == ""
     # the copy's end does not end the connection that it is of
     ask("", host=POD4)
     assert len(session.wait(rf"^{CLIENT4} 8080 GET ", count=3)) == 3
     assert session.end() == 0
-
-
-def rules(sandbox: Sandbox) -> str:
-    """Return the rules in the pod's network namespace."""
-    pid = sandbox.agents()[0]
-    user = () if os.geteuid() == 0 else (f"--user=/proc/{pid}/ns/user", "--preserve-credentials")
-    enter = [tool("nsenter"), *user, f"--net=/proc/{pid}/ns/net"]
-    done = subprocess.run([*enter, tool("nft"), "list", "ruleset"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("way", ["blocking", "dual", "no_address", "edge", "restarted"])
@@ -466,11 +358,13 @@ def test_a_connection_from_before_is_joined_at_its_next_request(
     serve: Serve, client: Callable[..., Outcome], runner: Runner, sandbox: Sandbox
 ) -> None:
     script = (
-        "import socket, sys\n"
-        f"client = socket.create_connection(('{POD4}', 8080))\n"
+        "import http.client, sys\n"
+        f"client = http.client.HTTPConnection('{POD4}', 8080)\n"
         "for word in ('before', 'after'):\n"
-        "    client.sendall(f'GET /?{word} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'.encode())\n"
-        "    print(client.recv(65536)[9:12].decode(), flush=True)\n"
+        "    client.request('GET', f'/?{word}')\n"
+        "    response = client.getresponse()\n"
+        "    response.read()\n"
+        "    print(response.status, flush=True)\n"
         "    sys.stdin.readline()\n"
     )
     with runner.start(sandbox.command("run", SYSTEM_PYTHON, "-c", script)) as process:
@@ -483,6 +377,23 @@ def test_a_connection_from_before_is_joined_at_its_next_request(
         end_input(process)
     assert session.lines[1:] == [f"{CLIENT4} 8080 GET /?after HTTP/1.1"]
     session.wait("joined 1")
+
+
+def test_a_filter_chooses_what_is_copied(
+    serve: Serve, client: Callable[..., Outcome], sandbox: Sandbox, configured: Configured
+) -> None:
+    """By request: all are on one connection, and the pod answers all."""
+    options = configured({"http_filter": {"path_filter": "mine"}})
+    session = serve(*command("serve-node"), options=options)
+    session.wait(f"{mirrored(sandbox)[:-1]}: requests by `path_filter` mine$")
+    word = secrets.token_hex(4)
+    paths = [f"?{kind}{word}{n}" for n in range(3) for kind in ("mine", "theirs")]
+    out = client(tool("curl"), "-sS", *(f"http://{WEB}:8080/{path}" for path in paths)).out
+    assert out.count(f'"{sandbox.hostname}"') == 6
+    session.wait(rf" (?:::ffff:)?{CLIENT4} GET /\?mine{word}\d 0$", count=3)
+    session.stop()
+    assert not any("theirs" in line for line in session.lines)
+    session.wait("mirrored: .*requests 3, requests not copied 3")
 
 
 def test_what_the_pod_sends_itself_is_seen_too(serve: Serve, in_pod: Callable[..., Outcome]) -> None:

@@ -73,6 +73,11 @@ _SCRIPTS: Final = {
     "look-node": ("node", "attach/look.mjs"),
     "accepts": ("python", "accepts/accepts.py"),
     "serve-node": ("node", "serve/serve.mjs"),
+    "serve-http2": ("node", "serve/http2.mjs"),
+    "kept": ("python", "steal/kept.py"),
+    "leaves": ("python", "steal/leaves.py"),
+    "multiplexed": ("node", "steal/multiplexed.mjs"),
+    "taken-over": ("python", "steal/taken_over.py"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")
 _RECIPES: Final = {

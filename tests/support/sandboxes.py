@@ -56,6 +56,10 @@ class Sandbox:
         pods = {network(pid) for pid in pids if name(pid) == "sandbox-pod"}
         return [pid for pid in pids if network(pid) in pods and name(pid) != "sandbox-pod"]
 
+    def pod(self) -> int:
+        """Return a process of the pod."""
+        return next(pid for pid in marked(self.runner.mark) if name(pid) == "sandbox-pod")
+
     def _up(self) -> list[str]:
         values = ["--name", self.name, "--hostname", self.hostname, "--env", f"GREETING={self.greeting}"]
         values += ["--file", f"/app/config.yaml={self.config}\n"]

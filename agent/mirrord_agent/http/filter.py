@@ -7,12 +7,12 @@ import itertools
 import json
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import jq
 from jsonpath import CompoundJSONPath, JSONPath
 from jsonpath.exceptions import JSONPathError
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from mirrord_agent.http.pattern import Pattern
 from mirrord_agent.http.query import compile_query
@@ -157,7 +157,25 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-Simple = HeaderFilter | PathFilter | MethodFilter | BodyFilter
+def _kind(value: Any) -> str | None:
+    """Return the key that tells which filter an entry of a list is."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(by_alias=True)
+    return next((key for key in _KINDS if key in value), None) if isinstance(value, dict) else None
+
+
+_KINDS: Final = ("header", "path", "method", "body")
+Simple = Annotated[
+    Annotated[HeaderFilter, Tag("header")]
+    | Annotated[PathFilter, Tag("path")]
+    | Annotated[MethodFilter, Tag("method")]
+    | Annotated[BodyFilter, Tag("body")],
+    Discriminator(
+        _kind,
+        custom_error_type="no_filter",
+        custom_error_message="an entry is an object with `header`, `path`, `method` or `body`",
+    ),
+]
 _Part = Callable[[Request], bool | None]
 
 
@@ -192,7 +210,10 @@ class HttpFilter(_Model):
 
     @cached_property
     def _parts(self) -> tuple[_Part, ...]:
-        parts: list[Simple | HeaderJqFilter] = [*(self.all_of or ()), *(self.any_of or ())]
+        parts: list[HeaderFilter | PathFilter | MethodFilter | BodyFilter | HeaderJqFilter] = [
+            *(self.all_of or ()),
+            *(self.any_of or ()),
+        ]
         if self.header_filter is not None:
             parts.append(HeaderFilter(header=self.header_filter))
         if self.path_filter is not None:

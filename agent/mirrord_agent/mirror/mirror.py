@@ -2,11 +2,14 @@
 
 import errno
 import os
+from functools import partial
 from typing import Final
 
+from mirrord_agent.http.output import Decider
 from mirrord_agent.mirror.capture import Capture
 from mirrord_agent.mirror.copies import StreamCopy, Waiting
-from mirrord_agent.mirror.flows import Flows
+from mirrord_agent.mirror.flows import Copy, Flows
+from mirrord_agent.mirror.matching import MatchingCopy
 from mirrord_agent.mirror.packets import End
 from mirrord_agent.mirror.socket_filter import MOST_PORTS
 from mirrord_agent.wire.channel import Channel
@@ -20,6 +23,8 @@ class Mirror:
         self._channel: Final = channel
         self._flows: Final = Flows(self._begin)
         self._waiting: Final = Waiting()
+        self._deciders: Final[dict[int, Decider | None]] = {}
+        """By port, who decides what is copied; None for everything."""
         self._capture: Capture | None = None
         channel.closed.add_done_callback(lambda _: self.close())
 
@@ -28,8 +33,11 @@ class Mirror:
         """What has happened so far."""
         return dict(self._flows.counts)
 
-    def add(self, port: int) -> None:
-        """Copy connections to a port from now on; raise OSError: EPERM without CAP_NET_RAW, ENOSPC."""
+    def add(self, port: int, decider: Decider | None = None) -> None:
+        """Copy connections to a port from now on, with a decider only the requests that it takes.
+
+        Raises OSError: EPERM without CAP_NET_RAW, ENOSPC.
+        """
         ports = self._flows.ports | {port}
         if len(ports) > MOST_PORTS:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -37,6 +45,7 @@ class Mirror:
             self._capture = Capture(
                 self._channel.loop, self._flows.take, lost=self._packets_lost, tick=self._forget_idle
             )
+        self._deciders[port] = decider
         self._flows.add(port)
         self._capture.take_ports(ports)
 
@@ -51,8 +60,10 @@ class Mirror:
             self._capture.close()
             self._capture = None
 
-    def _begin(self, client: End, local: End) -> StreamCopy:
-        return StreamCopy(self._channel, client, local, self._waiting)
+    def _begin(self, client: End, local: End) -> Copy:
+        begin = partial(StreamCopy, self._channel, client, local, self._waiting)
+        decider = self._deciders.get(local.port)
+        return begin() if decider is None else MatchingCopy(decider, begin)
 
     def _packets_lost(self, count: int) -> None:
         self._flows.counts["packets lost"] += count

@@ -102,7 +102,15 @@ def is_meshed() -> bool:
     Then only the loopback device carries plaintext, and only there is anything to be stolen.
     """
     families = [Family(f"iptables-{name}") for name in ("nft", "legacy")]
-    return any(_MESH.search(family.list()) for family in families if shutil.which(family.command))
+    return any(_is_meshed(family) for family in families if shutil.which(family.command))
+
+
+def _is_meshed(family: Family) -> bool:
+    try:
+        return _MESH.search(family.list()) is not None
+    except AgentError:
+        # a variant that this kernel or user cannot use; then nor could the mesh that this pod shares it with
+        return False
 
 
 def remove(families: Iterable[Family], level: LevelNumber) -> None:

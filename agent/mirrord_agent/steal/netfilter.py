@@ -81,10 +81,15 @@ def number(kind: int, value: int) -> bytes:
 class Netfilter:
     """The socket; a table that was made with the owner flag ends with it."""
 
-    def __init__(self) -> None:
-        self._socket: Final = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
-        )
+    def __init__(self, *, reserved: int | None = None) -> None:
+        """Open it; ``reserved`` is a descriptor that it takes the place of."""
+        kind = socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+        sock = socket.socket(*kind)
+        if reserved is not None:
+            with sock:
+                os.dup2(sock.fileno(), reserved, inheritable=False)
+            sock = socket.socket(*kind, fileno=reserved)
+        self._socket: Final = sock
         self._sequence: int = 0
 
     def close(self) -> None:

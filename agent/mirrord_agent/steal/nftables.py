@@ -37,13 +37,17 @@ _MARK: Final = struct.Struct("=I")
 class Nftables:
     """The redirected ports of one agent; every method raises OSError."""
 
-    def __init__(self, *, loopback_only: bool = False) -> None:
-        """Make the table; ``loopback_only`` leaves alone what comes from other machines, as in a mesh."""
-        # Opened before any listener. When a process ends, the kernel releases its files the last opened first
-        # (`close_files` queues them, `task_work_run` turns the order): clients of stolen connections and of
-        # those not accepted yet are told, which only works while their addresses are translated; then the
-        # table goes. A connect in the milliseconds between is refused; the other way round clients hang.
-        self._netfilter: Final = Netfilter()
+    def __init__(self, *, loopback_only: bool = False, reserved: int | None = None) -> None:
+        """Make the table; ``loopback_only`` leaves alone what comes from other machines, as in a mesh.
+
+        ``reserved`` is a descriptor whose place the table's socket takes.
+        """
+        # Its number is below those of all listeners and connections. When a process ends, the kernel releases
+        # its files the highest number first (`close_files` queues them, `task_work_run` turns the order):
+        # clients of stolen connections and of those not accepted yet are told, which only works while their
+        # addresses are translated; then the table goes. A connect in the milliseconds between is refused; the
+        # other way round clients hang.
+        self._netfilter: Final = Netfilter(reserved=reserved)
         self._chains: Final = {"output": _OUTPUT} | ({} if loopback_only else {"prerouting": _PREROUTING})
         self._ports: dict[int, int] = {}
         try:

@@ -40,15 +40,18 @@ class Redirection(Protocol):
         ...
 
 
-def open_redirection(*, loopback_only: bool = False, method: Method | None = None) -> Redirection:
+def open_redirection(
+    *, loopback_only: bool = False, method: Method | None = None, reserved: int | None = None
+) -> Redirection:
     """Return a redirection for the network namespace of the calling thread, by the best method or the given.
 
     ``loopback_only`` is for pods of a service mesh, whose sidecar passes plaintext on by the loopback device.
-    Raises AgentError with a sentence.
+    ``reserved`` is a descriptor opened before all others: what must be released last takes its place. Raises
+    AgentError with a sentence.
     """
     if method in (None, "nftables"):
         try:
-            return Nftables(loopback_only=loopback_only)
+            return Nftables(loopback_only=loopback_only, reserved=reserved)
         except PermissionError:
             raise AgentError(
                 "connections cannot be stolen: the agent may not change the target's network namespace; "

@@ -206,10 +206,14 @@ class Stealer:
         self._ending.add(stolen)
         stolen.stop()
 
-    async def drained(self) -> None:
-        """Stop all, and wait until no connection is left."""
+    def stop_all(self) -> None:
+        """Steal nothing any more; what was begun goes on."""
         for port in [*self._ports]:
             self.stop(port)
+
+    async def drained(self) -> None:
+        """Stop all, and wait until no connection is left."""
+        self.stop_all()
         for stolen in [*self._ending]:
             await stolen.drained()
             self._ending.discard(stolen)

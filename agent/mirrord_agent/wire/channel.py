@@ -153,7 +153,7 @@ class Channel:
                 self.send(Kind.CANCEL, id)
             raise
         if isinstance(reply, Failed):
-            raise RequestFailed(reply.errno)
+            raise RequestFailed(reply.errno, reply.reason)
         if not isinstance(reply, expect):
             self.close(f"the reply to {request.type} was {reply.type}")
             raise ChannelClosed(self.reason or "")

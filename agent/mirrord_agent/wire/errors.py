@@ -26,9 +26,10 @@ class ChannelClosed(WireError):
 class RequestFailed(WireError):
     """Raised when a call failed in the target."""
 
-    def __init__(self, errno: int) -> None:
-        super().__init__(f"failed in the target: {os.strerror(errno)}")
+    def __init__(self, errno: int, reason: str = "") -> None:
+        super().__init__(f"failed in the target: {reason or os.strerror(errno)}")
         self.errno = errno
+        self.reason = reason
 
 
 class StreamReset(WireError):

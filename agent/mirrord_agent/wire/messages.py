@@ -21,6 +21,7 @@ from mirrord_agent.wire.replies import (
     Hostname,
     Link,
     Listing,
+    NotFlushed,
     Opened,
     PacketsLost,
     Statistics,
@@ -76,6 +77,7 @@ __all__ = [
     "Listing",
     "Message",
     "MessageError",
+    "NotFlushed",
     "OpenFile",
     "OpenTcp",
     "OpenUdp",
@@ -133,7 +135,7 @@ Reply = (
     | Value
     | Failed
 )
-Event = DatagramError | Arrived | PacketsLost | Changed
+Event = DatagramError | Arrived | PacketsLost | NotFlushed | Changed
 
 
 _Union = TypeVar("_Union")

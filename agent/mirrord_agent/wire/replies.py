@@ -180,6 +180,8 @@ class Failed(Message):
 
     type: Literal["failed"] = "failed"
     errno: Errno
+    reason: Annotated[str, Field(max_length=4096)] = ""
+    """A sentence for people, where the errno does not tell enough."""
 
 
 class DatagramError(Message):
@@ -213,6 +215,14 @@ class Arrived(StreamEvent):
     """The client."""
     local: Address
     """The address of the target that the client has connected to."""
+
+
+class NotFlushed(Message):
+    """The connections that a stolen port had before could not be ended: they stay with the target."""
+
+    type: Literal["not_flushed"] = "not_flushed"
+    port: ServerPort
+    errno: Errno
 
 
 class PacketsLost(Message):

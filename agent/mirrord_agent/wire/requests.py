@@ -17,6 +17,8 @@ from mirrord_agent.wire.message import (
     Version,
 )
 
+Milliseconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
 
 class GetEnvironment(Message):
     """Ask for the target's environment; the reply is Environment."""
@@ -34,12 +36,23 @@ class Subscribe(Message):
     """Ask for the connections that reach a port of the target; the reply is Done, or Failed.
 
     Each of them is then told by an event, Arrived, and carried by a stream that the agent opens. ``mirror``
-    carries a copy of what the client sends; what is written to such a stream is not taken.
+    carries a copy of what the client sends; what is written to such a stream is not taken. ``steal`` carries
+    the connection itself, or, with a filter, those of its requests that match.
     """
 
     type: Literal["subscribe"] = "subscribe"
     port: ServerPort
     mode: Literal["mirror", "steal"] = "mirror"
+    filter: Annotated[str, Field(max_length=262_144)] = ""
+    """The JSON of ``http_filter`` as configurations have it; empty where every request matches."""
+    flush: bool = False
+    """End the connections that a stolen port has already, so that their clients come again."""
+    detection_ms: Milliseconds = 2_000
+    """How long a client may take to say what it speaks, and for a whole head."""
+    body_ms: Milliseconds = 1_000
+    """How long it may take for a body that the filter looks at."""
+    body_bytes: Annotated[int, Field(ge=0)] = 65_535
+    """How much of a body is looked at; a larger one does not match."""
 
 
 class Unsubscribe(Message):

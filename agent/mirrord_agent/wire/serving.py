@@ -78,7 +78,7 @@ class Serving:
             await self._channel.drained()
             return await handler(request, self._channel)
         except RequestFailed as failure:
-            return Failed(errno=failure.errno)
+            return Failed(errno=failure.errno, reason=failure.reason)
         except OSError as error:
             return Failed(errno=error.errno or errno.EIO)
         except (asyncio.CancelledError, ChannelClosed):

@@ -19,9 +19,9 @@ def test_only_what_was_given_is_set() -> None:
 def test_every_flag() -> None:
     found = options(
         "-t sandbox -f m.json -q -vv --fs-mode local-with-overrides --no-outgoing --no-tcp-outgoing "
-        "--no-udp-outgoing --no-remote-dns -s A;B --env-file e --engine notify -k key --skip-processes p "
-        "--no-telemetry --disable-version-check -n prod --context mine -a agents -i image:1 --agent-ttl 5 "
-        "--agent-startup-timeout 9 -c -e --dry-run=client -o yaml ls"
+        "--no-udp-outgoing --no-remote-dns --steal -s A;B --env-file e --engine notify -k key "
+        "--skip-processes p --no-telemetry --disable-version-check -n prod --context mine -a agents "
+        "-i image:1 --agent-ttl 5 --agent-startup-timeout 9 -c -e --dry-run=client -o yaml ls"
     )
     assert found == ExecOptions(
         program=("ls",),
@@ -30,6 +30,7 @@ def test_every_flag() -> None:
         quiet=True,
         verbosity=2,
         fs_mode="local-with-overrides",
+        steal=True,
         no_outgoing=True,
         no_tcp_outgoing=True,
         no_udp_outgoing=True,
@@ -82,7 +83,6 @@ def test_standard_input_is_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--fs-mode rw ls", "invalid choice: 'rw'"),
         ("-s a -x b ls", "exclude each other"),
         ("--engine ptrace ls", "--engine ptrace is not supported yet"),
-        ("--steal ls", "--steal is not supported yet"),
         ("--quiet=3 ls", "ignored explicit argument"),
     ],
 )

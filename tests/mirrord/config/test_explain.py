@@ -86,9 +86,7 @@ def test_values_that_may_be_secrets_are_not_shown() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("feature.network.incoming.mode", "steal"),
         ("feature.network.incoming.on_concurrent_steal", "override"),
-        ("feature.network.incoming.http_filter.header_filter", "x"),
         ("feature.network.incoming.tls_delivery", {"protocol": "tcp"}),
         ("feature.fs.mode", "write"),
         ("feature.env.load_from_process", True),

@@ -1,11 +1,12 @@
+import json
 from typing import Any
 
 import pytest
+from mirrord_agent.http.filter import HttpFilter as Applied
 
 from mirrord.config.explain import refuse_pending
-from mirrord.config.incoming import Incoming, IncomingRules
+from mirrord.config.incoming import HttpFilter, Incoming, IncomingRules
 from mirrord.config.load import validate
-from mirrord.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,18 @@ from mirrord.errors import UsageError
         ({"port_mapping": [[1, 2], [3, 2]]}, "names a port twice"),
         ({"listen_ports": [[1, 2], [3, 2]]}, "has a `listen_ports` that names a port twice"),
         ({"http_filter": {"method_filter": "GET", "path_filter": "/"}}, "of which only one may be given"),
-        ({"http_filter": {"header_filter": "("}}, "is not a regular expression"),
+        (
+            {"http_filter": {"header_filter": "("}},
+            "has a `header_filter` that is wrong: `\\(` is not a regular expression",
+        ),
+        (
+            {"http_filter": {"all_of": [{"header": "a"}, {"path": "["}]}},
+            r"has a `all_of\[1\].path` that is wrong: `\[` is not",
+        ),
+        ({"http_filter": {"any_of": [{"heder": "a"}]}}, r"has a `any_of\[0\]` that is wrong: an entry is an"),
+        ({"http_filter": {"any_of": []}}, "has a `any_of` that is wrong: "),
+        ({"http_filter": {"header_filter_jq": "["}}, "is not a jq program"),
+        ({"http_filter": {"body_filter": {"body": "json"}}}, "has a `body_filter.query` that is wrong"),
     ],
 )
 def test_cross_field_rules(keys: dict[str, Any], problem: str) -> None:
@@ -106,6 +118,29 @@ def test_which_port_a_listener_has_here() -> None:
 def test_what_is_built_is_not_refused(keys: dict[str, Any]) -> None:
     tree = {"feature": {"network": {"incoming": keys}}}
     refuse_pending(validate(tree, where="m.json"), "m.json", {})
-    tree = {"feature": {"network": {"incoming": {**keys, "mode": "steal"}}}}
-    with pytest.raises(UsageError, match=r"`feature.network.incoming.mode` in m.json is not supported yet"):
-        refuse_pending(validate(tree, where="m.json"), "m.json", {})
+
+
+BODY = {"body": "json", "query": "$.a", "matches": "b"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "described"),
+    [
+        ({}, ""),
+        ({"ports": [80]}, ""),
+        ({"header_filter": "^a: b"}, "requests by `header_filter` ^a: b"),
+        ({"body_filter": BODY}, f"requests by `body_filter` {json.dumps(BODY)}"),
+        ({"path_filter": "x" * 300, "ports": 80}, f"requests by `path_filter` {'x' * 200}…"),
+    ],
+)
+def test_what_is_asked_of_the_agent(keys: dict[str, Any], described: str) -> None:
+    found = HttpFilter.model_validate(keys)
+    assert found.described() == described
+    text = found.as_json()
+    assert bool(text) is bool(described)
+    if text:
+        applied = Applied.model_validate(json.loads(text))
+        assert {**applied.model_dump(by_alias=True, exclude_none=True)} == {
+            **keys,
+            **({"ports": (80,)} if "ports" in keys else {}),
+        }

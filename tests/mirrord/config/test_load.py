@@ -62,8 +62,39 @@ def test_a_flag_saves_what_the_file_asks_for_and_is_not_there_yet() -> None:
 def test_a_flag_that_is_not_supported_yet_is_named() -> None:
     with pytest.raises(UsageError, match="`--fs-mode` is not supported yet"):
         settings(fs_mode="write")
-    with pytest.raises(UsageError, match="`MIRRORD_AGENT_TCP_STEAL_TRAFFIC` is not supported yet"):
-        settings({"MIRRORD_AGENT_TCP_STEAL_TRAFFIC": "true"})
+    with pytest.raises(UsageError, match="`MIRRORD_OPERATOR_ENABLE` is not supported yet"):
+        settings({"MIRRORD_OPERATOR_ENABLE": "true"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "flag", "mode"),
+    [
+        ("true", False, "steal"),
+        ("steal", False, "steal"),
+        ("off", False, "off"),
+        ("false", False, "mirror"),
+        ("0", True, "steal"),
+    ],
+)
+def test_ways_to_ask_for_stealing(variable: str, flag: bool, mode: str) -> None:
+    found = settings({"MIRRORD_AGENT_TCP_STEAL_TRAFFIC": variable}, steal=flag)
+    assert found.feature.network.incoming.mode == mode
+
+
+def test_variables_of_stealing() -> None:
+    found = settings(
+        {
+            "MIRRORD_HTTP_PATH_FILTER": "^/a",
+            "MIRRORD_HTTP_FILTER_PORTS": "80;81",
+            "MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS": "false",
+            "MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT": "7",
+        },
+        steal=True,
+    )
+    assert found.feature.network.incoming.http_filter.path_filter == "^/a"
+    assert found.feature.network.incoming.http_filter.ports == (80, 81)
+    assert not found.configuration.agent.flush_connections
+    assert found.configuration.agent.http_detection_timeout == 7
 
 
 def test_without_a_target_the_sandbox_is_named() -> None:

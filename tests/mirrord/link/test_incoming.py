@@ -13,6 +13,7 @@ from mirrord_agent.wire.messages import (
     Arrived,
     Done,
     Failed,
+    NotFlushed,
     PacketsLost,
     Reply,
     Request,
@@ -22,7 +23,7 @@ from mirrord_agent.wire.messages import (
 
 from mirrord.link import incoming as module
 from mirrord.link.addresses import Peer, from_name
-from mirrord.link.incoming import Incoming, Mode, Names, Voice
+from mirrord.link.incoming import Incoming, Mode, Names, Terms, Voice
 from mirrord.link.listeners import Listener
 
 from .agent import FakeAgent, until
@@ -80,6 +81,7 @@ def play(
     scenario: Callable[[Scene], Coroutine[object, object, None]],
     *,
     mode: Mode = "mirror",
+    terms: Terms | None = None,
     answer: Callable[[Request], Reply | None] = agrees,
 ) -> None:
     async def run() -> None:
@@ -87,7 +89,8 @@ def play(
         agent.answer = answer
         scene = Scene(agent, None)  # type: ignore[arg-type]
         voice = Voice("pod-1", scene.informed.append, scene.warned.append)
-        scene.incoming = Incoming(asyncio.get_running_loop(), agent.channel, mode=mode, voice=voice)
+        loop = asyncio.get_running_loop()
+        scene.incoming = Incoming(loop, agent.channel, mode=mode, voice=voice, terms=terms)
         async with asyncio.timeout(30):
             await scenario(scene)
         agent.lose()
@@ -198,6 +201,42 @@ def test_what_is_answered_to_a_stolen_connection_is_sent() -> None:
                 await until(lambda: scene.agent.data.get(2) == [b"answer"])
 
     play(scenario, mode="steal")
+
+
+def test_the_terms_are_told_and_what_is_stolen_is_named() -> None:
+    terms = Terms(filter="{}", filtered="some requests", filter_ports=frozenset({80}), flush=True, body_ms=7)
+
+    async def scenario(scene: Scene) -> None:
+        with listening(2) as servers:
+            for port, server in zip((80, 81), servers, strict=True):
+                await scene.incoming.subscribe(port, Listener.of(server))
+        assert scene.agent.asked(Subscribe) == [
+            Subscribe(port=port, mode="steal", filter="{}", flush=True, body_ms=7) for port in (80, 81)
+        ]
+        assert scene.informed == [
+            "port 80 of pod-1 is stolen by this program: some requests",
+            "port 81 of pod-1 is stolen by this program",
+        ]
+        scene.agent.emit(NotFlushed(port=80, errno=errno.EPERM))
+        await until(lambda: scene.warned)
+        assert scene.warned == [
+            "warning: connections that port 80 had before stay with pod-1: they cannot be ended there "
+            "(operation not permitted)"
+        ]
+
+    play(scenario, mode="steal", terms=terms)
+
+
+def test_a_refusal_gives_its_reason() -> None:
+    async def scenario(scene: Scene) -> None:
+        with listening() as (server,):
+            await scene.incoming.subscribe(80, Listener.of(server))
+        assert scene.warned == ["warning: port 80 of pod-1 is not stolen: all levels are taken"]
+
+    def refuses(request: Request) -> Reply:
+        return Failed(errno=errno.EOPNOTSUPP, reason="all levels are taken")
+
+    play(scenario, mode="steal", answer=refuses)
 
 
 def test_a_reset_is_a_reset() -> None:

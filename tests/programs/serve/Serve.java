@@ -11,7 +11,9 @@ public class Serve {
             String host = exchange.getRemoteAddress().getAddress().getHostAddress();
             System.out.println(pid + " " + host + " " + exchange.getRequestMethod() + " "
                 + exchange.getRequestURI() + " " + size);
-            exchange.sendResponseHeaders(200, 0);
+            byte[] answer = "local\n".getBytes();
+            exchange.sendResponseHeaders(200, answer.length);
+            exchange.getResponseBody().write(answer);
             exchange.close();
         });
         server.start();
