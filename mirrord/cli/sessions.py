@@ -15,10 +15,11 @@ _USAGE: Final = """\
 mirrord sessions [list] [--json]
        mirrord sessions stop SESSION..."""
 _DESCRIPTION: Final = """\
-The sessions that run: those of `exec` and `trace`, by this user.
+The sessions that run: those of `exec`, `trace` and `attach`, by this user.
 
   list  show them, and what is remote in each
-  stop  end them: the program gets SIGTERM, and after five seconds SIGKILL"""
+  stop  end them: the program gets SIGTERM, and after five seconds SIGKILL;
+        an attached process is let go of, and goes on locally"""
 
 
 def main(arguments: list[str]) -> int:

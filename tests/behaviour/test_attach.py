@@ -117,6 +117,21 @@ def test_detach(attaching: Attaching, pods_look: str) -> None:
         running.end()
 
 
+def test_stopping_its_session_lets_go_of_it(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            listed = attaching.sessions("list", "--json")
+            (found,) = [entry for entry in json.loads(listed.out) if entry["pid"] == running.pid]
+
+            stopped = attaching.sessions("stop", found["id"])
+            assert (stopped.code, stopped.err) == (0, "")
+            assert session.ended().code == 0
+        assert running.look() == local
+        running.end()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)  # a hundred sessions
 def test_attaching_again_through_the_keeper(attaching: Attaching, pods_look: str) -> None:

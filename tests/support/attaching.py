@@ -143,6 +143,10 @@ class Attaching:
         """End a session by ``mirrord detach``."""
         return self.runner.run([self.user.mirrord, "detach", str(pid)])
 
+    def sessions(self, *arguments: str) -> Outcome:
+        """Run ``mirrord sessions``."""
+        return self.runner.run([self.user.mirrord, "sessions", *arguments])
+
     def keepers(self) -> list[str]:
         """Return the sockets of keepers."""
         folder = self.user.runtime / "mirrord"
