@@ -1,0 +1,55 @@
+"""A program gets the connections of its pod, in a real cluster."""
+
+import secrets
+import signal
+import subprocess
+
+import pytest
+
+from ..support.build import SYSTEM_PYTHON
+from ..support.running import read_line
+from .conftest import Session
+
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        print(self.path, flush=True)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(sys.argv[1].encode())
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("way", ["mirrored", "stolen"])
+def test_a_request_to_the_pod(way: str, session: Session) -> None:
+    pod = session.pods("app=web")[0]
+    address = session.cluster.get("pod", pod, f"--namespace={session.workloads.namespace}")["status"]["podIP"]
+    path, answer = f"/{secrets.token_hex(4)}", secrets.token_hex(8)
+    line = session.line(
+        f"pod/{pod}", SYSTEM_PYTHON, "-c", SERVER, answer, options=["--steal"] * (way == "stolen")
+    )
+
+    with session.runner.start(line, env=session.environment()) as server:
+        wait_for(f"port 8080 of {pod} is {way}", server)
+        own = f"{pod} {session.workloads.greeting}\n"
+        got = session("targetless", "curl", "-sS", f"http://{address}:8080{path}").out
+        assert got == (answer if way == "stolen" else own)
+        while (seen := read_line(server)) != path:
+            assert seen == "/"  # the kubelet's probes come here, too
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+    assert session("targetless", "curl", "-sS", f"http://{address}:8080{path}").out == own
+
+
+def wait_for(said: str, server: "subprocess.Popen[str]") -> None:
+    """Wait until a session has said something; fail if it ends instead."""
+    assert server.stderr is not None
+    seen: list[str] = []
+    while not any(said in line for line in seen):
+        if not (line := server.stderr.readline()):
+            pytest.fail(f"it ended: {seen}")
+        seen.append(line)
+        print(line, end="")
