@@ -31,8 +31,6 @@ def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.s
         )
     if values["env_include"] is not None and values["env_exclude"] is not None:
         raise UsageError("-s and -x exclude each other", remedy="leave one of them out")
-    if values["engine"] == "ptrace":
-        raise UsageError("--engine ptrace is not supported yet", remedy="leave it out")
     del values["disable_version_check"]
     config_file = values["config_file"] or os.environ.get("MIRRORD_CONFIG_FILE")
     stdin_config = read_stdin() if config_file == _STDIN else None
@@ -44,7 +42,6 @@ def _parser() -> argparse.ArgumentParser:
     for flag in FLAGS:
         if flag.supported and "--help" not in flag.names:
             _add(parser, flag)
-    parser.set_defaults(engine="notify")
     return parser
 
 

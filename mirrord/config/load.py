@@ -46,7 +46,7 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
         target=check_target(configuration.target.path),
         configuration=configuration,
         key=configuration.key or random_key(),
-        engine=options.engine,
+        engine=options.engine or variables.engine(environ),
         quiet=options.quiet,
         verbosity=options.verbosity,
         config_file=path,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mirrord.config.options import ExecOptions
+from mirrord.config.options import ENGINES, ExecOptions
 from mirrord.errors import UsageError
 
 
@@ -49,6 +49,16 @@ def from_options(options: ExecOptions) -> Iterator[Overlay]:
         ("telemetry", options.no_telemetry, "--no-telemetry"),
     )
     yield from (Overlay(path, False, f"`{flag}`") for path, given, flag in switches if given)
+
+
+def engine(environ: Mapping[str, str]) -> str:
+    """Return the engine that ``MIRRORD_ENGINE`` names; raise UsageError."""
+    name = environ.get("MIRRORD_ENGINE") or ENGINES[0]
+    if name not in ENGINES:
+        raise UsageError(
+            f"`MIRRORD_ENGINE` names no engine: {name}", remedy=f"set it to {' or '.join(ENGINES)}"
+        )
+    return name
 
 
 def apply(overlays: Mapping[str, Overlay], tree: dict[str, Any]) -> None:

@@ -35,12 +35,26 @@ def kill_all_descendants(*, spare: frozenset[int] = frozenset()) -> int:
     """Kill and reap until no child is left but those spared; return how many there were."""
     ended = 0
     while doomed := [pid for pid in children() if pid not in spare]:
+        ended += sum(map(_kill, doomed))
         for pid in doomed:
-            os.kill(pid, signal.SIGKILL)
-        for pid in doomed:
-            os.waitpid(pid, 0)
-        ended += len(doomed)
+            _reap(pid)
     return ended
+
+
+def _kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _reap(pid: int) -> None:
+    """Reap a child, unless its tracer, another thread of ours, was quicker."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
 
 
 def descendants() -> Iterator[int]:

@@ -3,16 +3,13 @@
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Final
 
 from mirrord_agent.wire.channel import ChannelClosed
 from mirrord_agent.wire.messages import GetStatistics, Statistics
-from mirrord_seccomp.notify import Listener
 
 from mirrord.config.environment import EnvironmentRules
 from mirrord.config.load import resolve
@@ -27,14 +24,12 @@ from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
 from mirrord.session.worlds import build_world
-from mirrord.syscall import Tid
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
-from mirrord.tracer.gate import Gate
-from mirrord.tracer.held import HeldCalls
-from mirrord.tracer.interrupted import Interrupted, can_repair
-from mirrord.tracer.launch import launch
+from mirrord.tracer.engine import Engine, Program
+from mirrord.tracer.notified import NotifyEngine
 from mirrord.tracer.parked import Parked
+from mirrord.tracer.traced import PtraceEngine
 
 _FLUSH_PATIENCE: Final = 0.5
 _LINGER: Final = 60.0
@@ -55,8 +50,7 @@ class Run:
         self._settings: Final = resolve(chain.options, os.environ)
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._own: frozenset[int] = frozenset()
-        self._gate: Gate | None = None
-        self._held: HeldCalls | None = None
+        self._engine: Engine | None = None
         self._connections: Connections | None = None
         self._status: int | None = None
         self._told = False
@@ -94,39 +88,28 @@ class Run:
         self._over = loop.create_future()
         environment = self._environment(remote)
         program = self._chain.options.program
-        interrupted = Interrupted()
+        self._engine = engine = self._made_engine(loop)
         world = await build_world(
             self._settings,
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
             program=(_found(program[0], environment), *program[1:]),
-            forget_thread=self._forget_thread,
-            forget_threads=self._forget_threads,
-            returning_from_signal=interrupted.returning if can_repair() else None,
+            forget_thread=engine.forget_thread,
+            forget_threads=engine.forget_threads,
+            returning_from_signal=engine.returning_from_signal,
         )
         self._connections = world.connections
-        table = Table(world)
-        interrupted.trapped = table.traps
+        table = Table(world, engine.trap, engine.own_rows)
         self._own = frozenset(children()) - {self._parked.pid}
-        listener = Listener(
-            launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
-        )
-        listener.sync_wake_up()
-        self._held = held = HeldCalls(loop, listener.responder(), warn=self._sayings.warn)
-        self._gate = Gate(
-            listener,
-            table.handlers,
-            interrupted.received,
-            skipped=self._settings.skipped_processes,
-            hold=held.hold,
-            warn=self._sayings.warn,
-        )
-        loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
         loop.add_reader(self._channel, self._front_says)
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        threading.Thread(target=self._gate.serve, name="gate", daemon=True).start()
-        self._children_changed()
+        argv = [os.fsencode(word) for word in program]
+        await engine.start(Program(self._parked, argv, environment), table, self._children_changed)
+
+    def _made_engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
+        make = PtraceEngine if self._settings.engine == "ptrace" else NotifyEngine
+        return make(loop, skipped=self._settings.skipped_processes, warn=self._sayings.warn)
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:
         rules = EnvironmentRules.from_settings(self._settings, cwd=os.getcwdb())
@@ -134,34 +117,21 @@ class Run:
         environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
         return environment
 
-    def _forget_thread(self, tid: Tid) -> None:
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget(tid)
-            self._held.forget_thread(tid)
-
-    def _forget_threads(self) -> None:
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget_all()
-            self._held.forget_threads()
-
     def _children_changed(self) -> None:
         """Take note of stops and ends; the program's orphans are our children too, but not what the target
         has started.
         """
-        for pid in children():
-            if pid not in self._own:
-                self._look_at(pid)
+        for pid in {*children(), self._parked.pid} - self._own:
+            self._look_at(pid)
         if self._status is not None and not self._told and self._left():
             self._go_on_in_background()
         if self._status is not None and not self._left():
             self._end()
 
     def _look_at(self, pid: int) -> None:
-        try:
-            reaped, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
-        except ChildProcessError:
-            return
-        if reaped == 0 or pid != self._parked.pid:
+        assert self._engine is not None
+        status = self._engine.status(pid)
+        if status is None or pid != self._parked.pid or self._status is not None:
             return
         if os.WIFSTOPPED(status):
             send(self._channel, STOPPED, os.WSTOPSIG(status))

@@ -1,4 +1,4 @@
-"""A call that was trapped by a notification: the tracer's :class:`mirrord.syscall.Call`."""
+"""A call that was trapped, by either engine: the tracer's :class:`mirrord.syscall.Call`."""
 
 import errno
 import os
@@ -9,8 +9,11 @@ from mirrord.syscall import Elsewhere, Fault, Tid
 from mirrord.tracer.threads import Threads
 
 
-class NotifiedCall:
-    """One notified call, which looks at the program through ``threads``."""
+class TrappedCall:
+    """One trapped call, which looks at the program through ``threads``.
+
+    ``id`` is the notification's, or the ptrace engine's own number of the call.
+    """
 
     __slots__ = ("args", "id", "number", "threads", "tid")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from mirrord.syscall import CONTINUE, Call, Elsewhere, Gone, Skipped, Verdict
+from mirrord.syscall import CONTINUE, Call, Elsewhere, Fail, Gone, Skipped, Verdict
 from mirrord.tracer.threads import command
 
 Warn = Callable[[str], None]
@@ -16,6 +16,14 @@ class Excuses:
     def __init__(self, warn: Warn) -> None:
         self._warn: Final = warn
         self._told: Final[set[str]] = set()
+
+    def answer(self, call: Call, number: int, error: Exception) -> Verdict:
+        """Return what a call gets whose decision has failed: a call always gets an answer."""
+        if isinstance(error, OSError):
+            return Fail(error.errno) if error.errno else CONTINUE
+        if isinstance(error, Gone):
+            return CONTINUE
+        return self.excuse(call, number, error)
 
     def excuse(self, call: Call, number: int, error: Exception) -> Verdict:
         """Let a call run locally, and tell why."""

@@ -16,24 +16,14 @@ from mirrord_seccomp.notify import Listener, Notification, NotificationId, Respo
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
-from mirrord.syscall import (
-    CONTINUE,
-    Fail,
-    GiveFd,
-    Gone,
-    Handler,
-    Return,
-    Tid,
-    Verdict,
-    Wait,
-)
-from mirrord.tracer.call import NotifiedCall
+from mirrord.syscall import CONTINUE, Fail, GiveFd, Gone, Handler, Return, Tid, Verdict, Wait
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Excuses, Warn
 from mirrord.tracer.threads import Threads
 
 _RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
 _MOST_THREADS: Final = 4096
-Hold = Callable[[NotifiedCall, Wait], None]
+Hold = Callable[[TrappedCall, Wait], None]
 
 
 class Gate:
@@ -70,11 +60,11 @@ class Gate:
                 continue
             notification = listener.notification
             id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = notification
-            call = NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
+            call = TrappedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
             try:
                 verdict = handlers[number](call)
             except Exception as error:  # a call always gets an answer
-                verdict = self._failed(call, error)
+                verdict = self._excuses.answer(call, number, error)
             if number != returning:
                 if len(received) > _MOST_THREADS:
                     received.clear()
@@ -86,15 +76,23 @@ class Gate:
             else:
                 carry_out(listener, call, verdict)
 
-    def _failed(self, call: NotifiedCall, error: Exception) -> Verdict:
-        if isinstance(error, OSError):
-            return Fail(error.errno) if error.errno else CONTINUE
-        if isinstance(error, Gone):
-            return CONTINUE
-        return self._excuses.excuse(call, call.number, error)
+
+class Answers:
+    """Answers calls from another thread than the gate's."""
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder: Final = responder
+
+    def valid(self, id: NotificationId) -> bool:
+        """Tell whether a call still waits."""
+        return self._responder.valid(id)
+
+    def carry_out(self, call: TrappedCall, verdict: Verdict) -> None:
+        """Answer a call."""
+        carry_out(self._responder, call, verdict)
 
 
-def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> None:
+def carry_out(responder: Responder, call: TrappedCall, verdict: Verdict) -> None:
     """Answer a call; that its thread is gone meanwhile is normal."""
     match verdict:
         case Return(value, writes):

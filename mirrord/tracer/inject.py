@@ -1,9 +1,6 @@
-"""Make a stopped thread of the program run system calls of ours, and leave it as it was.
+"""Make a stopped thread of the program run system calls of ours, and leave it as it was."""
 
-The thread is in a system call exit stop (launch). A ``syscall`` instruction is found in its vDSO, which every
-process has unless the kernel was booted with ``vdso=0``; then any executable mapping serves.
-"""
-
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
@@ -13,54 +10,67 @@ from typing import Final, Self
 from mirrord.errors import LaunchError
 from mirrord.tracer import registers
 from mirrord.tracer.registers import Layout
-from mirrord.tracer.sys import PTRACE_SYSCALL, SYSCALL_STOP, WALL, ptrace
+from mirrord.tracer.sys import (
+    PTRACE_EVENT_STOP,
+    PTRACE_GETSIGMASK,
+    PTRACE_SETSIGMASK,
+    PTRACE_SYSCALL,
+    SYSCALL_STOP,
+    WALL,
+    ptrace,
+)
 
 _RED_ZONE: Final = 128
 """Bytes below the stack pointer that x86_64 code may use without moving it (System V ABI 3.2.2)."""
+_SIGNAL_SET: Final = 8
+"""``sizeof(sigset_t)`` of the kernel."""
+_ALL: Final = 2**64 - 1
 
 
-class Injector:
-    """Run calls in a stopped thread; on leaving the ``with`` block its registers and its stack are as before.
+class Died(Exception):
+    """Raised when the thread was killed meanwhile; ``status`` is its last wait status."""
 
-    Signals that come meanwhile are kept back and sent again on leaving.
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the thread ended with the status {status:#x}")
+        self.status: Final = status
+
+
+class Borrowed:
+    """Run calls in a thread that is in a system call exit stop; on leaving the ``with`` block its registers are
+    as before.
+
+    All signals are blocked meanwhile. SIGSTOP, which cannot be, is sent again on leaving.
     """
 
-    def __init__(self, tid: int, layout: Layout) -> None:
+    def __init__(self, tid: int, layout: Layout, instruction: int) -> None:
+        """``instruction`` is where a ``syscall`` instruction lies."""
         self.tid: Final = tid
+        self.group_stopped = False
+        """Whether its process was stopped meanwhile, which it has not obeyed yet."""
         self._layout: Final = layout
-        self._before: Final = registers.get(tid, layout)
-        self._memory: Final = os.open(f"/proc/{tid}/mem", os.O_RDWR | os.O_CLOEXEC)
-        self._instruction: Final = self._find_instruction()
-        self._scratch: tuple[int, bytes] | None = None
+        self._before = registers.get(tid, layout)
+        self._instruction: Final = instruction
+        self._mask: Final = ctypes.c_uint64()
         self._signals: Final[list[int]] = []
+        ptrace(PTRACE_GETSIGMASK, tid, _SIGNAL_SET, ctypes.addressof(self._mask))
 
     def __enter__(self) -> Self:
+        self._block(ctypes.c_uint64(_ALL))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._scratch is not None:
-            os.pwrite(self._memory, self._scratch[1], self._scratch[0])
-        os.close(self._memory)
+        if isinstance(error, Died):
+            return
         registers.put(self.tid, self._layout, self._before)
+        self._block(self._mask)
         for number in self._signals:
             signal.pidfd_send_signal(fd := os.pidfd_open(self.tid), number)
             os.close(fd)
 
-    def put(self, data: bytes) -> int:
-        """Write ``data`` below the thread's stack, once; return its address, 16-byte aligned."""
-        address = (self._before[self._layout.stack] - _RED_ZONE - len(data)) & ~15
-        self._scratch = (address, os.pread(self._memory, len(data), address))
-        os.pwrite(self._memory, data, address)
-        return address
-
-    def scratch_address(self, size: int) -> int:
-        """Return where :meth:`put` will write ``size`` bytes."""
-        return (self._before[self._layout.stack] - _RED_ZONE - size) & ~15
-
     def call(self, number: int, *arguments: int) -> int:
-        """Run one system call in the thread; return its result, negative for an errno."""
+        """Run one system call in the thread; return its result, negative for an errno. Raise Died."""
         layout = self._layout
         changed = registers.with_call(
             layout, self._before, at=self._instruction, number=number, arguments=arguments
@@ -70,35 +80,80 @@ class Injector:
         self._to_syscall_stop()
         return registers.result(layout, registers.get(self.tid, layout))
 
+    def give_result(self, value: int) -> None:
+        """Make ``value`` the result of the call that the thread was in."""
+        self._before = registers.with_result(self._layout, self._before, value)
+
+    def _block(self, mask: ctypes.c_uint64) -> None:
+        ptrace(PTRACE_SETSIGMASK, self.tid, _SIGNAL_SET, ctypes.addressof(mask))
+
     def _to_syscall_stop(self) -> None:
+        """Run on to the start or end of a call; the filter's own stop lies between."""
         while True:
             ptrace(PTRACE_SYSCALL, self.tid)
             _, status = os.waitpid(self.tid, WALL)
             if not os.WIFSTOPPED(status):
-                raise LaunchError("the program was killed before its first instruction")
-            stop = os.WSTOPSIG(status)
+                raise Died(status)
+            stop, event = os.WSTOPSIG(status), status >> 16
             if stop == SYSCALL_STOP:
                 return
-            if status >> 16 == 0:
+            if event == 0:
                 self._signals.append(stop)
+            elif event == PTRACE_EVENT_STOP and stop != signal.SIGTRAP:
+                self.group_stopped = True
 
-    def _find_instruction(self) -> int:
-        for start, end in self._executable_mappings():
+
+class Injector(Borrowed):
+    """The same for a program that has not run yet; on leaving its stack is as before, too.
+
+    A ``syscall`` instruction is found in its vDSO, which every process has unless the kernel was booted with
+    ``vdso=0``; then any executable mapping serves.
+    """
+
+    def __init__(self, tid: int, layout: Layout) -> None:
+        self._memory: Final = os.open(f"/proc/{tid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        self._scratch: tuple[int, bytes] | None = None
+        super().__init__(tid, layout, self._find_instruction(tid, layout))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._scratch is not None and not isinstance(error, Died):
+            os.pwrite(self._memory, self._scratch[1], self._scratch[0])
+        os.close(self._memory)
+        super().__exit__(kind, error, trace)
+        if isinstance(error, Died):
+            raise LaunchError("the program was killed before its first instruction") from error
+
+    def put(self, data: bytes) -> int:
+        """Write ``data`` below the thread's stack, once; return its address, 16-byte aligned."""
+        address = self.scratch_address(len(data))
+        self._scratch = (address, os.pread(self._memory, len(data), address))
+        os.pwrite(self._memory, data, address)
+        return address
+
+    def scratch_address(self, size: int) -> int:
+        """Return where :meth:`put` will write ``size`` bytes."""
+        return (self._before[self._layout.stack] - _RED_ZONE - size) & ~15
+
+    def _find_instruction(self, tid: int, layout: Layout) -> int:
+        for start, end in _executable_mappings(tid):
             try:
                 code = os.pread(self._memory, end - start, start)
             except OSError:
                 # [vsyscall] is listed but lies outside the address space of the process: EIO
                 continue
-            at = code.find(self._layout.syscall_instruction)
+            at = code.find(layout.syscall_instruction)
             if at >= 0:
                 return start + at
         raise LaunchError("the program has no system call instruction in its first mappings")
 
-    def _executable_mappings(self) -> Iterator[tuple[int, int]]:
-        with open(f"/proc/{self.tid}/maps", "rb") as maps:
-            lines = [line.split() for line in maps]
-        lines.sort(key=lambda fields: fields[-1] != b"[vdso]")
-        for fields in lines:
-            if b"x" in fields[1]:
-                start, _, end = fields[0].partition(b"-")
-                yield int(start, 16), int(end, 16)
+
+def _executable_mappings(tid: int) -> Iterator[tuple[int, int]]:
+    with open(f"/proc/{tid}/maps", "rb") as maps:
+        lines = [line.split() for line in maps]
+    lines.sort(key=lambda fields: fields[-1] != b"[vdso]")
+    for fields in lines:
+        if b"x" in fields[1]:
+            start, _, end = fields[0].partition(b"-")
+            yield int(start, 16), int(end, 16)

@@ -1,0 +1,65 @@
+"""What the two engines have in common, as a session uses them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mirrord_seccomp.rules import Action, Rule
+
+from mirrord.syscall import Handler
+from mirrord.tracer.parked import Parked
+
+
+class Decisions(Protocol):
+    """The session's table of system calls."""
+
+    @property
+    def filter(self) -> bytes:
+        """The compiled filter, which traps by the engine's own action."""
+
+    @property
+    def handlers(self) -> Mapping[int, Handler]:
+        """Who decides each trapped call, by number."""
+
+    @property
+    def traps(self) -> Mapping[int, Rule]:
+        """When each call is trapped, by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is to be run, and the process that will become it."""
+
+    parked: Parked
+    argv: Sequence[bytes]
+    environment: Mapping[bytes, bytes]
+
+
+class Engine(Protocol):
+    """Launches the program and answers its trapped calls."""
+
+    trap: Action
+    """What the filter does with a call that is to be decided."""
+
+    @property
+    def returning_from_signal(self) -> Handler | None:
+        """The engine's own decision of ``rt_sigreturn``, None where it needs none."""
+
+    @property
+    def own_rows(self) -> Sequence[tuple[Rule, Handler]]:
+        """Calls that the engine itself wants trapped."""
+
+    async def start(self, program: Program, decisions: Decisions, changed: Callable[[], None]) -> None:
+        """Launch the program and serve it from then on; raise LaunchError or KernelError.
+
+        ``changed`` is called on the event loop whenever a process of the program may have stopped or ended.
+        """
+
+    def status(self, pid: int) -> int | None:
+        """Return the wait status of a process that has stopped or ended since it was last asked for."""
+
+    def forget_thread(self, tid: int) -> None:
+        """Look at a thread afresh; on the thread that decides."""
+
+    def forget_threads(self) -> None:
+        """Look at every thread afresh; on the thread that decides."""

@@ -1,0 +1,296 @@
+"""The ptrace engine: the program and all its descendants are traced for their whole life.
+
+One thread launches, waits and makes every request, since the kernel takes a tracer to be a thread, not a
+process. It decides local calls at once; a call that has to wait for something remote stays stopped and goes to
+the event loop (``held.py``), whose answer comes back by a queue and a bell (``bell.py``).
+
+Facts, and what follows from them here:
+
+* A new thread's first stop may be reported before or after its parent's event. Nothing of the parent is needed
+  to let it run, so either may come first; only the count of the living has to know of both.
+* All that is there to be reported is collected before any of it is handled: when a thread executes a program,
+  stops of threads that are gone by then may have been reported before.
+* After that the thread has its leader's number; neither its own number nor the old leader reports an end.
+* A request about a thread that was killed fails with ESRCH. Its end is reported, so that is no matter.
+* A signal, SIGKILL excepted, waits until a stopped thread is resumed: a trapped call is never interrupted.
+"""
+
+import errno
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Final
+
+from mirrord_seccomp.notify import NotificationId
+from mirrord_seccomp.rules import Action
+from mirrord_seccomp.syscalls import current_arch
+
+from mirrord.syscall import CONTINUE, Fail, GiveFd, Gone, Handler, Return, Tid, Verdict, Wait
+from mirrord.tracer import registers
+from mirrord.tracer.bell import Bell
+from mirrord.tracer.call import TrappedCall
+from mirrord.tracer.excuses import Excuses, Warn
+from mirrord.tracer.give import Giver
+from mirrord.tracer.inject import Borrowed, Died
+from mirrord.tracer.registers import LAYOUTS
+from mirrord.tracer.spin import Spin
+from mirrord.tracer.stops import (
+    PTRACE_SYSCALL,
+    AtCall,
+    Ended,
+    Executed,
+    GroupStopped,
+    HasChild,
+    Noticed,
+    Passing,
+    Signalled,
+    Stopped,
+    Trap,
+    Trapped,
+    decode,
+)
+from mirrord.tracer.sys import PTRACE_INTERRUPT, WALL, WNOTHREAD, ptrace
+from mirrord.tracer.threads import Threads
+
+_OURS: Final = 0x6D72
+"""What our filter says with its stops: a filter of the program's own may trace, too."""
+TRACE: Final = Action.TRACE(_OURS)
+_MINE: Final = WALL | WNOTHREAD
+_MINE_NOW: Final = _MINE | os.WNOHANG
+
+Hold = Callable[[TrappedCall, Wait], None]
+Report = Callable[[int, int], None]
+"""Take note of a process's stop or end: its number, and the status that wait(2) gives."""
+
+
+class Tracing:
+    """Serves the tracees of one thread with a table of handlers."""
+
+    def __init__(
+        self,
+        handlers: Mapping[int, Handler],
+        bell: Bell,
+        *,
+        skipped: frozenset[str] = frozenset(),
+        hold: Hold,
+        warn: Warn,
+        report: Report,
+    ) -> None:
+        self._handlers: Final = handlers
+        self._bell: Final = bell
+        self._hold: Final = hold
+        self._report: Final = report
+        self._excuses: Final = Excuses(warn)
+        # a thread that is being decided about is stopped: its number cannot become another's
+        self.threads: Final = Threads(lambda call: True, skipped)
+        self._layout: Final = LAYOUTS[current_arch()]
+        self._giver: Final = Giver(self._layout)
+        self._spin: Final = Spin()
+        self._ids: Final = count(1)
+        self._alive: Final[set[int]] = set()
+        self._early: Final[set[int]] = set()
+        """Threads that were seen before their parents told of them."""
+        self._held: Final[dict[int, tuple[NotificationId, Trapped, Trap]]] = {}
+        self._waiting: Final[set[NotificationId]] = set()
+        self._answers: Final[deque[tuple[TrappedCall, Verdict]]] = deque()
+        self._asleep = False
+        self._handle: Final[dict[type[Stopped], Callable[..., None]]] = {
+            Trapped: self._trapped,
+            Signalled: self._signalled,
+            GroupStopped: self._group_stopped,
+            Noticed: self._noticed,
+            HasChild: self._has_child,
+            Executed: self._executed,
+            AtCall: Stopped.resume,
+            Passing: Stopped.resume,
+        }
+
+    def serve(self, program: int) -> None:
+        """Let the launched program go, and serve until the last of its descendants has ended."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._alive.add(program)
+        Stopped(program, 0).resume()
+        while self._alive:
+            for tid, status in self._collect():
+                self._take(tid, status)
+            while self._answers:
+                self._give_answer(*self._answers.popleft())
+
+    def valid(self, id: NotificationId) -> bool:
+        """Tell whether a held call still waits; from any thread."""
+        return id in self._waiting
+
+    def carry_out(self, call: TrappedCall, verdict: Verdict) -> None:
+        """Answer a held call; from any thread."""
+        self._answers.append((call, verdict))
+        if self._asleep:
+            self._bell.ring()
+
+    def _collect(self) -> list[tuple[int, int]]:
+        """Wait for something to be reported, or to be answered; return all that was reported."""
+        first = self._spin.wait(lambda: os.waitpid(-1, _MINE_NOW), self._answers) or self._sleep()
+        if first is None:
+            return []
+        found = [first]
+        if len(self._alive) > 1:
+            while (more := os.waitpid(-1, _MINE_NOW))[0]:
+                found.append(more)
+        return found
+
+    def _sleep(self) -> tuple[int, int] | None:
+        self._asleep = True
+        try:
+            # an answer that came before we said that we sleep has not rung the bell
+            return None if self._answers else os.waitpid(-1, _MINE)
+        finally:
+            self._asleep = False
+
+    def _take(self, tid: int, status: int) -> None:
+        stop = decode(tid, status)
+        if isinstance(stop, Ended):
+            self._ended(stop)
+            return
+        try:
+            self._handle[type(stop)](stop)
+        except ProcessLookupError:
+            # it was killed; its end will be reported
+            return
+
+    def _trapped(self, stop: Trapped) -> None:
+        trap = stop.trap()
+        if trap.data != _OURS:
+            # what a call gets that a filter wants traced by somebody who is not there (seccomp(2))
+            self._skip(stop, -errno.ENOSYS)
+            return
+        args = (trap.a0, trap.a1, trap.a2, trap.a3, trap.a4, trap.a5)
+        id = NotificationId(next(self._ids))
+        call = TrappedCall(id, Tid(stop.tid), trap.number, args, self.threads)
+        try:
+            verdict = self._handlers[trap.number](call)
+        except Exception as error:  # a call always gets an answer
+            verdict = self._excuses.answer(call, trap.number, error)
+        if verdict is CONTINUE:
+            stop.resume()
+        elif type(verdict) is Wait:
+            self._held[stop.tid] = (id, stop, trap)
+            self._waiting.add(id)
+            self._hold(call, verdict)
+        else:
+            self._carry_out(call, stop, trap, verdict)
+
+    def _give_answer(self, call: TrappedCall, verdict: Verdict) -> None:
+        id, stop, trap = self._held.get(call.tid, (None, None, None))
+        if id != call.id or stop is None or trap is None:
+            if isinstance(verdict, GiveFd):
+                os.close(verdict.fd)
+            return
+        self._forget_held(call.tid)
+        call.threads = self.threads
+        try:
+            self._carry_out(call, stop, trap, verdict)
+        except ProcessLookupError:
+            return
+
+    def _carry_out(self, call: TrappedCall, stop: Trapped, trap: Trap, verdict: Verdict) -> None:
+        match verdict:
+            case Return(value, writes):
+                try:
+                    for address, data in writes:
+                        call.write(address, data)
+                except OSError as error:
+                    value = -(error.errno or errno.EFAULT)
+                except Gone:
+                    return
+                self._skip(stop, value)
+            case Fail(number):
+                self._skip(stop, -number)
+            case GiveFd(fd, cloexec):
+                try:
+                    self._give(stop, trap, fd, cloexec=cloexec)
+                finally:
+                    os.close(fd)
+            case _:
+                stop.resume()
+
+    def _skip(self, stop: Trapped, value: int) -> None:
+        registers.skip(stop.tid, self._layout, value)
+        stop.resume()
+
+    def _give(self, stop: Trapped, trap: Trap, fd: int, *, cloexec: bool) -> None:
+        def give(thread: Borrowed) -> int:
+            try:
+                return self._giver.give(thread, fd, cloexec=cloexec)
+            except OSError as error:
+                return -(error.errno or errno.EMFILE)
+
+        self._borrow(stop, trap, give)
+
+    def _borrow(self, stop: Trapped, trap: Trap, act: Callable[[Borrowed], int]) -> None:
+        """Have a thread do something else in place of its call, and let it go on with the result."""
+        tid, layout = stop.tid, self._layout
+        registers.skip(tid, layout, 0)
+        stop.resume(PTRACE_SYSCALL)
+        _, status = os.waitpid(tid, WALL)
+        if not isinstance(decode(tid, status), AtCall):
+            self._take(tid, status)
+            return
+        try:
+            with Borrowed(tid, layout, trap.instruction - len(layout.syscall_instruction)) as thread:
+                thread.give_result(act(thread))
+        except Died as death:
+            self._ended(Ended(tid, death.status))
+            return
+        if thread.group_stopped:
+            # it has run on, and must hear of the stop again
+            ptrace(PTRACE_INTERRUPT, tid)
+        stop.resume()
+
+    def _signalled(self, stop: Signalled) -> None:
+        stop.resume(signal=0 if stop.tid == self._bell.pid else stop.signal)
+
+    def _group_stopped(self, stop: GroupStopped) -> None:
+        self._see(stop.tid)
+        stop.listen()
+        self._report(stop.tid, stop.status & 0xFFFF)
+
+    def _noticed(self, stop: Noticed) -> None:
+        self._see(stop.tid)
+        stop.resume()
+
+    def _see(self, tid: int) -> None:
+        if tid not in self._alive and tid != self._bell.pid:
+            self._alive.add(tid)
+            self._early.add(tid)
+
+    def _has_child(self, stop: HasChild) -> None:
+        child = stop.message()
+        if child in self._early:
+            self._early.remove(child)
+        else:
+            self._alive.add(child)
+        stop.resume()
+
+    def _executed(self, stop: Executed) -> None:
+        former = stop.message()
+        if former != stop.tid:
+            self._forget(former)
+            self._alive.discard(former)
+        self._forget(stop.tid)
+        stop.resume()
+
+    def _ended(self, stop: Ended) -> None:
+        self._forget(stop.tid)
+        self._alive.discard(stop.tid)
+        self._report(stop.tid, stop.status)
+
+    def _forget(self, tid: int) -> None:
+        self.threads.forget(tid)
+        self._giver.forget(tid)
+        self._forget_held(tid)
+
+    def _forget_held(self, tid: int) -> None:
+        if tid in self._held:
+            id, _, _ = self._held.pop(tid)
+            self._waiting.discard(id)
