@@ -29,7 +29,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         both = metafunc.definition.get_closest_marker("both_users") is not None
         metafunc.parametrize("user", ["current", "ordinary"] if both else ["current"], indirect=True)
     if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", ["notify"])
+        metafunc.parametrize("engine", ["ptrace"])
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """Put a descriptor of ours into a program that is traced.
 
-The thread that asked for it fetches it itself: in place of its call it makes a socket, receives our descriptor
-over it (SCM_RIGHTS, unix(7)), and moves that to the socket's number, which was the lowest free one. We send
-through a duplicate of that very socket, to its own address, so it works in any namespace, for any user and for
-every kind of file.
+The thread that asked for it fetches it itself: in place of its call it makes a socket, receives our
+descriptor over it (SCM_RIGHTS, unix(7)), and moves that to the socket's number, which was the lowest free
+one. We send through a duplicate of that very socket, to its own address, so it works in any namespace, for
+any user and for every kind of file.
 """
 
 import array

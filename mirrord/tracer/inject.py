@@ -36,8 +36,8 @@ class Died(Exception):
 
 
 class Borrowed:
-    """Run calls in a thread that is in a system call exit stop; on leaving the ``with`` block its registers are
-    as before.
+    """Run calls in a thread that is in a system call exit stop; on leaving the ``with`` block its registers
+    are as before.
 
     All signals are blocked meanwhile. SIGSTOP, which cannot be, is sent again on leaving.
     """

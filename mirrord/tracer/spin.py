@@ -1,8 +1,8 @@
 """Look a few times before sleeping.
 
 A program that makes one trapped call after another comes back within microseconds, while waking a sleeping
-thread on another CPU takes 40 to 100 in a virtual machine. So the tracer looks for a while first. How often is
-learnt: looks that found nothing halve it, those that did double it.
+thread on another CPU takes 40 to 100 in a virtual machine. So the tracer looks for a while first. How often
+is learnt: looks that found nothing halve it, those that did double it.
 """
 
 from collections.abc import Callable, Sized

@@ -71,7 +71,10 @@ class Ended:
 
 
 class Stopped:
-    """A thread that stands still until it is resumed. Requests raise ProcessLookupError once it was killed."""
+    """A thread that stands still until it is resumed.
+
+    Requests raise ProcessLookupError once it was killed.
+    """
 
     __slots__ = ("status", "tid")
 

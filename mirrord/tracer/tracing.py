@@ -1,13 +1,13 @@
 """The ptrace engine: the program and all its descendants are traced for their whole life.
 
 One thread launches, waits and makes every request, since the kernel takes a tracer to be a thread, not a
-process. It decides local calls at once; a call that has to wait for something remote stays stopped and goes to
-the event loop (``held.py``), whose answer comes back by a queue and a bell (``bell.py``).
+process. It decides local calls at once; a call that has to wait for something remote stays stopped and goes
+to the event loop (``held.py``), whose answer comes back by a queue and a bell (``bell.py``).
 
 Facts, and what follows from them here:
 
-* A new thread's first stop may be reported before or after its parent's event. Nothing of the parent is needed
-  to let it run, so either may come first; only the count of the living has to know of both.
+* A new thread's first stop may be reported before or after its parent's event. Nothing of the parent is
+  needed to let it run, so either may come first; only the count of the living has to know of both.
 * All that is there to be reported is collected before any of it is handled: when a thread executes a program,
   stops of threads that are gone by then may have been reported before.
 * After that the thread has its leader's number; neither its own number nor the old leader reports an end.
