@@ -1,6 +1,7 @@
 """Users, sandboxes and runners for the tests that run the whole command."""
 
 import contextlib
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from .support.user import User
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the marks of these tests mean."""
     config.addinivalue_line("markers", "both_users: run as root and as an ordinary user, where possible")
+    config.addinivalue_line("markers", "both_engines: run with both engines, not in the soak alone")
+    config.addinivalue_line("markers", "notify_only(reason): why the ptrace engine cannot do it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,7 +32,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         both = metafunc.definition.get_closest_marker("both_users") is not None
         metafunc.parametrize("user", ["current", "ordinary"] if both else ["current"], indirect=True)
     if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", ["ptrace"])
+        metafunc.parametrize("engine", _engines(metafunc.definition))
+
+
+def _engines(test: pytest.Item) -> list[object]:
+    """Return the engines to run a test with: both for the marked ones, and for all in the soak."""
+    refused = test.get_closest_marker("notify_only")
+    ptrace = pytest.param("ptrace", marks=[pytest.mark.skip(reason=refused.args[0])] if refused else [])
+    both = os.environ.get("MIRRORD_SOAK") == "1" or test.get_closest_marker("both_engines") is not None
+    return [pytest.param("notify"), *([ptrace] if both else [])]
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,9 @@ class Run:
         loop.add_reader(self._channel, self._front_says)
         sys.setswitchinterval(_SWITCH_INTERVAL)
         argv = [os.fsencode(word) for word in program]
-        await engine.start(Program(self._parked, argv, environment), table, self._children_changed)
+        await engine.start(
+            Program(self._parked, argv, environment), table, self._children_changed, self._failed
+        )
 
     def _made_engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
         make = PtraceEngine if self._settings.engine == "ptrace" else NotifyEngine
@@ -164,6 +166,10 @@ class Run:
         self._told = True
         kill_all_descendants(spare=self._own)
         self._end()
+
+    def _failed(self, error: Exception) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_exception(error)
 
     def _end(self) -> None:
         if self._over is not None and not self._over.done():

@@ -49,10 +49,17 @@ class Engine(Protocol):
     def own_rows(self) -> Sequence[tuple[Rule, Handler]]:
         """Calls that the engine itself wants trapped."""
 
-    async def start(self, program: Program, decisions: Decisions, changed: Callable[[], None]) -> None:
+    async def start(
+        self,
+        program: Program,
+        decisions: Decisions,
+        changed: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
         """Launch the program and serve it from then on; raise LaunchError or KernelError.
 
-        ``changed`` is called on the event loop whenever a process of the program may have stopped or ended.
+        On the event loop, ``changed`` is called whenever a process of the program may have stopped or ended,
+        ``failed`` when a fault of the engine has ended the program.
         """
 
     def status(self, pid: int) -> int | None:

@@ -16,7 +16,6 @@ from typing import Final
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.tracer.inject import Borrowed
-from mirrord.tracer.registers import Layout
 from mirrord.tracer.sys import pidfd_getfd, pidfd_open, process_vm_write
 
 _PAGE: Final = 4096
@@ -48,8 +47,7 @@ _MMAP, _SOCKET, _RECVMSG, _DUP3, _CLOSE = map(_number, ("mmap", "socket", "recvm
 class Giver:
     """Gives descriptors to threads; each has a page of its own to receive in, mapped when first needed."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout: Final = layout
+    def __init__(self) -> None:
         self._pages: Final[dict[int, int]] = {}
 
     def forget(self, tid: int) -> None:
@@ -69,6 +67,10 @@ class Giver:
         thread.call(_DUP3, received, at, os.O_CLOEXEC if cloexec else 0)
         thread.call(_CLOSE, received)
         return at
+
+    def known_page(self, tid: int) -> int | None:
+        """Return the address of a thread's page, if it has one."""
+        return self._pages.get(tid)
 
     def page(self, thread: Borrowed) -> int:
         """Return the address of the thread's page; raise OSError or Died."""

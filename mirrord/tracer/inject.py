@@ -84,6 +84,12 @@ class Borrowed:
         """Make ``value`` the result of the call that the thread was in."""
         self._before = registers.with_result(self._layout, self._before, value)
 
+    def repeat(self, number: int, arguments: tuple[int, ...]) -> None:
+        """Have the thread make its own call once more."""
+        self._before = registers.with_call(
+            self._layout, self._before, at=self._instruction, number=number, arguments=arguments
+        )
+
     def _block(self, mask: ctypes.c_uint64) -> None:
         ptrace(PTRACE_SETSIGMASK, self.tid, _SIGNAL_SET, ctypes.addressof(mask))
 

@@ -38,7 +38,13 @@ class NotifyEngine:
         """Repair frames of calls that were never received."""
         return self._interrupted.returning if can_repair() else None
 
-    async def start(self, program: Program, decisions: Decisions, changed: Callable[[], None]) -> None:
+    async def start(
+        self,
+        program: Program,
+        decisions: Decisions,
+        changed: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
         """Launch the program, and receive its calls on a thread."""
         self._interrupted.trapped = decisions.traps
         listener = Listener(launch(program.parked, program.argv, program.environment, decisions.filter))

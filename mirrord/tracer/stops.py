@@ -59,6 +59,11 @@ class Trap(NamedTuple):
     data: int
     """The 16 bits that the filter gave with SECCOMP_RET_TRACE."""
 
+    @property
+    def arguments(self) -> tuple[int, int, int, int, int, int]:
+        """The six argument registers."""
+        return (self.a0, self.a1, self.a2, self.a3, self.a4, self.a5)
+
 
 class Ended:
     """The thread is no more; of a process's leader ``status`` is what wait(2) gives its parent."""

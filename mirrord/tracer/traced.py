@@ -14,6 +14,7 @@ from typing import Final
 from mirrord_seccomp.rules import Action, Op, Rule, Test
 
 from mirrord.syscall import CONTINUE, Call, Handler, Verdict
+from mirrord.tracer import rewrite
 from mirrord.tracer.bell import Bell
 from mirrord.tracer.engine import Decisions, Program
 from mirrord.tracer.excuses import Warn
@@ -44,9 +45,10 @@ class PtraceEngine:
 
     @property
     def own_rows(self) -> Sequence[tuple[Rule, Handler]]:
-        """Trap what a traced process cannot do."""
+        """Trap what a traced process cannot do, and what would make one that is not."""
         requests = (_PTRACE_TRACEME, _PTRACE_ATTACH, _PTRACE_SEIZE)
-        return [(Rule("ptrace", TRACE, Test(0, Op.EQ, request, 64)), self.tracing) for request in requests]
+        refused = [(Rule("ptrace", TRACE, Test(0, Op.EQ, request, 64)), self.tracing) for request in requests]
+        return [*refused, *rewrite.rows(TRACE)]
 
     def tracing(self, call: Call) -> Verdict:
         """Say that the kernel will refuse this; it has one tracer for each thread (ptrace(2))."""
@@ -56,7 +58,13 @@ class PtraceEngine:
         )
         return CONTINUE
 
-    async def start(self, program: Program, decisions: Decisions, changed: Callable[[], None]) -> None:
+    async def start(
+        self,
+        program: Program,
+        decisions: Decisions,
+        changed: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
         """Launch the program and trace it, both on one thread."""
         pid = program.parked.pid
 
@@ -73,12 +81,17 @@ class PtraceEngine:
         )
         self._held = held = HeldCalls(self._loop, self._tracing, warn=self._warn)
         launched = self._loop.create_future()
-        work = (self._tracing, program, decisions.filter, launched)
+        work = (self._tracing, program, decisions.filter, launched, failed)
         threading.Thread(target=self._run, args=work, name="tracer", daemon=True).start()
         await launched
 
     def _run(
-        self, tracing: Tracing, program: Program, filter_: bytes, launched: asyncio.Future[None]
+        self,
+        tracing: Tracing,
+        program: Program,
+        filter_: bytes,
+        launched: asyncio.Future[None],
+        failed: Callable[[Exception], None],
     ) -> None:
         try:
             self._bell.hang()
@@ -87,7 +100,10 @@ class PtraceEngine:
             self._loop.call_soon_threadsafe(launched.set_exception, error)
             return
         self._loop.call_soon_threadsafe(launched.set_result, None)
-        tracing.serve(program.parked.pid)
+        try:
+            tracing.serve(program.parked.pid)
+        except Exception as error:  # without its tracer the program is gone
+            self._loop.call_soon_threadsafe(failed, error)
 
     def _report(self, program: int, process: int, status: int, changed: Callable[[], None]) -> None:
         if process == program:

@@ -25,19 +25,14 @@ from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 from mirrord_seccomp.rules import Action
-from mirrord_seccomp.syscalls import current_arch
 
-from mirrord.syscall import CONTINUE, Fail, GiveFd, Gone, Handler, Return, Tid, Verdict, Wait
-from mirrord.tracer import registers
+from mirrord.syscall import CONTINUE, GiveFd, Handler, Tid, Verdict, Wait
 from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TrappedCall
+from mirrord.tracer.carry import Carrier
 from mirrord.tracer.excuses import Excuses, Warn
-from mirrord.tracer.give import Giver
-from mirrord.tracer.inject import Borrowed, Died
-from mirrord.tracer.registers import LAYOUTS
 from mirrord.tracer.spin import Spin
 from mirrord.tracer.stops import (
-    PTRACE_SYSCALL,
     AtCall,
     Ended,
     Executed,
@@ -51,7 +46,7 @@ from mirrord.tracer.stops import (
     Trapped,
     decode,
 )
-from mirrord.tracer.sys import PTRACE_INTERRUPT, WALL, WNOTHREAD, ptrace
+from mirrord.tracer.sys import WALL, WNOTHREAD
 from mirrord.tracer.threads import Threads
 
 _OURS: Final = 0x6D72
@@ -85,8 +80,7 @@ class Tracing:
         self._excuses: Final = Excuses(warn)
         # a thread that is being decided about is stopped: its number cannot become another's
         self.threads: Final = Threads(lambda call: True, skipped)
-        self._layout: Final = LAYOUTS[current_arch()]
-        self._giver: Final = Giver(self._layout)
+        self._carrier: Final = Carrier(self._ended)
         self._spin: Final = Spin()
         self._ids: Final = count(1)
         self._alive: Final[set[int]] = set()
@@ -103,8 +97,8 @@ class Tracing:
             Noticed: self._noticed,
             HasChild: self._has_child,
             Executed: self._executed,
-            AtCall: Stopped.resume,
-            Passing: Stopped.resume,
+            AtCall: self._carrier.at_call,
+            Passing: self._carrier.resume,
         }
 
     def serve(self, program: int) -> None:
@@ -162,11 +156,10 @@ class Tracing:
         trap = stop.trap()
         if trap.data != _OURS:
             # what a call gets that a filter wants traced by somebody who is not there (seccomp(2))
-            self._skip(stop, -errno.ENOSYS)
+            self._carrier.skip(stop, -errno.ENOSYS)
             return
-        args = (trap.a0, trap.a1, trap.a2, trap.a3, trap.a4, trap.a5)
         id = NotificationId(next(self._ids))
-        call = TrappedCall(id, Tid(stop.tid), trap.number, args, self.threads)
+        call = TrappedCall(id, Tid(stop.tid), trap.number, trap.arguments, self.threads)
         try:
             verdict = self._handlers[trap.number](call)
         except Exception as error:  # a call always gets an answer
@@ -178,7 +171,7 @@ class Tracing:
             self._waiting.add(id)
             self._hold(call, verdict)
         else:
-            self._carry_out(call, stop, trap, verdict)
+            self._carrier.carry_out(call, stop, trap, verdict)
 
     def _give_answer(self, call: TrappedCall, verdict: Verdict) -> None:
         id, stop, trap = self._held.get(call.tid, (None, None, None))
@@ -189,66 +182,12 @@ class Tracing:
         self._forget_held(call.tid)
         call.threads = self.threads
         try:
-            self._carry_out(call, stop, trap, verdict)
+            self._carrier.carry_out(call, stop, trap, verdict)
         except ProcessLookupError:
             return
 
-    def _carry_out(self, call: TrappedCall, stop: Trapped, trap: Trap, verdict: Verdict) -> None:
-        match verdict:
-            case Return(value, writes):
-                try:
-                    for address, data in writes:
-                        call.write(address, data)
-                except OSError as error:
-                    value = -(error.errno or errno.EFAULT)
-                except Gone:
-                    return
-                self._skip(stop, value)
-            case Fail(number):
-                self._skip(stop, -number)
-            case GiveFd(fd, cloexec):
-                try:
-                    self._give(stop, trap, fd, cloexec=cloexec)
-                finally:
-                    os.close(fd)
-            case _:
-                stop.resume()
-
-    def _skip(self, stop: Trapped, value: int) -> None:
-        registers.skip(stop.tid, self._layout, value)
-        stop.resume()
-
-    def _give(self, stop: Trapped, trap: Trap, fd: int, *, cloexec: bool) -> None:
-        def give(thread: Borrowed) -> int:
-            try:
-                return self._giver.give(thread, fd, cloexec=cloexec)
-            except OSError as error:
-                return -(error.errno or errno.EMFILE)
-
-        self._borrow(stop, trap, give)
-
-    def _borrow(self, stop: Trapped, trap: Trap, act: Callable[[Borrowed], int]) -> None:
-        """Have a thread do something else in place of its call, and let it go on with the result."""
-        tid, layout = stop.tid, self._layout
-        registers.skip(tid, layout, 0)
-        stop.resume(PTRACE_SYSCALL)
-        _, status = os.waitpid(tid, WALL)
-        if not isinstance(decode(tid, status), AtCall):
-            self._take(tid, status)
-            return
-        try:
-            with Borrowed(tid, layout, trap.instruction - len(layout.syscall_instruction)) as thread:
-                thread.give_result(act(thread))
-        except Died as death:
-            self._ended(Ended(tid, death.status))
-            return
-        if thread.group_stopped:
-            # it has run on, and must hear of the stop again
-            ptrace(PTRACE_INTERRUPT, tid)
-        stop.resume()
-
     def _signalled(self, stop: Signalled) -> None:
-        stop.resume(signal=0 if stop.tid == self._bell.pid else stop.signal)
+        self._carrier.resume(stop, 0 if stop.tid == self._bell.pid else stop.signal)
 
     def _group_stopped(self, stop: GroupStopped) -> None:
         self._see(stop.tid)
@@ -257,7 +196,7 @@ class Tracing:
 
     def _noticed(self, stop: Noticed) -> None:
         self._see(stop.tid)
-        stop.resume()
+        self._carrier.resume(stop)
 
     def _see(self, tid: int) -> None:
         if tid not in self._alive and tid != self._bell.pid:
@@ -270,7 +209,7 @@ class Tracing:
             self._early.remove(child)
         else:
             self._alive.add(child)
-        stop.resume()
+        self._carrier.resume(stop)
 
     def _executed(self, stop: Executed) -> None:
         former = stop.message()
@@ -287,7 +226,7 @@ class Tracing:
 
     def _forget(self, tid: int) -> None:
         self.threads.forget(tid)
-        self._giver.forget(tid)
+        self._carrier.forget(tid)
         self._forget_held(tid)
 
     def _forget_held(self, tid: int) -> None:

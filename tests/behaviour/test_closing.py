@@ -15,6 +15,7 @@ MIB = 1 << 20
 MOST = 64 * MIB
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     ("way", "ours", "theirs"),
     [

@@ -68,6 +68,7 @@ def session(line: Line, runner: Runner, user: User) -> Iterator[Session]:
     file.unlink()
 
 
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("names", ["supervisor", "front", "supervisor front"])
 def test_a_killed_part_takes_the_whole_session_with_it(session: Session, names: str) -> None:
@@ -81,6 +82,7 @@ def test_a_killed_part_takes_the_whole_session_with_it(session: Session, names: 
     assert session.process.returncode == (-signal.SIGKILL if "front" in names else 125)
 
 
+@pytest.mark.both_engines
 def test_a_program_that_leaves_a_daemon_ends_and_says_so(line: Line, runner: Runner, user: User) -> None:
     file = user.home / "left"
     with runner.start(line(*command("daemon"), str(file)), reads=False) as process:
@@ -93,6 +95,7 @@ def test_a_program_that_leaves_a_daemon_ends_and_says_so(line: Line, runner: Run
         until("the daemon has ended", lambda: state(daemon) == "X")
 
 
+@pytest.mark.both_engines
 def test_a_killed_agent_fails_every_pending_call(
     line: Line, runner: Runner, sandbox: Sandbox, slow: Callable[..., Relay]
 ) -> None:

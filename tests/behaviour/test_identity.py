@@ -9,6 +9,8 @@ from ..support.build import command
 from ..support.running import Outcome
 from ..support.sandboxes import Sandbox
 
+pytestmark = pytest.mark.both_engines
+
 KINDS = ("sh", "c", "static", "musl", "go", "rust", "python", "node", "java")
 
 

@@ -6,6 +6,8 @@ from ..conftest import Mirrord
 from ..support.build import SYSTEM_PYTHON, command
 from ..support.sandboxes import Sandbox
 
+pytestmark = pytest.mark.both_engines
+
 REMOTE = "/app/config.yaml"
 ECHO = ("10.96.0.20", "7")
 
