@@ -12,3 +12,7 @@ CONNECTIONS: Final = 10_000 if SOAK else 1_000
 """Connections at once."""
 ROUNDS: Final = 1_000 if SOAK else 20
 """Repetitions of a few calls under a stream of signals."""
+STORMS: Final = 50 if SOAK else 1
+"""How often the stress of processes is run."""
+STORM: Final = 60 if SOAK else 10
+"""Seconds of each."""

@@ -20,6 +20,19 @@ def test_a_child_made_so_sees_the_target(mirrord: Mirrord, sandbox: Sandbox, way
     assert session.lines == [sandbox.config, "status 0"]
 
 
+@pytest.mark.parametrize("call", ["clone", "clone3"])
+def test_a_child_that_asks_not_to_be_traced(mirrord: Mirrord, sandbox: Sandbox, call: str) -> None:
+    session = mirrord(*command("untraced"), call, REMOTE)
+
+    assert session.lines == [sandbox.config, "status 0", "flags kept"]
+
+
+def test_registers_and_the_stack_are_kept(mirrord: Mirrord) -> None:
+    session = mirrord(*command("keeps"), REMOTE, "/etc/passwd", "/app/nothing")
+
+    assert session.lines == ["kept"] * 3
+
+
 @pytest.mark.both_users
 def test_two_hundred_processes_at_once(mirrord: Mirrord) -> None:
     session = mirrord(*command("crowd"), "200", REMOTE, *ECHO, options=["-v"])

@@ -215,7 +215,7 @@ def _trace(
 ) -> None:
     def counted(handler: Handler) -> Handler:
         def count(call: Call) -> Verdict:
-            traced.calls.append(call)
+            scene.calls.append(call)
             return handler(call)
 
         return count
@@ -223,14 +223,14 @@ def _trace(
     tracing = Tracing(
         {nr(name): counted(handler) for name, handler in handlers.items()},
         bell,
-        hold=lambda call, wait: traced.held.append((call, wait)),
-        warn=lambda text: traced.warnings.append(text),
-        report=lambda pid, status: traced.reports.append((pid, status)),
+        hold=lambda call, wait: scene.held.append((call, wait)),
+        warn=lambda text: scene.warnings.append(text),
+        report=lambda pid, status: scene.reports.append((pid, status)),
     )
-    traced = Traced(puppet, tracing)
+    scene = Traced(puppet, tracing)
     bell.hang()
     launch_traced(process, [os.fsencode(word) for word in COMMAND], os.environb, filter_)
-    made.append(traced)
+    made.append(scene)
     tracing.serve(process.pid)
 
 
