@@ -101,12 +101,14 @@ class Front:
                 self._wait_for_keeper()
                 return int(code)
             case []:
+                # were the keeper killed first, and then we, nobody would be left to end the session
+                self._wait_for_keeper()
                 return self._end_all("its supervisor")
         return None
 
     def _end_all(self, who: str) -> int:
         """End what is left; the keeper does the same, whoever of us is its parent."""
-        ended = kill_all_descendants()
+        ended = kill_all_descendants() or self._keeper_status == EXIT_MIRRORD << 8
         self._chain.directory.remove()
         say(f"the session was ended: {who} died{', and the program with it' if ended else ''}")
         return EXIT_MIRRORD
