@@ -77,6 +77,7 @@ class Run:
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
+        self._sayings.detail(f"engine: {self._settings.engine}")
         await self._start(link, remote)
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None

@@ -37,6 +37,8 @@ def test_precedence_is_flag_variable_file_default() -> None:
     assert (from_variable.target, from_variable.key) == ("sandbox/variable", "variable")
     from_flag = settings(environ, file=file, target="sandbox/flag", key="flag")
     assert (from_flag.target, from_flag.key) == ("sandbox/flag", "flag")
+    assert settings({"MIRRORD_ENGINE": "ptrace"}).engine == "ptrace"
+    assert settings({"MIRRORD_ENGINE": "ptrace"}, engine="notify").engine == "notify"
     assert from_flag.feature.network.outgoing.tcp
     assert not from_flag.feature.network.outgoing.udp
 
