@@ -58,7 +58,7 @@ FLAGS: Final = (
     Flag(("--skip-processes",), "names of programs to leave alone: `a;b`", "LIST"),
     Flag(
         ("--engine",),
-        "how system calls are intercepted: `notify`, or `ptrace` where that is not to be had",
+        "how system calls are intercepted: `notify`, or `ptrace` where that does not work",
         "ENGINE",
         choices=ENGINES,
     ),

@@ -67,7 +67,8 @@ class Settings:
     """What :func:`mirrord.targets.prepare` takes: ``sandbox`` or ``sandbox/NAME``."""
     configuration: Configuration
     key: str
-    engine: str = "notify"
+    engine: str | None = None
+    """None for the best one that works here."""
     quiet: bool = False
     verbosity: int = 0
     config_file: str | None = None

@@ -11,7 +11,7 @@ DEFAULT_CONFIG_FILE: Final = "./.mirrord/mirrord.json"
 """What ``-f`` without a value stands for."""
 
 ENGINES: Final = ("notify", "ptrace")
-"""How system calls are intercepted; the first is the default."""
+"""How system calls are intercepted; without a wish it is the first one that works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,10 +51,10 @@ def from_options(options: ExecOptions) -> Iterator[Overlay]:
     yield from (Overlay(path, False, f"`{flag}`") for path, given, flag in switches if given)
 
 
-def engine(environ: Mapping[str, str]) -> str:
-    """Return the engine that ``MIRRORD_ENGINE`` names; raise UsageError."""
-    name = environ.get("MIRRORD_ENGINE") or ENGINES[0]
-    if name not in ENGINES:
+def engine(environ: Mapping[str, str]) -> str | None:
+    """Return the engine that ``MIRRORD_ENGINE`` names, None if it names none; raise UsageError."""
+    name = environ.get("MIRRORD_ENGINE") or None
+    if name is not None and name not in ENGINES:
         raise UsageError(
             f"`MIRRORD_ENGINE` names no engine: {name}", remedy=f"set it to {' or '.join(ENGINES)}"
         )

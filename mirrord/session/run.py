@@ -29,6 +29,7 @@ from mirrord.targets.base import Target
 from mirrord.tracer.engine import Engine, Program
 from mirrord.tracer.notified import NotifyEngine
 from mirrord.tracer.parked import Parked
+from mirrord.tracer.probe import reason_against_notify
 from mirrord.tracer.traced import PtraceEngine
 
 _FLUSH_PATIENCE: Final = 0.5
@@ -77,7 +78,6 @@ class Run:
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
-        self._sayings.detail(f"engine: {self._settings.engine}")
         await self._start(link, remote)
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
@@ -111,7 +111,14 @@ class Run:
         )
 
     def _made_engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
-        make = PtraceEngine if self._settings.engine == "ptrace" else NotifyEngine
+        name = self._settings.engine
+        if name is None:
+            reason = reason_against_notify()
+            name = "notify" if reason is None else "ptrace"
+            if reason is not None:
+                self._sayings.info(f"engine ptrace is used, in which debuggers do not work: {reason}")
+        self._sayings.detail(f"engine: {name}")
+        make = PtraceEngine if name == "ptrace" else NotifyEngine
         return make(loop, skipped=self._settings.skipped_processes, warn=self._sayings.warn)
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:

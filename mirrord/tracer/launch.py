@@ -195,12 +195,12 @@ def _must(result: int) -> int:
         raise LaunchError(
             "this process is already supervised by a seccomp listener, perhaps of another mirrord session or "
             "of the container that it runs in",
-            remedy="run mirrord outside of it",
+            remedy="run mirrord outside of it, or leave `--engine notify` out",
         )
     if -result == errno.EINVAL:
         raise KernelError(
             "this kernel lacks seccomp user notifications that signals do not interrupt",
-            remedy="use Linux 5.19 or later",
+            remedy="use Linux 5.19 or later, or leave `--engine notify` out",
         )
     raise LaunchError(f"the kernel refused the system call filter: {os.strerror(-result).lower()}")
 

@@ -24,7 +24,7 @@ def test_the_defaults() -> None:
     assert found.target == "sandbox"
     assert found.feature.fs.mode == "read"
     assert found.feature.network.incoming.mode == "mirror"
-    assert found.engine == "notify"
+    assert found.engine is None
     assert found.config_file is None
     assert not found.warnings
 

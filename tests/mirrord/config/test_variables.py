@@ -66,8 +66,8 @@ def test_values_are_laid_over_a_tree() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"MIRRORD_ENGINE": ""}])
-def test_the_engine_is_notify_by_default(environ: dict[str, str]) -> None:
-    assert engine(environ) == "notify"
+def test_no_engine_may_be_named(environ: dict[str, str]) -> None:
+    assert engine(environ) is None
 
 
 def test_a_variable_names_the_engine() -> None:
