@@ -74,10 +74,14 @@ class Carrier:
             stop.resume(signal=signal)
 
     def at_call(self, stop: AtCall) -> None:
-        """Put the argument of a rewritten call back; the program expects the kernel to have kept it."""
+        """Put the argument of a rewritten call back; the program expects the kernel to have kept it.
+
+        Where its register has the result now (x0 of aarch64) it does not.
+        """
         if stop.tid in self._rewritten:
             index, value = self._rewritten.pop(stop.tid)
-            self._set_argument(stop.tid, index, value)
+            if self._layout.arguments[index] != self._layout.result:
+                self._set_argument(stop.tid, index, value)
         stop.resume()
 
     def _give(self, stop: Trapped, trap: Trap, fd: int, *, cloexec: bool) -> None:

@@ -152,6 +152,11 @@ class Executed(Stopped):
 
     __slots__ = ()
 
+    def arch(self) -> int:
+        """Return the program's audit architecture."""
+        quick_ptrace(PTRACE_GET_SYSCALL_INFO, self.tid, _INFO.size, _INFO_ADDRESS)
+        return Trap._make(_INFO.unpack(_info)).arch
+
 
 class Passing(Stopped):
     """An event that nothing is to be done about."""

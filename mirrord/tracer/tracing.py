@@ -25,6 +25,7 @@ from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 from mirrord_seccomp.rules import Action
+from mirrord_seccomp.syscalls import current_arch
 
 from mirrord.syscall import CONTINUE, GiveFd, Handler, Tid, Verdict, Wait
 from mirrord.tracer.bell import Bell
@@ -80,6 +81,7 @@ class Tracing:
         self._excuses: Final = Excuses(warn)
         # a thread that is being decided about is stopped: its number cannot become another's
         self.threads: Final = Threads(lambda call: True, skipped)
+        self._arch: Final = current_arch().audit
         self._carrier: Final = Carrier(self._ended)
         self._spin: Final = Spin()
         self._ids: Final = count(1)
@@ -217,6 +219,8 @@ class Tracing:
             self._forget(former)
             self._alive.discard(former)
         self._forget(stop.tid)
+        if stop.arch() != self._arch:
+            self._excuses.tell(stop.tid, "it is of another architecture than this machine (32-bit?)")
         stop.resume()
 
     def _ended(self, stop: Ended) -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from mirrord.errors import KernelError, LaunchError, ProgramNotExecutable, Progr
 from mirrord.session.processes import children
 from mirrord.tracer import launch as module
 
+from ...support.elf import exiting_elf32
 from .puppet import filtered, nr, parked, start
 
 REGISTERS = """
@@ -192,20 +192,10 @@ def test_a_failed_launch_leaves_nothing_behind() -> None:
     assert set(children()) <= others, "a sandbox of other tests may run on"
 
 
-def elf32() -> bytes:
-    """Return an i386 program that exits with 7."""
-    code = bytes.fromhex("b801000000 bb07000000 cd80")
-    base, size = 0x08048000, 52 + 32
-    identity = b"\x7fELF\x01\x01\x01" + bytes(9)
-    header = struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base + size, 52, 0, 0, 52, 32, 1, 40, 0, 0)
-    segment = struct.pack("<IIIIIIII", 1, 0, base, base, size + len(code), size + len(code), 5, 4096)
-    return identity + header + segment + code
-
-
 @pytest.mark.skipif(current_arch() is not Arch.X86_64, reason="i386 programs run on x86_64 only")
 def test_a_32_bit_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "i386"
-    path.write_bytes(elf32())
+    path.write_bytes(exiting_elf32())
     path.chmod(0o755)
     try:
         native = subprocess.run([path], timeout=10).returncode
