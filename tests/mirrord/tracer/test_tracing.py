@@ -2,9 +2,7 @@
 
 import errno
 import os
-import resource
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,81 +78,6 @@ def test_a_call_always_gets_an_answer(error: Exception, result: int, lines: int)
     with traced(fsync=raising(error)) as program:
         assert [program.call("fsync", 1000) for _ in range(2)] == [result] * 2
         assert len(program.warnings) == lines
-
-
-def test_results_are_written_as_the_kernel_would() -> None:
-    """Through process_vm_writev, which minds the protection of a page; /proc/PID/mem does not."""
-    with traced(fsync=lambda call: Return(3, ((call.args[0], b"abc"),))) as program:
-        at = program.puppet("page(b'-' * 20)")
-        assert program.call("fsync", at) == 3
-        assert program.puppet(f"ctypes.string_at({at}, 4)") == b"abc-"
-        program.puppet(f"libc.mprotect(ctypes.c_void_p({at}), 4096, 1)")
-        assert program.call("fsync", at) == -errno.EFAULT
-        assert program.call("fsync", 0) == -errno.EFAULT
-        assert program.puppet(f"ctypes.string_at({at}, 4)") == b"abc-"
-
-
-@pytest.mark.parametrize("cloexec", [True, False])
-def test_a_descriptor_is_given_at_the_lowest_number(tmp_path: Path, cloexec: bool) -> None:
-    path = tmp_path / "given"
-    path.write_text("content")
-    ours: list[int] = []
-
-    def handler(call: Call) -> Verdict:
-        ours.append(os.open(path, os.O_RDONLY))
-        return GiveFd(ours[-1], cloexec)
-
-    with traced(fsync=handler) as program:
-        lowest = program.puppet("[os.dup(0), os.close(os.dup(0))][0] + 1")
-        before = program.puppet("sorted(os.listdir('/proc/self/fd'))")
-        given = program.call("fsync", 1000)
-        assert given == lowest
-        assert os.readlink(f"/proc/{program.puppet.pid}/fd/{given}") == str(path)
-        assert program.puppet(f"os.read({given}, 100)") == b"content"
-        assert program.puppet(f"os.get_inheritable({given})") is not cloexec
-        until("our descriptor is closed", lambda: not os.path.exists(f"/proc/self/fd/{ours[0]}"))
-        program.puppet(f"os.close({given})")
-        assert program.puppet("sorted(os.listdir('/proc/self/fd'))") == before, "and nothing else is left"
-        assert program.call("fsync", 1000) == lowest
-        assert len(program.calls) == 2
-
-
-def test_a_socket_is_given_too() -> None:
-    def handler(call: Call) -> Verdict:
-        ours, theirs = socket.socketpair()
-        ours.send(b"word")
-        ours.close()
-        return GiveFd(theirs.detach(), True)
-
-    with traced(fsync=handler) as program:
-        assert program.puppet(f"os.read({FSYNC}, 10)") == b"word"
-
-
-def test_a_program_without_room_for_a_descriptor_gets_emfile() -> None:
-    with traced(fsync=lambda call: GiveFd(os.open(os.devnull, os.O_RDONLY), False)) as program:
-        assert program.puppet("1") == 1, "it has started, which takes descriptors"
-        for room in (0, 1):
-            resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (3 + room, 64))
-            assert program.call("fsync", 1000) == -errno.EMFILE
-        resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (64, 64))
-        assert program.call("fsync", 1000) == 3
-        assert program.warnings == []
-
-
-def test_a_signal_that_comes_while_a_descriptor_is_given_is_not_lost() -> None:
-    def handler(call: Call) -> Verdict:
-        os.kill(call.tid, signal.SIGUSR1)
-        os.kill(call.tid, signal.SIGSTOP)
-        os.kill(call.tid, signal.SIGCONT)
-        return GiveFd(os.open(os.devnull, os.O_RDONLY), False)
-
-    with traced(fsync=handler) as program:
-        program.puppet("[signal.signal(signal.SIGUSR1, lambda *_: kept.append(1))] and None")
-        for count in range(1, 11):
-            fd = program.call("fsync", 1000)
-            assert fd >= 3
-            assert program.puppet("len(kept)") == count
-            program.puppet(f"os.close({fd})")
 
 
 def test_a_call_that_waits_is_handed_over_and_others_go_on() -> None:
