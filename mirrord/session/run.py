@@ -99,6 +99,7 @@ class Run:
             forget_thread=engine.forget_thread,
             forget_threads=engine.forget_threads,
             returning_from_signal=engine.returning_from_signal,
+            find_kept=engine.find_kept,
         )
         self._connections = world.connections
         table = Table(world, engine.trap, engine.own_rows)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
@@ -36,10 +37,12 @@ async def build_world(
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
+    find_kept: Callable[[int], socket.socket | None] | None,
 ) -> World:
     """Return the world of a session; ``tree`` is where placeholders go, ``program`` the program and its
     words.
     """
+    find = _find if find_kept is None else partial(_find_kept, find_kept)
     loop = asyncio.get_running_loop()
     files = RemoteFiles(link.channel, Placeholders(tree))
     outgoing = OutgoingRules.from_settings(settings)
@@ -56,12 +59,12 @@ async def build_world(
         paths=_path_rules(settings, program),
         outgoing=outgoing,
         dns=dns,
-        connections=Connections(loop, link.channel, Loopback(), _find),
+        connections=Connections(loop, link.channel, Loopback(), find),
         unix=UnixConnections(loop, link.channel),
         datagrams=Datagrams(
             loop,
             link.channel,
-            _find,
+            find,
             learn=names.learn if outgoing.names else None,
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
         ),
@@ -87,6 +90,10 @@ def _path_rules(settings: Settings, program: Sequence[str]) -> PathRules:
 
 def _find(wanted: Located) -> socket.socket | None:
     return find_socket(tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=descendants())
+
+
+def _find_kept(find: Callable[[int], socket.socket | None], wanted: Located) -> socket.socket | None:
+    return find(wanted.inode)
 
 
 def _search(resolv_conf: bytes) -> tuple[str, ...]:

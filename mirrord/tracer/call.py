@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 
 from mirrord_seccomp.notify import NotificationId
 
@@ -66,3 +67,15 @@ class TrappedCall:
         """Raise Elsewhere where the thread has another root directory or mount namespace."""
         if self.threads.require_not_skipped(self.tid, self.id).foreign_files():
             raise Elsewhere("it has a root directory or mount namespace of its own")
+
+
+class TakingCall(TrappedCall):
+    """A call of a program whose descriptors we may not duplicate: ``take`` has the thread send them."""
+
+    __slots__ = ("take",)
+
+    take: Callable[[int], int]
+
+    def duplicate(self, fd: int) -> int:
+        """Return a duplicate of the program's descriptor; raise OSError EBADF. On the tracer's thread."""
+        return self.take(fd)

@@ -16,6 +16,7 @@ from mirrord.tracer.registers import LAYOUTS
 from mirrord.tracer.rewrite import Rewrite
 from mirrord.tracer.stops import PTRACE_SYSCALL, AtCall, Ended, Stopped, Trap, Trapped, decode
 from mirrord.tracer.sys import PTRACE_INTERRUPT, WALL, process_vm_write, ptrace
+from mirrord.tracer.take import Taker
 
 
 class Carrier:
@@ -24,18 +25,44 @@ class Carrier:
     Requests raise ProcessLookupError when the thread was killed meanwhile.
     """
 
-    def __init__(self, ended: Callable[[Ended], None]) -> None:
-        """``ended`` is told of a thread that ends while it is waited for here."""
+    def __init__(self, ended: Callable[[Ended], None], *, may_duplicate: bool = True) -> None:
+        """``ended`` is told of a thread that ends while it is waited for here, ``may_duplicate`` tells
+        whether pidfd_getfd(2) is allowed.
+        """
         self._ended: Final = ended
         self._layout: Final = LAYOUTS[current_arch()]
-        self._giver: Final = Giver()
+        self._giver: Final = Giver(by_name=not may_duplicate)
+        self._taker: Final = None if may_duplicate else Taker()
         self._rewritten: Final[dict[int, tuple[int, int]]] = {}
         """Which argument of a thread's present call is to be put back, and what it was."""
+        self._borrowed: Final[dict[int, Borrowed]] = {}
+        """Threads that do something else in place of their calls."""
+        self._passing: Final[dict[int, Trap]] = {}
+        """Calls that are made once more, to be run by the kernel."""
 
     def forget(self, tid: int) -> None:
         """Take note that a thread has ended, or executed another program."""
         self._giver.forget(tid)
         self._rewritten.pop(tid, None)
+        self._borrowed.pop(tid, None)
+        self._passing.pop(tid, None)
+
+    def close(self) -> None:
+        """Close what descriptors were taken by."""
+        if self._taker is not None:
+            self._taker.close()
+
+    def rest(self, tid: int) -> None:
+        """Give a thread that will be held its signal mask back: whether a signal waits is seen by that."""
+        if (thread := self._borrowed.get(tid)) is not None:
+            thread.unblock()
+
+    def passes(self, tid: int, trap: Trap) -> bool:
+        """Tell whether a call has been decided before, and is to be run now."""
+        if self._passing.get(tid) != trap:
+            return False
+        del self._passing[tid]
+        return True
 
     def carry_out(self, call: TrappedCall, stop: Trapped, trap: Trap, verdict: Verdict) -> None:
         """Answer a call, and let its thread go on."""
@@ -59,12 +86,26 @@ class Carrier:
             case Rewrite(argument, value):
                 self._rewrite(stop, trap, argument, value)
             case _:
-                stop.resume()
+                self._continue(stop, trap)
 
     def skip(self, stop: Trapped, value: int) -> None:
         """Let a thread go on with the result of a call that was not run: one stop is all it takes."""
-        registers.skip(stop.tid, self._layout, value)
-        stop.resume()
+        thread = self._borrowed.get(stop.tid)
+        if thread is None:
+            registers.skip(stop.tid, self._layout, value)
+            stop.resume()
+        else:
+            thread.give_result(value)
+            self._return(stop, thread)
+
+    def _continue(self, stop: Trapped, trap: Trap) -> None:
+        thread = self._borrowed.get(stop.tid)
+        if thread is None:
+            stop.resume()
+        else:
+            self._passing[stop.tid] = trap
+            thread.repeat(trap.number, trap.arguments)
+            self._return(stop, thread)
 
     def resume(self, stop: Stopped, signal: int = 0) -> None:
         """Let a thread go on from a stop that does not end its call."""
@@ -84,21 +125,34 @@ class Carrier:
                 self._set_argument(stop.tid, index, value)
         stop.resume()
 
-    def _give(self, stop: Trapped, trap: Trap, fd: int, *, cloexec: bool) -> None:
-        def give(thread: Borrowed) -> None:
-            try:
-                thread.give_result(self._giver.give(thread, fd, cloexec=cloexec))
-            except OSError as error:
-                thread.give_result(-(error.errno or errno.EMFILE))
+    def take(self, stop: Trapped, trap: Trap, fd: int) -> int:
+        """Return a duplicate of the thread's descriptor, sent by itself; raise OSError, Elsewhere or Gone."""
+        assert self._taker is not None
+        try:
+            thread = self._borrow(stop, trap)
+            return self._taker.take(thread, self._giver.page(thread), fd)
+        except Died as death:
+            self._died(stop, death)
+            raise Gone from death
 
-        self._borrow(stop, trap, give)
+    def _give(self, stop: Trapped, trap: Trap, fd: int, *, cloexec: bool) -> None:
+        try:
+            thread = self._borrow(stop, trap)
+            value = self._giver.give(thread, fd, cloexec=cloexec)
+        except Died as death:
+            self._died(stop, death)
+            return
+        except OSError as error:
+            if isinstance(error, ProcessLookupError):
+                raise
+            value = -(error.errno or errno.EMFILE)
+        self.skip(stop, value)
 
     def _rewrite(self, stop: Trapped, trap: Trap, argument: int, value: int | bytes) -> None:
         if isinstance(value, bytes):
             page = self._giver.known_page(stop.tid)
             if page is None:
-                # trapped once more, it is rewritten then
-                self._borrow(stop, trap, lambda thread: self._map_and_repeat(thread, trap))
+                self._map_and_repeat(stop, trap)
                 return
             process_vm_write(stop.tid, page, value)
             value = page
@@ -106,39 +160,51 @@ class Carrier:
         self._set_argument(stop.tid, argument, value)
         stop.resume(PTRACE_SYSCALL)
 
-    def _map_and_repeat(self, thread: Borrowed, trap: Trap) -> None:
+    def _map_and_repeat(self, stop: Trapped, trap: Trap) -> None:
+        """Have the call trapped once more; it is rewritten then."""
         try:
+            thread = self._borrow(stop, trap)
             self._giver.page(thread)
+        except Died as death:
+            self._died(stop, death)
         except OSError as error:
-            thread.give_result(-(error.errno or errno.ENOMEM))
+            if isinstance(error, ProcessLookupError):
+                raise
+            self.skip(stop, -(error.errno or errno.ENOMEM))
         else:
             thread.repeat(trap.number, trap.arguments)
+            self._return(stop, thread)
 
     def _set_argument(self, tid: int, argument: int, value: int) -> None:
         words = registers.get(tid, self._layout)
         words[self._layout.arguments[argument]] = value
         registers.put(tid, self._layout, words)
 
-    def _borrow(self, stop: Trapped, trap: Trap, act: Callable[[Borrowed], None]) -> None:
-        """Have a thread do something else in place of its call.
+    def _borrow(self, stop: Trapped, trap: Trap) -> Borrowed:
+        """Have a thread do something else in place of its call; raise Died.
 
         This waits for that thread alone, which only makes calls that do not wait themselves.
         """
         tid, layout = stop.tid, self._layout
+        if (borrowed := self._borrowed.get(tid)) is not None:
+            return borrowed
         registers.skip(tid, layout, 0)
         stop.resume(PTRACE_SYSCALL)
         _, status = os.waitpid(tid, WALL)
-        now = decode(tid, status)
-        if isinstance(now, Ended):
-            self._ended(now)
-            return
-        try:
-            with Borrowed(tid, layout, trap.instruction - len(layout.syscall_instruction)) as thread:
-                act(thread)
-        except Died as death:
-            self._ended(Ended(tid, death.status))
-            return
+        if isinstance(decode(tid, status), Ended):
+            raise Died(status)
+        thread = Borrowed(tid, layout, trap.instruction - len(layout.syscall_instruction))
+        self._borrowed[tid] = thread.__enter__()
+        return thread
+
+    def _return(self, stop: Stopped, thread: Borrowed) -> None:
+        """Let a thread go on that has done something else."""
+        del self._borrowed[stop.tid]
+        thread.__exit__(None, None, None)
         if thread.group_stopped:
             # it has run on, and must hear of the stop again
-            ptrace(PTRACE_INTERRUPT, tid)
+            ptrace(PTRACE_INTERRUPT, stop.tid)
         stop.resume()
+
+    def _died(self, stop: Stopped, death: Died) -> None:
+        self._ended(Ended(stop.tid, death.status))

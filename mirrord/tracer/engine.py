@@ -1,5 +1,6 @@
 """What the two engines have in common, as a session uses them."""
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,6 +49,10 @@ class Engine(Protocol):
     @property
     def own_rows(self) -> Sequence[tuple[Rule, Handler]]:
         """Calls that the engine itself wants trapped."""
+
+    @property
+    def find_kept(self) -> Callable[[int], socket.socket | None] | None:
+        """Find a socket of the program by its inode, where it cannot be got from the program again."""
 
     async def start(
         self,

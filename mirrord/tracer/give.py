@@ -9,13 +9,14 @@ any user and for every kind of file.
 import array
 import errno
 import os
+import secrets
 import socket
-import struct
 from typing import Final
 
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.tracer.inject import Borrowed
+from mirrord.tracer.message import AT_BYTE, AT_NAME, AT_PART, AT_RIGHTS, MESSAGE, PART, RIGHTS, must, sockaddr
 from mirrord.tracer.sys import pidfd_getfd, pidfd_open, process_vm_write
 
 _PAGE: Final = 4096
@@ -24,14 +25,6 @@ _PROT: Final = 0x3
 _MAP: Final = 0x22
 """MAP_PRIVATE | MAP_ANONYMOUS."""
 _MSG_CMSG_CLOEXEC: Final = 0x40000000
-_MESSAGE: Final = struct.Struct("=QI4xQQQQI4x")
-"""``struct msghdr``: name and its length, parts and their number, control data and its length, flags."""
-_PART: Final = struct.Struct("=QQ")
-_RIGHTS: Final = struct.Struct("=QIIi4x")
-"""``struct cmsghdr`` with one descriptor."""
-_AT_PART: Final = _MESSAGE.size
-_AT_BYTE: Final = _AT_PART + _PART.size
-_AT_RIGHTS: Final = _AT_BYTE + 8
 _UNTOUCHED: Final = -1
 
 
@@ -41,13 +34,16 @@ def _number(name: str) -> int:
     return found
 
 
-_MMAP, _SOCKET, _RECVMSG, _DUP3, _CLOSE = map(_number, ("mmap", "socket", "recvmsg", "dup3", "close"))
+_MMAP, _SOCKET, _BIND = map(_number, ("mmap", "socket", "bind"))
+_RECVMSG, _DUP3, _CLOSE = map(_number, ("recvmsg", "dup3", "close"))
 
 
 class Giver:
     """Gives descriptors to threads; each has a page of its own to receive in, mapped when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_name: bool = False) -> None:
+        """``by_name`` has the thread give its socket a name, where we may not have a duplicate of it."""
+        self._by_name: Final = by_name
         self._pages: Final[dict[int, int]] = {}
 
     def forget(self, tid: int) -> None:
@@ -57,9 +53,12 @@ class Giver:
     def give(self, thread: Borrowed, fd: int, *, cloexec: bool) -> int:
         """Return the number that a duplicate of our ``fd`` now has in the thread; raise OSError or Died."""
         page = self.page(thread)
-        at = _must(thread.call(_SOCKET, socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0))
+        at = must(thread.call(_SOCKET, socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0))
         try:
-            _send(thread.tid, at, fd)
+            if self._by_name:
+                _send_by_name(thread, page, at, fd)
+            else:
+                _send(thread.tid, at, fd)
             received = _receive(thread, page, at)
         except OSError:
             thread.call(_CLOSE, at)
@@ -76,7 +75,7 @@ class Giver:
         """Return the address of the thread's page; raise OSError or Died."""
         page = self._pages.get(thread.tid)
         if page is None:
-            page = _must(thread.call(_MMAP, 0, _PAGE, _PROT, _MAP, -1, 0))
+            page = must(thread.call(_MMAP, 0, _PAGE, _PROT, _MAP, -1, 0))
             self._pages[thread.tid] = page
         return page
 
@@ -90,24 +89,31 @@ def _send(tid: int, at: int, fd: int) -> None:
     with socket.socket(fileno=duplicate) as sock:
         # the kernel chooses an abstract address (unix(7), autobind)
         sock.bind("")
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))
-        sock.sendmsg([b"."], [rights], 0, sock.getsockname())
+        _send_to(sock, sock.getsockname(), fd)
+
+
+def _send_by_name(thread: Borrowed, page: int, at: int, fd: int) -> None:
+    name = b"\0mirrord-" + secrets.token_hex(16).encode()
+    address = sockaddr(name)
+    process_vm_write(thread.tid, page + AT_NAME, address)
+    must(thread.call(_BIND, at, page + AT_NAME, len(address)))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        _send_to(sock, name, fd)
+
+
+def _send_to(sock: socket.socket, name: bytes, fd: int) -> None:
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))
+    sock.sendmsg([b"."], [rights], socket.MSG_DONTWAIT, name)
 
 
 def _receive(thread: Borrowed, page: int, at: int) -> int:
-    message = _MESSAGE.pack(0, 0, page + _AT_PART, 1, page + _AT_RIGHTS, _RIGHTS.size, 0)
-    part = _PART.pack(page + _AT_BYTE, 1)
-    process_vm_write(thread.tid, page, message + part + bytes(8) + _RIGHTS.pack(0, 0, 0, _UNTOUCHED))
-    _must(thread.call(_RECVMSG, at, page, socket.MSG_DONTWAIT | _MSG_CMSG_CLOEXEC))
+    message = MESSAGE.pack(0, 0, page + AT_PART, 1, page + AT_RIGHTS, RIGHTS.size, 0)
+    part = PART.pack(page + AT_BYTE, 1)
+    process_vm_write(thread.tid, page, message + part + bytes(8) + RIGHTS.pack(0, 0, 0, _UNTOUCHED))
+    must(thread.call(_RECVMSG, at, page, socket.MSG_DONTWAIT | _MSG_CMSG_CLOEXEC))
     with open(f"/proc/{thread.tid}/mem", "rb", buffering=0) as memory:
-        *_, received = _RIGHTS.unpack(os.pread(memory.fileno(), _RIGHTS.size, page + _AT_RIGHTS))
+        *_, received = RIGHTS.unpack(os.pread(memory.fileno(), RIGHTS.size, page + AT_RIGHTS))
     if received == _UNTOUCHED:
         # the message came without its descriptor: no number was left for it (MSG_CTRUNC)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return int(received)
-
-
-def _must(result: int) -> int:
-    if result < 0:
-        raise OSError(-result, os.strerror(-result))
-    return result

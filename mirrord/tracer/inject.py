@@ -64,7 +64,7 @@ class Borrowed:
         if isinstance(error, Died):
             return
         registers.put(self.tid, self._layout, self._before)
-        self._block(self._mask)
+        self.unblock()
         for number in self._signals:
             signal.pidfd_send_signal(fd := os.pidfd_open(self.tid), number)
             os.close(fd)
@@ -89,6 +89,10 @@ class Borrowed:
         self._before = registers.with_call(
             self._layout, self._before, at=self._instruction, number=number, arguments=arguments
         )
+
+    def unblock(self) -> None:
+        """Give the thread its own signal mask."""
+        self._block(self._mask)
 
     def _block(self, mask: ctypes.c_uint64) -> None:
         ptrace(PTRACE_SETSIGMASK, self.tid, _SIGNAL_SET, ctypes.addressof(mask))

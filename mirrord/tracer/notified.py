@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -23,6 +24,7 @@ class NotifyEngine:
     """A gate, the calls that it holds, and what signals have interrupted."""
 
     trap: Action = Action.NOTIFY
+    find_kept: Callable[[int], socket.socket | None] | None = None
     own_rows: Sequence[tuple[Rule, Handler]] = ()
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, skipped: frozenset[str], warn: Warn) -> None:

@@ -1,5 +1,6 @@
 """Find out, by trying, whether the notify engine can work here."""
 
+import errno
 import os
 import signal
 from typing import Final, NoReturn
@@ -35,6 +36,18 @@ def reason_against_notify() -> str | None:
         os.close(hear)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def may_duplicate(pid: int) -> bool:
+    """Tell whether descriptors of a child of ours may be duplicated; it has none at -1."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        os.close(pidfd_getfd(pidfd, -1))
+    except OSError as error:
+        return error.errno == errno.EBADF
+    finally:
+        os.close(pidfd)
+    return True
 
 
 def _judge(pid: int, listener: int) -> str | None:

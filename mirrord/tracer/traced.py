@@ -7,6 +7,7 @@ which would wake the event loop at every trapped call.
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,7 +20,9 @@ from mirrord.tracer.bell import Bell
 from mirrord.tracer.engine import Decisions, Program
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.held import HeldCalls
+from mirrord.tracer.kept import Kept
 from mirrord.tracer.launch import launch_traced
+from mirrord.tracer.probe import may_duplicate
 from mirrord.tracer.tracing import TRACE, Tracing
 
 _PTRACE_TRACEME: Final = 0
@@ -39,6 +42,7 @@ class PtraceEngine:
         self._skipped: Final = skipped
         self._warn: Final = warn
         self._bell: Final = Bell()
+        self._kept: Final = None if may_duplicate(self._bell.pid) else Kept(loop)
         self._statuses: Final[dict[int, int]] = {}
         self._tracing: Tracing | None = None
         self._held: HeldCalls | None = None
@@ -78,6 +82,7 @@ class PtraceEngine:
             hold=lambda call, wait: held.hold(call, wait),
             warn=self._warn,
             report=report,
+            keep=None if self._kept is None else self._kept.keep,
         )
         self._held = held = HeldCalls(self._loop, self._tracing, warn=self._warn)
         launched = self._loop.create_future()
@@ -114,6 +119,11 @@ class PtraceEngine:
     def status(self, pid: int) -> int | None:
         """Return what the tracer's thread has seen."""
         return self._statuses.pop(pid, None)
+
+    @property
+    def find_kept(self) -> Callable[[int], socket.socket | None] | None:
+        """Find a socket that is kept, where it could not be got again."""
+        return None if self._kept is None else self._kept.find
 
     def forget_thread(self, tid: int) -> None:
         """Look at a thread afresh."""

@@ -20,16 +20,18 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 from mirrord_seccomp.rules import Action
 from mirrord_seccomp.syscalls import current_arch
+from mirrord_seccomp.syscalls import number as number_of
 
 from mirrord.syscall import CONTINUE, GiveFd, Handler, Tid, Verdict, Wait
 from mirrord.tracer.bell import Bell
-from mirrord.tracer.call import TrappedCall
+from mirrord.tracer.call import TakingCall, TrappedCall
 from mirrord.tracer.carry import Carrier
 from mirrord.tracer.excuses import Excuses, Warn
 from mirrord.tracer.spin import Spin
@@ -53,10 +55,12 @@ from mirrord.tracer.threads import Threads
 _OURS: Final = 0x6D72
 """What our filter says with its stops: a filter of the program's own may trace, too."""
 TRACE: Final = Action.TRACE(_OURS)
+_CONNECT: Final = number_of("connect", current_arch())
 _MINE: Final = WALL | WNOTHREAD
 _MINE_NOW: Final = _MINE | os.WNOHANG
 
 Hold = Callable[[TrappedCall, Wait], None]
+Keep = Callable[[int], None]
 Report = Callable[[int, int], None]
 """Take note of a process's stop or end: its number, and the status that wait(2) gives."""
 
@@ -73,7 +77,9 @@ class Tracing:
         hold: Hold,
         warn: Warn,
         report: Report,
+        keep: Keep | None = None,
     ) -> None:
+        """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected."""
         self._handlers: Final = handlers
         self._bell: Final = bell
         self._hold: Final = hold
@@ -82,7 +88,9 @@ class Tracing:
         # a thread that is being decided about is stopped: its number cannot become another's
         self.threads: Final = Threads(lambda call: True, skipped)
         self._arch: Final = current_arch().audit
-        self._carrier: Final = Carrier(self._ended)
+        self._carrier: Final = Carrier(self._ended, may_duplicate=keep is None)
+        self._keep: Final = keep
+        self._make_call: Final = TrappedCall if keep is None else TakingCall
         self._spin: Final = Spin()
         self._ids: Final = count(1)
         self._alive: Final[set[int]] = set()
@@ -113,6 +121,7 @@ class Tracing:
                 self._take(tid, status)
             while self._answers:
                 self._give_answer(*self._answers.popleft())
+        self._carrier.close()
 
     def valid(self, id: NotificationId) -> bool:
         """Tell whether a held call still waits; from any thread."""
@@ -160,20 +169,32 @@ class Tracing:
             # what a call gets that a filter wants traced by somebody who is not there (seccomp(2))
             self._carrier.skip(stop, -errno.ENOSYS)
             return
+        if self._keep is not None and self._carrier.passes(stop.tid, trap):
+            stop.resume()
+            return
         id = NotificationId(next(self._ids))
-        call = TrappedCall(id, Tid(stop.tid), trap.number, trap.arguments, self.threads)
+        call = self._make_call(id, Tid(stop.tid), trap.number, trap.arguments, self.threads)
+        if isinstance(call, TakingCall):
+            call.take = partial(self._take_descriptor, call, stop, trap)
         try:
             verdict = self._handlers[trap.number](call)
         except Exception as error:  # a call always gets an answer
             verdict = self._excuses.answer(call, trap.number, error)
-        if verdict is CONTINUE:
+        if verdict is CONTINUE and self._keep is None:
             stop.resume()
         elif type(verdict) is Wait:
             self._held[stop.tid] = (id, stop, trap)
             self._waiting.add(id)
+            self._carrier.rest(stop.tid)
             self._hold(call, verdict)
         else:
             self._carrier.carry_out(call, stop, trap, verdict)
+
+    def _take_descriptor(self, call: TrappedCall, stop: Trapped, trap: Trap, fd: int) -> int:
+        taken = self._carrier.take(stop, trap, fd)
+        if call.number == _CONNECT and self._keep is not None:
+            self._keep(taken)
+        return taken
 
     def _give_answer(self, call: TrappedCall, verdict: Verdict) -> None:
         id, stop, trap = self._held.get(call.tid, (None, None, None))
