@@ -55,7 +55,8 @@ from mirrord.tracer.threads import Threads
 _OURS: Final = 0x6D72
 """What our filter says with its stops: a filter of the program's own may trace, too."""
 TRACE: Final = Action.TRACE(_OURS)
-_CONNECT: Final = number_of("connect", current_arch())
+_CONNECTING: Final = {number_of(name, current_arch()) for name in ("connect", "sendto", "sendmsg")}
+"""Calls that may connect a TCP socket, by MSG_FASTOPEN too."""
 _MINE: Final = WALL | WNOTHREAD
 _MINE_NOW: Final = _MINE | os.WNOHANG
 
@@ -192,7 +193,7 @@ class Tracing:
 
     def _take_descriptor(self, call: TrappedCall, stop: Trapped, trap: Trap, fd: int) -> int:
         taken = self._carrier.take(stop, trap, fd)
-        if call.number == _CONNECT and self._keep is not None:
+        if call.number in _CONNECTING and self._keep is not None:
             self._keep(taken)
         return taken
 
