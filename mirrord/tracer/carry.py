@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from mirrord_seccomp.syscalls import current_arch
+from mirrord_seccomp.syscalls import Arch, current_arch
 
 from mirrord.syscall import Fail, GiveFd, Gone, Return, Verdict
-from mirrord.tracer import registers
+from mirrord.tracer import registers, signals
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.give import Giver
 from mirrord.tracer.inject import Borrowed, Died
@@ -64,8 +64,10 @@ class Carrier:
         del self._passing[tid]
         return True
 
-    def carry_out(self, call: TrappedCall, stop: Trapped, trap: Trap, verdict: Verdict) -> None:
-        """Answer a call, and let its thread go on."""
+    def carry_out(
+        self, call: TrappedCall, stop: Trapped, trap: Trap, verdict: Verdict, *, held: bool = False
+    ) -> None:
+        """Answer a call, which was ``held`` or not, and let its thread go on."""
         match verdict:
             case Return(value, writes):
                 try:
@@ -86,7 +88,7 @@ class Carrier:
             case Rewrite(argument, value):
                 self._rewrite(stop, trap, argument, value)
             case _:
-                self._continue(stop, trap)
+                self._continue(stop, trap, held=held)
 
     def skip(self, stop: Trapped, value: int) -> None:
         """Let a thread go on with the result of a call that was not run: one stop is all it takes."""
@@ -98,10 +100,18 @@ class Carrier:
             thread.give_result(value)
             self._return(stop, thread)
 
-    def _continue(self, stop: Trapped, trap: Trap) -> None:
+    def _continue(self, stop: Trapped, trap: Trap, *, held: bool) -> None:
+        """Let the kernel run a call; a thread that has done something else has to make it once more.
+
+        A signal that waits is delivered before that, and a call that was held for it would miss it.
+        """
         thread = self._borrowed.get(stop.tid)
         if thread is None:
             stop.resume()
+        elif held and self._layout.arch is Arch.X86_64 and signals.pending(stop.tid):
+            thread.be_interrupted(trap.number)
+            ptrace(PTRACE_INTERRUPT, stop.tid)
+            self._return(stop, thread)
         else:
             self._passing[stop.tid] = trap
             thread.repeat(trap.number, trap.arguments)

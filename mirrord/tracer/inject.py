@@ -90,6 +90,10 @@ class Borrowed:
             self._layout, self._before, at=self._instruction, number=number, arguments=arguments
         )
 
+    def be_interrupted(self, number: int) -> None:
+        """Make the thread's own call one that a signal has interrupted; x86_64 only."""
+        self._before = registers.with_interruption(self._before, number)
+
     def unblock(self) -> None:
         """Give the thread its own signal mask."""
         self._block(self._mask)

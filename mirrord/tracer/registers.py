@@ -25,6 +25,7 @@ _NT_PRSTATUS: Final = 1
 _NT_ARM_SYSTEM_CALL: Final = 0x404
 _NO_CALL: Final = 2**64 - 1
 _WORD: Final = 2**64
+_ERESTARTSYS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,19 @@ def skip(tid: int, layout: Layout, value: int) -> None:
     words = get(tid, layout)
     words[layout.result] = value % _WORD
     put(tid, layout, words)
+
+
+def with_interruption(words: list[int], number: int) -> list[int]:
+    """Return registers of a call that a signal has interrupted, on x86_64.
+
+    The kernel goes on as it does with every such call: it runs the handler, then repeats the call or makes
+    its result EINTR (ERESTARTSYS, arch/x86/kernel/signal.c). It looks for that only if there is a signal, or
+    a PTRACE_INTERRUPT.
+    """
+    changed = list(words)
+    changed[X86_64.result] = _WORD - _ERESTARTSYS
+    changed[_ORIG_RAX] = number
+    return changed
 
 
 def with_result(layout: Layout, words: list[int], value: int) -> list[int]:

@@ -29,7 +29,7 @@ from mirrord_seccomp.rules import Action
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
-from mirrord.syscall import CONTINUE, GiveFd, Handler, Tid, Verdict, Wait
+from mirrord.syscall import CONTINUE, GiveFd, Gone, Handler, Tid, Verdict, Wait
 from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TakingCall, TrappedCall
 from mirrord.tracer.carry import Carrier
@@ -206,8 +206,8 @@ class Tracing:
         self._forget_held(call.tid)
         call.threads = self.threads
         try:
-            self._carrier.carry_out(call, stop, trap, verdict)
-        except ProcessLookupError:
+            self._carrier.carry_out(call, stop, trap, verdict, held=True)
+        except (ProcessLookupError, Gone):
             return
 
     def _signalled(self, stop: Signalled) -> None:
