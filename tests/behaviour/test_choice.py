@@ -69,6 +69,18 @@ def test_without_duplicates_a_connection_ends_as_the_service_has_it(
     assert runner.run([sys.executable, "-c", FORBIDDEN, *session]).lines == [outcome]
 
 
+@pytest.mark.parametrize("kind", ["plain", "restart"])
+def test_without_duplicates_a_blocked_connect_is_interrupted(
+    runner: Runner, sandbox: Sandbox, kind: str
+) -> None:
+    line = [*command("blocked"), "connect", kind, "10.96.0.20", "10"]
+    session = [runner.user.mirrord, "exec", "-q", "-t", sandbox.target, "--", *line]
+
+    outcome = runner.run([sys.executable, "-c", FORBIDDEN, *session])
+
+    assert outcome.lines[:3] == ["EINTR", "alarms 1", f"ends {int(kind == 'restart')}"]
+
+
 @pytest.mark.parametrize(
     ("way", "port"),
     [*product(["blocking", "non-blocking", "bound"], ["7", "9"]), ("fast", "7")],

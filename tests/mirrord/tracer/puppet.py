@@ -21,7 +21,7 @@ from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.launch import launch, launch_traced
 from mirrord.tracer.parked import Parked, park
-from mirrord.tracer.tracing import TRACE, Tracing
+from mirrord.tracer.tracing import TRACE, Keep, Tracing
 
 from ...support.waiting import until
 
@@ -181,15 +181,18 @@ class Traced:
 
 
 @contextmanager
-def traced(**handlers: Handler) -> Iterator[Traced]:
-    """Trace a puppet of which these calls are decided by the test; kill it in the end."""
+def traced(*, keep: Keep | None = None, **handlers: Handler) -> Iterator[Traced]:
+    """Trace a puppet of which these calls are decided by the test; kill it in the end.
+
+    With ``keep`` as where pidfd_getfd(2) is forbidden.
+    """
     stdin, tell = os.pipe()
     hear, stdout = os.pipe()
     process, bell = parked(stdin=stdin, stdout=stdout), Bell()
     with Puppet(process.pid, tell, hear) as puppet:
         made: list[Traced] = []
         filter_ = bpf.compile([Rule(name, TRACE) for name in handlers], current_arch())
-        thread = Thread(target=_trace, args=(made, puppet, process, bell, filter_, handlers))
+        thread = Thread(target=_trace, args=(made, puppet, process, bell, filter_, handlers, keep))
         thread.start()
         until("the tracer is there", lambda: made)
         for fd in (stdin, stdout):
@@ -212,6 +215,7 @@ def _trace(
     bell: Bell,
     filter_: bytes,
     handlers: Mapping[str, Handler],
+    keep: Keep | None,
 ) -> None:
     def counted(handler: Handler) -> Handler:
         def count(call: Call) -> Verdict:
@@ -226,6 +230,7 @@ def _trace(
         hold=lambda call, wait: scene.held.append((call, wait)),
         warn=lambda text: scene.warnings.append(text),
         report=lambda pid, status: scene.reports.append((pid, status)),
+        keep=keep,
     )
     scene = Traced(puppet, tracing)
     bell.hang()

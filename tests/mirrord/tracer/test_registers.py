@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from mirrord_seccomp.syscalls import Arch, current_arch
 
 from mirrord.tracer import registers
-from mirrord.tracer.registers import AARCH64, LAYOUTS, X86_64, Layout, result, skip, with_call, with_result
+from mirrord.tracer.registers import (
+    AARCH64,
+    LAYOUTS,
+    X86_64,
+    Layout,
+    result,
+    skip,
+    with_call,
+    with_interruption,
+    with_result,
+)
 from mirrord.tracer.sys import (
     PTRACE_DETACH,
     PTRACE_GETREGSET,
@@ -184,3 +194,8 @@ def test_a_result_is_given_and_no_call_restarted() -> None:
     assert x86_64 == dict.fromkeys(X86_64_NAMES, 7) | {"rax": 2**64 - 9, "orig_rax": 2**64 - 1}
     aarch64 = named(AARCH64, with_result(AARCH64, [7] * 34, 9))
     assert aarch64 == dict.fromkeys(AARCH64_NAMES, 7) | {"x0": 9}
+
+
+def test_an_interrupted_call_is_the_kernels_to_repeat() -> None:
+    changed = named(X86_64, with_interruption([7] * 27, 42))
+    assert changed == dict.fromkeys(X86_64_NAMES, 7) | {"rax": 2**64 - 512, "orig_rax": 42}
