@@ -197,6 +197,7 @@ class Carrier:
         """
         tid, layout = stop.tid, self._layout
         if (borrowed := self._borrowed.get(tid)) is not None:
+            borrowed.block()
             return borrowed
         registers.skip(tid, layout, 0)
         stop.resume(PTRACE_SYSCALL)

@@ -55,7 +55,7 @@ class Borrowed:
         ptrace(PTRACE_GETSIGMASK, tid, _SIGNAL_SET, ctypes.addressof(self._mask))
 
     def __enter__(self) -> Self:
-        self._block(ctypes.c_uint64(_ALL))
+        self.block()
         return self
 
     def __exit__(
@@ -66,8 +66,7 @@ class Borrowed:
         registers.put(self.tid, self._layout, self._before)
         self.unblock()
         for number in self._signals:
-            signal.pidfd_send_signal(fd := os.pidfd_open(self.tid), number)
-            os.close(fd)
+            os.kill(self.tid, number)
 
     def call(self, number: int, *arguments: int) -> int:
         """Run one system call in the thread; return its result, negative for an errno. Raise Died."""
@@ -93,6 +92,10 @@ class Borrowed:
     def be_interrupted(self, number: int) -> None:
         """Make the thread's own call one that a signal has interrupted; x86_64 only."""
         self._before = registers.with_interruption(self._before, number)
+
+    def block(self) -> None:
+        """Keep signals back while the thread makes calls of ours."""
+        self._block(ctypes.c_uint64(_ALL))
 
     def unblock(self) -> None:
         """Give the thread its own signal mask."""

@@ -8,7 +8,9 @@ import pytest
 from mirrord.syscall import Call, GiveFd, Return, Verdict
 from mirrord.tracer.rewrite import Rewrite
 
-from .puppet import traced
+from ...support.processes import state
+from ...support.waiting import until
+from .puppet import nr, traced
 
 
 def test_results_are_written_as_the_kernel_would() -> None:
@@ -37,6 +39,25 @@ def test_a_signal_that_comes_while_a_descriptor_is_given_is_not_lost() -> None:
             assert fd >= 3
             assert program.puppet("len(kept)") == count
             program.puppet(f"os.close({fd})")
+
+
+def test_a_stop_that_comes_to_a_thread_then_is_the_processs() -> None:
+    """SIGSTOP cannot be kept back; it is taken and sent again, and a thread's number will do for that."""
+
+    def handler(call: Call) -> Verdict:
+        os.kill(call.tid, signal.SIGSTOP)
+        return GiveFd(os.open(os.devnull, os.O_RDONLY), False)
+
+    with traced(fsync=handler) as program:
+        program.puppet("done = []")
+        code = f"threading.Thread(target=lambda: done.append(call({nr('fsync')}, 1000)))"
+        program.puppet.tell(f"[one.start() or one.join() for one in [{code}]] and done")
+        until("it is stopped", lambda: state(program.puppet.pid) == "t")
+        stopped = (program.puppet.pid, signal.SIGSTOP << 8 | 0x7F)
+        until("that is reported", lambda: stopped in program.reports)
+        os.kill(program.puppet.pid, signal.SIGCONT)
+        (fd,) = program.puppet.hear()
+        assert fd >= 3
 
 
 @pytest.mark.parametrize("signals", [0, 5])
