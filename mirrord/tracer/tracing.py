@@ -29,6 +29,7 @@ from mirrord_seccomp.rules import Action
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
+from mirrord.errors import MirrordError
 from mirrord.syscall import CONTINUE, GiveFd, Gone, Handler, Tid, Verdict, Wait
 from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TakingCall, TrappedCall
@@ -246,6 +247,8 @@ class Tracing:
         stop.resume()
 
     def _ended(self, stop: Ended) -> None:
+        if stop.tid == self._bell.pid:
+            raise MirrordError("the process that wakes the tracer was killed, so the session has ended")
         self._forget(stop.tid)
         self._alive.discard(stop.tid)
         self._report(stop.tid, stop.status)

@@ -11,11 +11,12 @@ from mirrord_seccomp import bpf
 from mirrord_seccomp.rules import Rule
 from mirrord_seccomp.syscalls import current_arch
 
-from mirrord.errors import ProgramNotFound
+from mirrord.errors import MirrordError, ProgramNotFound
 from mirrord.syscall import CONTINUE, Call, Fail, Handler, Verdict, Wait
 from mirrord.tracer.engine import Engine, Program
 from mirrord.tracer.notified import NotifyEngine
 from mirrord.tracer.traced import PtraceEngine
+from mirrord.tracer.tracing import Tracing
 
 from .puppet import nr, parked
 
@@ -44,6 +45,10 @@ class Session:
     ended: "asyncio.Event" = field(default_factory=asyncio.Event)
     statuses: list[int] = field(default_factory=list)
 
+    def fail(self, error: Exception) -> None:
+        self.failures.append(error)
+        self.ended.set()
+
     def look(self, engine: Engine, pid: int) -> None:
         self.changes += 1
         if (status := engine.status(pid)) is not None:
@@ -64,7 +69,7 @@ async def play(kind: Kind, argv: list[str], handler: Handler) -> Session:
             program,
             Decided(engine, handler),
             lambda: session.look(engine, process.pid),
-            session.failures.append,
+            session.fail,
         )
         async with asyncio.timeout(30):
             await session.ended.wait()
@@ -117,6 +122,18 @@ def test_a_stop_is_told(kind: Kind) -> None:
 def test_a_failed_launch_is_raised(kind: Kind) -> None:
     with pytest.raises(ProgramNotFound, match="there is no program /no/such"):
         asyncio.run(play(kind, ["/no/such"], lambda call: CONTINUE))
+
+
+def test_a_fault_of_the_tracer_is_told_and_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tracing: Tracing, program: int) -> None:
+        started.append(program)
+        raise MirrordError("made up")
+
+    started: list[int] = []
+    monkeypatch.setattr(Tracing, "serve", fail)
+    session = asyncio.run(play(PtraceEngine, python("signal.pause()"), lambda call: CONTINUE))
+    assert [str(error) for error in session.failures] == ["made up"]
+    assert os.WTERMSIG(os.waitpid(started[0], 0)[1]) == signal.SIGKILL
 
 
 def test_who_wants_to_trace_is_told_of_the_other_engine() -> None:

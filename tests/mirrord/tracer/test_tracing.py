@@ -13,8 +13,9 @@ from mirrord_seccomp import bpf
 from mirrord_seccomp.bpf import Action, Rule
 from mirrord_seccomp.syscalls import current_arch
 
+from mirrord.errors import MirrordError
 from mirrord.syscall import CONTINUE, Call, Elsewhere, Fail, GiveFd, Gone, Handler, Return, Verdict, Wait
-from mirrord.tracer.stops import HasChild, Noticed
+from mirrord.tracer.stops import Ended, HasChild, Noticed
 
 from ...support.processes import state
 from ...support.waiting import until
@@ -244,6 +245,13 @@ def test_what_another_filter_wants_traced_is_not_there() -> None:
         assert program.puppet(f"call({nr('seccomp')}, 1, 0, fprog)") == 0
         assert program.call("getppid") == -errno.ENOSYS
         assert program.call("fsync") == 9
+
+
+def test_without_its_bell_the_tracer_gives_up() -> None:
+    with traced(fsync=giving(Return(9))) as program:
+        bell = program.tracing._bell.pid
+        with pytest.raises(MirrordError, match="was killed"):
+            program.tracing._ended(Ended(bell, int(signal.SIGKILL)))
 
 
 def test_other_children_of_this_process_are_left_to_whoever_waits_for_them() -> None:
