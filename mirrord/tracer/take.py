@@ -52,7 +52,11 @@ class Taker:
         )
         rights = RIGHTS.pack(RIGHTS.size - 4, socket.SOL_SOCKET, socket.SCM_RIGHTS, fd)
         parts = message + PART.pack(page + AT_BYTE, 1) + bytes(8) + rights + self._name
-        process_vm_write(thread.tid, page, parts)
+        try:
+            process_vm_write(thread.tid, page, parts)
+        except PermissionError as error:
+            thread.call(_CLOSE, at)
+            raise Elsewhere("its memory may not be written (setuid, or not dumpable)") from error
         sent = thread.call(_SENDMSG, at, page, socket.MSG_DONTWAIT)
         thread.call(_CLOSE, at)
         if sent == -errno.ECONNREFUSED:

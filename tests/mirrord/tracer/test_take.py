@@ -70,6 +70,20 @@ def test_what_is_not_open_is_the_calls_error() -> None:
         assert program.call("fsync", 2**64 - 1) == -errno.EBADF
 
 
+def test_a_program_that_hides_its_memory_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write it all the same, so that is made up."""
+
+    def refuse(tid: int, address: int, data: bytes) -> int:
+        raise PermissionError(errno.EPERM, "hidden")
+
+    monkeypatch.setattr(take, "process_vm_write", refuse)
+    with traced(keep=ignore, fsync=lambda call: Return(call.duplicate(0))) as program:
+        before = program.puppet("sorted(os.listdir('/proc/self/fd'))")
+        assert program.call("fsync", 1000) == -errno.EBADF, "what the kernel says"
+        assert program.puppet("sorted(os.listdir('/proc/self/fd'))") == before
+        assert len(program.warnings) == 1
+
+
 def test_a_descriptor_is_given_by_name() -> None:
     def handler(call: Call) -> Verdict:
         os.close(call.duplicate(0))
