@@ -9,10 +9,10 @@ CHECKED := mirrord agent/mirrord_agent seccomp/mirrord_seccomp tests $(wildcard 
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench soak clean
+.PHONY: help setup demo test test-cluster lint types bench soak clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 setup: $(STAMP) ## make .venv, with the command at .venv/bin/mirrord
 
@@ -25,6 +25,9 @@ demo: setup ## show one program bare and under mirrord
 
 test: lint types ## lint, types and all tests
 	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+test-cluster: setup ## the tests in a real Kubernetes
+	@$(BIN)/python -m pytest -q tests/cluster $(PYTEST_ARGS)
 
 lint: setup ## style, formatting, and which layer may import which
 	@$(BIN)/ruff check --quiet .

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bench import busy, calls, crowd, link, programs, startup, throughput
+from bench import attach, busy, calls, crowd, link, programs, startup, throughput
 from bench.command import ROOT, BenchError
 from bench.options import Options
 from bench.report import Line, machine, record, table
@@ -26,6 +26,7 @@ ROWS: Final[dict[str, Row]] = {
     "bulk": throughput.bulk,
     "connections": crowd.memory,
     "busy": busy.trap,
+    "attach": attach.stopped,
     "start": startup.startup,
 }
 _DOCUMENT: Final = ROOT / "docs" / "performance.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from mirrord.dispatch import files, names, outgoing, process, receive, send
+from mirrord.dispatch import endpoints, files, incoming, names, outgoing, process, receive, send
 from mirrord.dispatch.row import Row
 from mirrord.syscall import CONTINUE
 
@@ -32,6 +32,10 @@ def page() -> str:
         files=None,
         connections=None,
         datagrams=None,
+        unix=None,
+        incoming=None,
+        incoming_rules=SimpleNamespace(enabled=True),
+        bound=None,
         forget_thread=None,
         forget_threads=None,
         returning_from_signal=_returning,
@@ -39,6 +43,8 @@ def page() -> str:
     planes = (
         ("process", process.Process(world)),
         ("names", names.Names(world)),
+        ("all sockets", endpoints.Endpoints(world)),
+        ("incoming", incoming.Incoming(world)),
         ("outgoing, streams", outgoing.Outgoing(world)),
         ("outgoing, datagrams", send.Send(world, outgoing.Outgoing(world))),
         ("outgoing, datagrams", receive.Receive(world)),

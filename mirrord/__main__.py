@@ -1,5 +1,7 @@
 """The entry point of the command ``mirrord`` and of ``python -m mirrord``."""
 
+import os
+import signal
 import sys
 
 from mirrord.errors import MirrordError
@@ -14,6 +16,11 @@ def main(arguments: list[str] | None = None) -> int:
     except MirrordError as error:
         print(f"mirrord: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        # whoever waits for us is to see that, too (WIFSIGNALED, wait(2))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
     * :exc:`ProgramNotFound` (exit 127)
     * :exc:`ProgramNotExecutable` (exit 126)
 
+  * :exc:`AttachError` (exit 1): a running process could not be brought under a session, or let go.
   * :exc:`LinkError`: the agent cannot be reached, or did not prove itself.
   * :exc:`KernelError`: this kernel lacks something that the session needs.
 
@@ -17,6 +18,7 @@ What the program under mirrord sees is never one of these: it sees an errno.
 
 from typing import ClassVar, Final
 
+EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_MIRRORD: Final = 125
 EXIT_NOT_EXECUTABLE: Final = 126
@@ -65,6 +67,12 @@ class ProgramNotExecutable(LaunchError):
     """Raised when the program exists but the kernel will not, or we must not, execute it."""
 
     exit_code = EXIT_NOT_EXECUTABLE
+
+
+class AttachError(MirrordError):
+    """Raised when a running process could not be brought under a session, or let go; it is as it was."""
+
+    exit_code = EXIT_REFUSED
 
 
 class LinkError(MirrordError):

@@ -5,6 +5,7 @@ out; the dispatcher has handlers that turn a call into a verdict.
 """
 
 import errno
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NewType, Protocol
@@ -58,8 +59,14 @@ class Call(Protocol):
     def duplicate(self, fd: int) -> int:
         """Return a duplicate, close-on-exec, of the program's descriptor; raise OSError EBADF."""
 
+    def stack_pointer(self) -> int:
+        """Return where the stack of the thread is; 0 when it does not wait any more."""
+
     def descriptor_path(self, fd: int) -> bytes:
         """Return what the program's ``/proc/self/fd/N`` points to; raise OSError EBADF."""
+
+    def working_directory(self) -> bytes:
+        """Return what the thread's ``/proc/TID/cwd`` points to; raise :exc:`Gone`."""
 
     def require_network(self) -> None:
         """Raise :exc:`Elsewhere` where the program is in a network namespace that is not ours."""
@@ -97,9 +104,39 @@ class Fail(Verdict):
 
 @dataclass(frozen=True, slots=True)
 class GiveFd(Verdict):
-    """Do not run the call; its result is a duplicate of our descriptor ``fd``, which is closed here after."""
+    """Do not run the call; put each of ``writes`` into the program's memory, and give a duplicate of our
+    descriptor ``fd``, which is closed here after.
+
+    Where the program cannot take it (it has no number left, or its thread was killed), ``refused`` gets our
+    descriptor instead, to do with it what it wants.
+    """
 
     fd: int
+    cloexec: bool
+    writes: tuple[tuple[int, bytes], ...] = ()
+    refused: Callable[[int], None] = os.close
+
+
+@dataclass(frozen=True, slots=True)
+class Enter(Verdict):
+    """Do not run the call; make the directory ``fd``, which is closed here after, the thread's current one.
+
+    Only as the answer of a :class:`Wait`.
+    """
+
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPath(Verdict):
+    """Do not run the call; its result is an O_PATH descriptor of ``name`` in the directory ``fd``, which is
+    closed here after. A link is not followed.
+
+    Only as the answer of a :class:`Wait`.
+    """
+
+    fd: int
+    name: bytes
     cloexec: bool
 
 

@@ -16,6 +16,7 @@ from .support.build import ROOT, SYSTEM_PYTHON
 from .support.relay import Relay, relay
 from .support.running import Outcome, Runner, end_input, read_line
 from .support.sandboxes import Sandbox
+from .support.tree import tree as tree
 from .support.user import User
 
 

@@ -3,17 +3,27 @@
 import argparse
 import contextlib
 import os
+import re
 import resource
 import socket
 import sys
+from typing import NamedTuple
 
 import uvloop
 
 from mirrord_agent import __version__
+from mirrord_agent.containers import first_process
 from mirrord_agent.errors import AgentError
-from mirrord_agent.server import Keys, serve
+from mirrord_agent.server import FIRST_CLIENT, Keys, serve
 from mirrord_agent.target import enter
 from mirrord_agent.wire.handshake import new_key, public_bytes
+
+
+class Place(NamedTuple):
+    """Where to listen: at a path, or at an address and port."""
+
+    path: str = ""
+    address: tuple[str, int] | None = None
 
 
 def main() -> int:
@@ -28,21 +38,47 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mirrord-agent", allow_abbrev=False)
-    parser.add_argument("--target-pid", type=int, required=True, help="the process that is impersonated")
-    parser.add_argument("--listen", type=_listen, required=True, metavar="unix:PATH", help="where to listen")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--target-pid", type=int, metavar="PID", help="the process that is impersonated")
+    target.add_argument(
+        "--container-id", type=_container, metavar="ID", help="the container whose first process that is"
+    )
+    target.add_argument("--targetless", action="store_true", help="impersonate nobody: be the pod yourself")
+    parser.add_argument(
+        "--listen", type=_listen, required=True, metavar="unix:PATH|tcp:ADDRESS:PORT", help="where to listen"
+    )
     parser.add_argument(
         "--client-key", type=_public_key, required=True, metavar="HEX", help="the client's public Ed25519 key"
+    )
+    parser.add_argument(
+        "--patience", type=_seconds, default=FIRST_CLIENT, metavar="SECONDS", help="end if no client has come"
     )
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does")
     parser.add_argument("--version", action="version", version=__version__)
     return parser
 
 
-def _listen(text: str) -> str:
-    kind, _, path = text.partition(":")
-    if kind != "unix" or not path:
-        raise argparse.ArgumentTypeError("expected unix:PATH")
-    return path
+def _listen(text: str) -> Place:
+    kind, _, where = text.partition(":")
+    address, _, port = where.rpartition(":")
+    if kind == "unix" and where:
+        return Place(path=where)
+    if kind == "tcp" and address and port.isdecimal() and int(port) < 2**16:
+        return Place(address=(address.strip("[]"), int(port)))
+    raise argparse.ArgumentTypeError("expected unix:PATH or tcp:ADDRESS:PORT")
+
+
+def _container(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError("expected the 64 hexadecimal digits of a container's id")
+    return text
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 86_400:
+        raise argparse.ArgumentTypeError("expected a number of seconds, a day at most")
+    return seconds
 
 
 def _public_key(text: str) -> bytes:
@@ -57,16 +93,33 @@ def _run(arguments: argparse.Namespace) -> int:
     keys = Keys(own=new_key(), client=arguments.client_key)
     listener = _listener(arguments.listen)
     try:
-        target = enter(arguments.target_pid)
+        target = enter(_target(arguments))
         ready = f"mirrord-agent {__version__} ready key={public_bytes(keys.own).hex()}"
         reason = uvloop.run(
-            serve(target, keys, listener, ready=ready, until_stdin_closes=arguments.until_stdin_closes)
+            serve(
+                target,
+                keys,
+                listener,
+                ready=ready,
+                patience=arguments.patience,
+                until_stdin_closes=arguments.until_stdin_closes,
+            )
         )
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(arguments.listen)
+        if arguments.listen.path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(arguments.listen.path)
     print(f"mirrord-agent: ended: {reason}", file=sys.stderr)
     return 0
+
+
+def _target(arguments: argparse.Namespace) -> int:
+    if arguments.targetless:
+        return os.getpid()
+    if arguments.container_id is not None:
+        return first_process(arguments.container_id)
+    pid: int = arguments.target_pid
+    return pid
 
 
 def _allow_many_descriptors() -> None:
@@ -75,17 +128,34 @@ def _allow_many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _listener(path: str) -> socket.socket:
-    """Bind the listener, for this user only, before the network namespace changes."""
+def _listener(place: Place) -> socket.socket:
+    """Bind the listener before the network namespace changes; a path is for this user only."""
+    try:
+        listener = _at_address(*place.address) if place.address is not None else _at_path(place.path)
+    except OSError as error:
+        where = place.path or "{} port {}".format(*place.address or ())
+        raise AgentError(f"cannot listen at {where}: {error.strerror or error}") from error
+    listener.listen(16)
+    return listener
+
+
+def _at_path(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
         listener.bind(path)
-    except OSError as error:
-        raise AgentError(f"cannot listen at {path}: {error.strerror}") from error
     finally:
         os.umask(before)
-    listener.listen(16)
+    return listener
+
+
+def _at_address(address: str, port: int) -> socket.socket:
+    (family, kind, protocol, _, where), *_ = socket.getaddrinfo(
+        address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(where)
     return listener
 
 

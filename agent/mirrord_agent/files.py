@@ -9,16 +9,16 @@ import asyncio
 import errno
 import os
 import stat
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from mirrord_agent import linux
 from mirrord_agent.credentials import become
 from mirrord_agent.errors import AgentError
 from mirrord_agent.target import Target
-from mirrord_agent.wire.messages import PAGE, Attributes, Listing
+from mirrord_agent.wire.messages import Attributes, FileSystem, OpenFile, Stat
 
 _T = TypeVar("_T")
 _THREADS: Final = 4
@@ -38,7 +38,6 @@ class Files:
             _THREADS, "files", initializer=become, initargs=(target.credentials,)
         )
         self._turns: Final = asyncio.Semaphore(_AT_ONCE)
-        self._names: tuple[tuple[int, int, int], list[bytes]] | None = None
 
     async def check(self) -> None:
         """Take on the target's credentials; raise AgentError where that is not allowed."""
@@ -54,97 +53,145 @@ class Files:
 
     # The following run on the threads.
 
-    def open(self, path: bytes, flags: int) -> int:
-        """Open a path inside the root."""
+    def open(self, path: bytes, flags: int, *, base: bytes | None = None, resolve: int = 0) -> int:
+        """Open a path inside the root; ``resolve`` limits it further, to what is below ``base`` if that is
+        given.
+        """
         if b"\0" in path:
             raise OSError(errno.EINVAL, "a path with a NUL")
-        for _ in range(_ATTEMPTS):
-            try:
-                return linux.openat2(self.root, path, flags, resolve=_RESOLVE)
-            except BlockingIOError:
-                # a rename elsewhere raced with ".." in the path: the kernel wants it asked again
-                continue
-        raise OSError(errno.EAGAIN, "renames race with the path")
+        if base is None:
+            return _opened(self.root, path, flags, _RESOLVE | resolve)
+        if not resolve & (linux.RESOLVE_BENEATH | _RESOLVE):
+            raise OSError(errno.EINVAL, "a base that nothing keeps the path in")
+        directory = _opened(self.root, base, os.O_PATH | os.O_DIRECTORY, _RESOLVE)
+        try:
+            return _opened(directory, path, flags, resolve)
+        finally:
+            os.close(directory)
+
+    def path_of(self, fd: int) -> bytes | None:
+        """Return the path of an open file in the target, None where it has none any more."""
+        path, root = (os.readlink(b"/proc/self/fd/%d" % one) for one in (fd, self.root))
+        if path.endswith(b" (deleted)") and not os.path.samestat(os.fstat(fd), _status(path)):
+            return None
+        if root == b"/":
+            return path if path.startswith(b"/") else None
+        if path == root:
+            return b"/"
+        return path[len(root) :] if path.startswith(root + b"/") else None
+
+    def real(self, fd: int, asked: bytes) -> bytes | None:
+        """Return the path of an open file where it is not the one that was asked for."""
+        path = self.path_of(fd)
+        return None if path == asked else path
 
     def attributes(self, path: bytes, follow: bool) -> Attributes:
         """Return what ``statx`` tells of a path."""
-        fd = self.open(path, os.O_PATH | (0 if follow else os.O_NOFOLLOW))
-        try:
-            return attributes_of(fd)
-        finally:
-            os.close(fd)
+        return self.stat(Stat(path=path, follow=follow))
+
+    def stat(self, request: Stat) -> Attributes:
+        """Return what ``statx`` tells of a path."""
+        flags = (0 if request.follow else os.O_NOFOLLOW) | (os.O_DIRECTORY if request.directory else 0)
+        with self._found(
+            request.path, os.O_PATH | flags, base=request.base, resolve=request.resolve
+        ) as found:
+            return attributes_of(found, self.real(found, request.path))
 
     def read_link(self, path: bytes) -> bytes:
         """Return where a symbolic link points; EINVAL if it is none."""
-        fd = self.open(path, os.O_PATH | os.O_NOFOLLOW)
-        try:
+        with self._found(path, os.O_PATH | os.O_NOFOLLOW) as fd:
             if not stat.S_ISLNK(os.fstat(fd).st_mode):
                 # readlink of an empty name says ENOENT there
                 raise OSError(errno.EINVAL, "no symbolic link")
             return os.readlink(b"", dir_fd=fd)
-        finally:
-            os.close(fd)
 
     def access(self, path: bytes, mode: int, follow: bool, effective: bool) -> None:
         """Check access as faccessat2(2) does; raise OSError."""
-        fd = self.open(path, os.O_PATH | (0 if follow else os.O_NOFOLLOW))
         flags = linux.AT_EMPTY_PATH | (linux.AT_EACCESS if effective else 0)
-        try:
+        with self._found(path, os.O_PATH | (0 if follow else os.O_NOFOLLOW)) as fd:
             linux.faccessat2(fd, b"", mode, flags)
-        finally:
-            os.close(fd)
 
-    def open_content(self, path: bytes, follow: bool) -> tuple[Attributes, int | None]:
+    def open_content(self, request: OpenFile) -> tuple[Attributes, int | None]:
         """Return a file's attributes, and a descriptor to read it if it is a regular one."""
-        found = self.open(path, os.O_PATH | (0 if follow else os.O_NOFOLLOW))
-        try:
-            attributes = attributes_of(found)
+        flags = request.flags & (os.O_NOFOLLOW | os.O_DIRECTORY)
+        with self._found(
+            request.path, os.O_PATH | flags, base=request.base, resolve=request.resolve
+        ) as found:
+            attributes = attributes_of(found, self.real(found, request.path))
             if not _has_content(attributes.mode):
                 return attributes, None
             # the same file again, now to read: a path could be another one by now, and opening a FIFO has
             # effects
-            return attributes, os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        finally:
-            os.close(found)
+            wanted = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (request.flags & os.O_NOATIME)
+            return attributes, os.open(f"/proc/self/fd/{found}", wanted)
 
-    def listing(self, path: bytes, after: bytes | None) -> Listing:
-        """Return one page of a directory."""
-        fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    def file_system(self, path: bytes) -> FileSystem:
+        """Return what ``statfs`` tells of a path."""
+        with self._found(path, os.O_PATH) as fd:
+            kind, bsize, blocks, bfree, bavail, files, ffree, *fsid, namelen, frsize, flags = linux.fstatfs(
+                fd
+            )
+        return FileSystem(
+            kind=kind,
+            bsize=bsize,
+            blocks=blocks,
+            bfree=bfree,
+            bavail=bavail,
+            files=files,
+            ffree=ffree,
+            fsid=(fsid[0], fsid[1]),
+            namelen=namelen,
+            frsize=frsize,
+            flags=flags,
+        )
+
+    def xattr(self, path: bytes, follow: bool, name: bytes) -> bytes:
+        """Return an extended attribute (getxattr(2))."""
+        with self._found(path, os.O_PATH | (0 if follow else os.O_NOFOLLOW)) as fd:
+            return os.getxattr(f"/proc/self/fd/{fd}", name)
+
+    def xattrs(self, path: bytes, follow: bool) -> bytes:
+        """Return the names of the extended attributes, each with a NUL (listxattr(2))."""
+        with self._found(path, os.O_PATH | (0 if follow else os.O_NOFOLLOW)) as fd:
+            return b"".join(os.fsencode(name) + b"\0" for name in os.listxattr(f"/proc/self/fd/{fd}"))
+
+    @contextmanager
+    def _found(
+        self, path: bytes, flags: int, *, base: bytes | None = None, resolve: int = 0
+    ) -> Iterator[int]:
+        fd = self.open(path, flags, base=base, resolve=resolve)
         try:
-            attributes = attributes_of(fd)
-            names = self._sorted_names(fd, attributes, fresh=after is None)
-            begin = 0 if after is None else bisect_right(names, after)
-            page = names[begin : begin + PAGE]
-            entries = tuple((name, entry) for name in page if (entry := _entry(fd, name)) is not None)
-            return Listing(attributes=attributes, entries=entries, more=begin + PAGE < len(names))
+            yield fd
         finally:
             os.close(fd)
 
-    def _sorted_names(self, fd: int, attributes: Attributes, *, fresh: bool) -> list[bytes]:
-        """Return the names in a directory; later pages of a large one come from the list of its first."""
-        key = (attributes.dev, attributes.ino, attributes.mtime_ns)
-        known = self._names
-        if not fresh and known is not None and known[0] == key:
-            return known[1]
-        names = sorted(os.fsencode(name) for name in os.listdir(fd))
-        self._names = (key, names) if len(names) > PAGE else None
-        return names
+
+def _opened(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    for _ in range(_ATTEMPTS):
+        try:
+            return linux.openat2(directory, path, flags, resolve=resolve)
+        except BlockingIOError:
+            # a rename elsewhere raced with ".." in the path: the kernel wants it asked again
+            continue
+    raise OSError(errno.EAGAIN, "renames race with the path")
 
 
-def attributes_of(fd: int) -> Attributes:
-    """Return what ``statx`` tells of an open file."""
-    return _as_message(linux.statx(fd, b"", linux.AT_EMPTY_PATH))
-
-
-def _entry(directory: int, name: bytes) -> Attributes | None:
+def _status(path: bytes) -> os.stat_result:
+    """Return a status, of nothing at all for a path that is not there."""
     try:
-        return _as_message(linux.statx(directory, name, linux.AT_SYMLINK_NOFOLLOW))
-    except FileNotFoundError:
-        return None
+        return os.lstat(path)
+    except OSError:
+        return os.stat_result((0,) * 10)
 
 
-def _as_message(found: linux.Statx) -> Attributes:
-    return Attributes(**{name: getattr(found, name) for name in linux.Statx.__slots__})
+def attributes_of(fd: int, real: bytes | None = None) -> Attributes:
+    """Return what ``statx`` tells of an open file."""
+    return as_message(linux.statx(fd, b"", linux.AT_EMPTY_PATH), real)
+
+
+def as_message(found: linux.Statx, real: bytes | None) -> Attributes:
+    """Return what ``statx`` told as a message."""
+    return Attributes(**{name: getattr(found, name) for name in linux.Statx.__slots__}, real=real)
 
 
 def _has_content(mode: int) -> bool:

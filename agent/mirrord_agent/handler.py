@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from mirrord_agent.content import ContentSender
+from mirrord_agent.content import ContentSender, is_settled, known_part
 from mirrord_agent.datagrams import open_udp
+from mirrord_agent.directories import Directories
 from mirrord_agent.files import Files
+from mirrord_agent.incoming import Incoming
 from mirrord_agent.sockets import UnixSockets, open_tcp
 from mirrord_agent.target import Target
+from mirrord_agent.watches import Watches, is_of_this_machine
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import Reply, Request
@@ -23,7 +26,10 @@ class RequestHandler:
     def __init__(self, target: Target, files: Files) -> None:
         self._target: Final = target
         self._files: Final = files
+        self._watches: Final = Watches()
+        self._directories: Final = Directories(files, self._watches)
         self._unix: Final = UnixSockets(target, files)
+        self._incoming: Final = Incoming()
         self._counts: Final[Counter[str]] = Counter()
         self._most_in_flight: int = 0
         self._sending: Final[set[asyncio.Task[None]]] = set()
@@ -39,6 +45,12 @@ class RequestHandler:
             messages.ReadLink: self._read_link,
             messages.Access: self._access,
             messages.ListDirectory: self._list,
+            messages.Subscribe: self._incoming.subscribe,
+            messages.Unsubscribe: self._incoming.unsubscribe,
+            messages.Unwatch: self._unwatch,
+            messages.GetFileSystem: self._file_system,
+            messages.GetXattr: self._xattr,
+            messages.ListXattrs: self._xattrs,
         }
 
     async def __call__(self, request: Request, channel: Channel) -> Reply:
@@ -61,6 +73,7 @@ class RequestHandler:
             streams_opened=channel.streams_opened,
             streams_open=channel.open_streams,
             resident_bytes=_resident_bytes(),
+            incoming=self._incoming.counts,
         )
 
     async def _udp(self, request: messages.OpenUdp, channel: Channel) -> messages.Opened:
@@ -68,20 +81,39 @@ class RequestHandler:
 
     async def _open_file(self, request: messages.OpenFile, channel: Channel) -> messages.FileOpened:
         stream = channel.stream(request.stream)
-        attributes, fd = await self._files.run(self._files.open_content, request.path, request.follow)
-        unchanged = fd is not None and attributes.version() == request.have
-        if fd is None or unchanged or stream.closed:
-            if fd is not None:
-                os.close(fd)
+        attributes, fd = await self._files.run(self._files.open_content, request)
+        if fd is None:
+            stream.fin()
+            return messages.FileOpened(attributes=attributes)
+        opened = await self._compared(request, attributes, fd)
+        if opened.unchanged or stream.closed:
+            os.close(fd)
             stream.fin()
         else:
-            task = channel.loop.create_task(ContentSender(self._files, fd, attributes.size, stream).send())
+            sender = ContentSender(self._files, fd, stream, size=attributes.size, begin=opened.offset)
+            task = channel.loop.create_task(sender.send())
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        return messages.FileOpened(attributes=attributes, unchanged=unchanged)
+        return opened
+
+    async def _compared(
+        self, request: messages.OpenFile, attributes: messages.Attributes, fd: int
+    ) -> messages.FileOpened:
+        """Compare an open file with what the requester has of it."""
+        try:
+            # a file of /proc has a content that its size and times do not tell of
+            same = request.sure and attributes.version() == request.have
+            unchanged = same and (attributes.size > 0 or is_of_this_machine(fd))
+            offset = 0 if unchanged else await self._files.run(known_part, fd, attributes, request)
+        except BaseException:
+            os.close(fd)
+            raise
+        return messages.FileOpened(
+            attributes=attributes, unchanged=unchanged, offset=offset, settled=is_settled(attributes)
+        )
 
     async def _stat(self, request: messages.Stat, channel: Channel) -> messages.Attributes:
-        return await self._files.run(self._files.attributes, request.path, request.follow)
+        return await self._files.run(self._files.stat, request)
 
     async def _read_link(self, request: messages.ReadLink, channel: Channel) -> messages.Link:
         return messages.Link(target=await self._files.run(self._files.read_link, request.path))
@@ -93,7 +125,28 @@ class RequestHandler:
         return messages.Done()
 
     async def _list(self, request: messages.ListDirectory, channel: Channel) -> messages.Listing:
-        return await self._files.run(self._files.listing, request.path, request.after)
+        return await self._files.run(
+            self._directories.listing, request.path, request.after, request.only_watched
+        )
+
+    async def _unwatch(self, request: messages.Unwatch, channel: Channel) -> messages.Done:
+        self._watches.drop(request.watches)
+        return messages.Done()
+
+    async def _file_system(self, request: messages.GetFileSystem, channel: Channel) -> messages.FileSystem:
+        return await self._files.run(self._files.file_system, request.path)
+
+    async def _xattr(self, request: messages.GetXattr, channel: Channel) -> messages.Value:
+        value = await self._files.run(self._files.xattr, request.path, request.follow, request.name)
+        return messages.Value(value=value)
+
+    async def _xattrs(self, request: messages.ListXattrs, channel: Channel) -> messages.Value:
+        return messages.Value(value=await self._files.run(self._files.xattrs, request.path, request.follow))
+
+    def start(self, channel: Channel) -> None:
+        """Tell the channel of changes from here on, until it closes."""
+        self._watches.start(channel.emit)
+        channel.closed.add_done_callback(lambda _: self._watches.close())
 
 
 def hostname() -> bytes:

@@ -14,6 +14,7 @@ from typing import Final
 CLONE_NEWUTS: Final = 0x04000000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWNET: Final = 0x40000000
+RESOLVE_BENEATH: Final = 0x08
 RESOLVE_IN_ROOT: Final = 0x10
 AT_SYMLINK_NOFOLLOW: Final = 0x100
 AT_EACCESS: Final = 0x200
@@ -35,6 +36,7 @@ _NUMBERS: Final = {
         "setns": 308,
         "setresgid": 119,
         "setresuid": 117,
+        "fstatfs": 138,
         "statx": 332,
     },
     "aarch64": {
@@ -46,6 +48,7 @@ _NUMBERS: Final = {
         "setns": 268,
         "setresgid": 149,
         "setresuid": 147,
+        "fstatfs": 44,
         "statx": 291,
     },
 }[platform.machine()]
@@ -71,9 +74,13 @@ def _call(number: int, *args: int | bytes | ctypes.Array[ctypes.c_char] | None) 
     converted = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
     result: int = _libc.syscall(ctypes.c_long(number), *converted)
     if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        raise _failed()
     return result
+
+
+def _failed() -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, os.strerror(code))
 
 
 def openat2(directory: int, path: bytes, flags: int, *, resolve: int) -> int:
@@ -138,6 +145,41 @@ def statx(directory: int, path: bytes, flags: int) -> Statx:
     wanted = _STATX_BASIC | _STATX_BTIME | _STATX_MNT_ID
     _call(_NUMBERS["statx"], directory, path, flags, wanted, buffer)
     return Statx(buffer.raw)
+
+
+_STATFS: Final = struct.Struct("=qqQQQQQiiqqq32x")
+"""``struct statfs`` of 64-bit architectures (include/uapi/asm-generic/statfs.h)."""
+
+
+def fstatfs(fd: int) -> tuple[int, ...]:
+    """Return type, bsize, blocks, bfree, bavail, files, ffree, both halves of fsid, namelen, frsize and flags
+    of the file system that a descriptor is on (statfs(2)).
+    """
+    buffer = ctypes.create_string_buffer(_STATFS.size)
+    _call(_NUMBERS["fstatfs"], fd, buffer)
+    return _STATFS.unpack(buffer.raw)
+
+
+def inotify_init() -> int:
+    """Return a new inotify instance, non-blocking and close-on-exec (inotify(7))."""
+    fd: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        raise _failed()
+    return fd
+
+
+def inotify_add_watch(instance: int, path: bytes, mask: int) -> int:
+    """Watch an inode; return its number in the instance (inotify_add_watch(2))."""
+    number: int = _libc.inotify_add_watch(instance, path, ctypes.c_uint32(mask))
+    if number < 0:
+        raise _failed()
+    return number
+
+
+def inotify_rm_watch(instance: int, number: int) -> None:
+    """Watch an inode no more (inotify_rm_watch(2))."""
+    if _libc.inotify_rm_watch(instance, number) < 0:
+        raise _failed()
 
 
 # The following change the calling thread only: glibc's wrappers change all threads (nptl(7)).

@@ -23,8 +23,8 @@ from mirrord_agent.wire.websocket import WebSocket
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-_FIRST_CLIENT: Final = 30.0
-"""Seconds in which the client must have proved itself."""
+FIRST_CLIENT: Final = 30.0
+"""Seconds in which the client must have proved itself, unless told otherwise."""
 _HANDSHAKE: Final = 10.0
 _LINGER: Final = 60.0
 """Seconds for which peers may take what has been written for them, as ``net.ipv4.tcp_fin_timeout`` has it."""
@@ -55,15 +55,17 @@ class Agent:
         self._channel: Channel | None = None
         self._handshakes: Final[set[asyncio.Task[None]]] = set()
 
-    async def run(self, *, ready: str, until_stdin_closes: bool) -> str:
+    async def run(self, *, ready: str, patience: float, until_stdin_closes: bool) -> str:
         """Serve; print ``ready`` once connections are taken. Return why it ended; raise AgentError."""
         await self._files.check()
-        self._server = await self._loop.create_unix_server(self._connection, sock=self._listener)
+        unix = self._listener.family is socket.AF_UNIX
+        create = self._loop.create_unix_server if unix else self._loop.create_server
+        self._server = await create(self._connection, sock=self._listener)
         with self._watched(until_stdin_closes=until_stdin_closes):
             print(ready, flush=True)
-            patience = self._loop.call_later(_FIRST_CLIENT, self._nobody_came)
+            timer = self._loop.call_later(patience, self._nobody_came, patience)
             reason = await self._end
-            patience.cancel()
+            timer.cancel()
         self._server.close()
         if self._channel is not None:
             self._channel.close(f"the agent ended: {reason}")
@@ -90,9 +92,9 @@ class Agent:
         if not os.read(sys.stdin.fileno(), 4096):
             self._finish("its creator has ended")
 
-    def _nobody_came(self) -> None:
+    def _nobody_came(self, patience: float) -> None:
         if self._channel is None:
-            self._finish(f"no client within {_FIRST_CLIENT:.0f} s")
+            self._finish(f"no client within {patience:.0f} s")
 
     def _finish(self, reason: str) -> None:
         if not self._end.done():
@@ -141,6 +143,7 @@ class Agent:
         channel.closed.add_done_callback(
             lambda closed: self._finish(f"the client is gone: {closed.result()}")
         )
+        handler.start(channel)
         channel.start()
 
 
@@ -154,7 +157,14 @@ async def _drained() -> None:
 
 
 async def serve(
-    target: Target, keys: Keys, listener: socket.socket, *, ready: str, until_stdin_closes: bool
+    target: Target,
+    keys: Keys,
+    listener: socket.socket,
+    *,
+    ready: str,
+    patience: float,
+    until_stdin_closes: bool,
 ) -> str:
     """Run an agent to its end and return why it ended; raise AgentError."""
-    return await Agent(target, keys, listener).run(ready=ready, until_stdin_closes=until_stdin_closes)
+    agent = Agent(target, keys, listener)
+    return await agent.run(ready=ready, patience=patience, until_stdin_closes=until_stdin_closes)

@@ -15,7 +15,12 @@ usage: mirrord COMMAND ...
 Run a local program as if it were inside a Kubernetes pod.
 
   exec       run a program with the target's environment, names, network and files
+  ls         list what there is in a cluster to run programs in
+  cleanup    delete agents that nobody uses from a cluster
+  attach     bring a process that runs under a session; `mirrord detach PID` ends it
   sandbox    the target that needs no cluster: keep one up, run commands in it
+  doctor     try what sessions need of this machine, and say what works
+  why        say whether a path is the target's or this machine's, and by which rule
 
   --help     show this; `mirrord COMMAND --help` for a command
   --version  show the version
@@ -42,16 +47,56 @@ def _exec(arguments: list[str]) -> int:
     from mirrord.cli import options
 
     parsed = options.parse(arguments)
+    if parsed.dry_run is not None:
+        from mirrord.cli import dry_run
+
+        return dry_run.main(parsed)
 
     from mirrord.session import front
 
     return front.run(parsed)
 
 
+def _attach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.attach(arguments)
+
+
+def _detach(arguments: list[str]) -> int:
+    from mirrord.cli import attach
+
+    return attach.detach(arguments)
+
+
 def _sandbox(arguments: list[str]) -> int:
     from mirrord.cli import sandbox
 
     return sandbox.main(arguments)
+
+
+def _doctor(arguments: list[str]) -> int:
+    from mirrord.cli import doctor
+
+    return doctor.main(arguments)
+
+
+def _why(arguments: list[str]) -> int:
+    from mirrord.cli import why
+
+    return why.main(arguments)
+
+
+def _ls(arguments: list[str]) -> int:
+    from mirrord.cli import ls
+
+    return ls.main(arguments)
+
+
+def _cleanup(arguments: list[str]) -> int:
+    from mirrord.cli import cleanup
+
+    return cleanup.main(arguments)
 
 
 def _help(_: list[str]) -> int:
@@ -66,7 +111,13 @@ def _version(_: list[str]) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "exec": _exec,
+    "ls": _ls,
+    "cleanup": _cleanup,
+    "attach": _attach,
+    "detach": _detach,
     "sandbox": _sandbox,
+    "doctor": _doctor,
+    "why": _why,
     "help": _help,
     "--help": _help,
     "-h": _help,
@@ -75,7 +126,6 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
 }
 _FUTURE: Final = (
     *(
-        "attach",
         "chaos",
         "ci",
         "completions",
@@ -83,7 +133,6 @@ _FUTURE: Final = (
         "dashboard",
         "db-branches",
         "diagnose",
-        "doctor",
         "dump",
     ),
     *(
@@ -93,7 +142,6 @@ _FUTURE: Final = (
         "extract",
         "fix",
         "kill",
-        "ls",
         "newsletter",
         "operator",
         "port-forward",

@@ -24,6 +24,7 @@ class Flag(NamedTuple):
     """What the flag stands for without its value, where it may be without."""
     choices: tuple[str, ...] | None = None
     supported: bool = True
+    number: bool = False
 
     @property
     def destination(self) -> str:
@@ -32,7 +33,13 @@ class Flag(NamedTuple):
 
 
 FLAGS: Final = (
-    Flag(("-t", "--target"), "what to run in: `sandbox`, or `sandbox/NAME` for one that is up", "TARGET"),
+    Flag(
+        ("-t", "--target"),
+        "what to run in: `pod/NAME`, `deployment/NAME` and the like, `targetless`, or `sandbox`",
+        "TARGET",
+    ),
+    Flag(("-n", "--target-namespace"), "the target's namespace; the context's by default", "NAMESPACE"),
+    Flag(("--context",), "the context of the kubeconfig; its current one by default", "CONTEXT"),
     Flag(
         ("-f", "--config-file"),
         f"a configuration file, `-` for standard input; without FILE {DEFAULT_CONFIG_FILE}",
@@ -54,6 +61,20 @@ FLAGS: Final = (
     Flag(("-s", "--override-env-vars-include"), "take only these variables of the target: `A;B*`", "LIST"),
     Flag(("-x", "--override-env-vars-exclude"), "take all variables of the target but these: `A;B*`", "LIST"),
     Flag(("--env-file",), "lines of NAME=VALUE that go over the target's variables", "FILE"),
+    Flag(("-a", "--agent-namespace"), "where the agent runs; the target's namespace by default", "NAMESPACE"),
+    Flag(("-e", "--ephemeral-container"), "run the agent in an ephemeral container of the target's pod"),
+    Flag(("-i", "--agent-image"), "the agent's image", "IMAGE"),
+    Flag(("--agent-ttl",), "how long the cluster keeps an agent that has ended", "SECONDS", number=True),
+    Flag(("--agent-startup-timeout",), "how long the agent may take to start", "SECONDS", number=True),
+    Flag(("-c", "--accept-invalid-certificates"), "take whatever certificate the API server has"),
+    Flag(
+        ("--dry-run",),
+        "print what would be created in the cluster, as YAML, and run nothing",
+        "client",
+        "client",
+        choices=("client",),
+    ),
+    Flag(("-o", "--output"), "the form of --dry-run", "yaml", choices=("yaml", "json")),
     Flag(("-k", "--key"), "the session's key; random by default", "KEY"),
     Flag(("--skip-processes",), "names of programs to leave alone: `a;b`", "LIST"),
     Flag(
@@ -65,16 +86,8 @@ FLAGS: Final = (
     Flag(("--no-telemetry",), "accepted for compatibility; there is no telemetry"),
     Flag(("--disable-version-check",), "accepted for compatibility; there is no version check"),
     Flag(("-h", "--help"), "show this"),
-    Flag(("-n", "--target-namespace"), metavar="NAMESPACE", supported=False),
-    Flag(("-a", "--agent-namespace"), metavar="NAMESPACE", supported=False),
     Flag(("-l", "--agent-log-level"), metavar="LEVEL", supported=False),
-    Flag(("-i", "--agent-image"), metavar="IMAGE", supported=False),
-    Flag(("--agent-ttl",), metavar="SECONDS", supported=False),
-    Flag(("--agent-startup-timeout",), metavar="SECONDS", supported=False),
-    Flag(("-e", "--ephemeral-container"), supported=False),
     Flag(("--steal",), supported=False),
-    Flag(("-c", "--accept-invalid-certificates"), supported=False),
-    Flag(("--context",), metavar="CONTEXT", supported=False),
 )
 """The existing mirrord's, and ``--engine``, ``-q``, ``-v``; in the order of ``--help``."""
 
@@ -135,5 +148,5 @@ def _known(name: str, argument: str | None = None) -> Flag:
 
 def _nearest(name: str) -> str:
     supported = [known for known, flag in _BY_NAME.items() if flag.supported and known.startswith("--")]
-    near = difflib.get_close_matches(f"--{name.lstrip('-')}", supported, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(f"--{name.lstrip('-')}", supported, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else "see mirrord exec --help"

@@ -1,11 +1,14 @@
 """The command line of ``mirrord sandbox``."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 from mirrord.cli.parser import Parser
 from mirrord.errors import UsageError
 
+_HOSTNAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+"""A label, as the name of a pod's host is one (RFC 1123, 2.1)."""
 _DEFAULT_NAME: Final = "default"
 _USAGE: Final = """\
 mirrord sandbox up [--name N] [--hostname H] [--env K=V]... [--file PATH=CONTENT]...
@@ -43,6 +46,11 @@ def _up(arguments: list[str]) -> int:
     )
     values = parser.parse_args(arguments)
     name = _checked(values.name)
+    if values.hostname is not None and not _HOSTNAME.fullmatch(values.hostname):
+        raise UsageError(
+            f"`{values.hostname}` is no host name for a pod",
+            remedy="use at most 63 lower case letters, digits and `-`, and no `-` at an end",
+        )
     env = dict(_pair(text, "--env") for text in values.env)
     files = dict(_file(text) for text in values.file)
 

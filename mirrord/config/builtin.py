@@ -1,10 +1,12 @@
 """The built-in path lists: what is absent, remote or local where the user has no rule for it.
 
-They are the existing mirrord's (3.250), with three corrections, all so that the code which the program runs
-is local as its executable is: directories that lead to it are local, too, since an interpreter looks at each
-of them; ``/lib`` there did not cover ``/lib64`` and its like, and ``.so`` not ``.so.6``, so on many
-distributions the C library came from the pod. Names ignore case as there; the directories of this machine
-(home, current directory …) do not, since they name one file.
+They are the existing mirrord's (3.250), with five corrections. Four are so that the code which the program
+runs is local as its executable is: directories that lead to it are local, too, since an interpreter looks at
+each of them; what is in a directory of PATH is local; ``/lib`` there did not cover ``/lib64`` and its like,
+and ``.so`` not ``.so.6``, so on many distributions the C library came from the pod. Lastly ``/run/secrets``
+is the pod's: ``/var/run``, through which its service account is looked up, is a link to ``/run``, and who
+resolves that must not end up here. Names ignore case as there; the directories of this machine (home, current
+directory …) do not, since they name one file.
 """
 
 import posixpath
@@ -15,6 +17,7 @@ from typing import Final
 _ABSENT_IN_HOME: Final = (b"/.config/gcloud", b"/.kube", b"/.azure")
 _REMOTE_FILES: Final = frozenset((b"/etc/resolv.conf", b"/etc/hosts", b"/etc/hostname"))
 _REMOTE_TREE: Final = b"/etc/ssl/certs"
+_SECRETS: Final = b"/run/secrets"
 
 _LOCAL_TREES: Final = frozenset(
     b"proc sys lib lib32 lib64 libx32 etc usr home bin sbin dev opt tmp snap run selinux nix".split()
@@ -48,11 +51,17 @@ class BuiltIn:
         tmpdir: bytes,
         executable: bytes | None,
         code: Iterable[bytes] = (),
+        search: Iterable[bytes] = (),
     ) -> None:
-        """``code`` are files that the program is told to run, such as a script."""
+        """``code`` are files that the program is told to run, such as a script; ``search`` are the
+        directories of PATH.
+        """
         self._home: Final = None if not home else home.rstrip(b"/") + b"/."
         self._absent: Final = tuple(home.rstrip(b"/") + name for name in _ABSENT_IN_HOME) if home else ()
         self._executable: Final = executable
+        self._search: Final = frozenset(
+            directory.rstrip(b"/") for directory in search if directory.startswith(b"/") and directory != b"/"
+        )
         self._leading: Final = frozenset(
             parent for path in (cwd, executable, *code) if path for parent in _parents(path)
         )
@@ -73,6 +82,8 @@ class BuiltIn:
 
     def remote(self, path: bytes) -> str | None:
         """Tell whether a path decides about names or trust, and so is the pod's for reading."""
+        if path.startswith(_SECRETS) and _within(path, _SECRETS):
+            return "built in: secrets are the pod's"
         if not path.startswith((b"/etc/", b"/ETC/", b"/Etc/")):
             return None
         path = path.lower()
@@ -105,6 +116,8 @@ class BuiltIn:
                 return f"built in: {rule}"
         if path == self._executable:
             return "built in: it is the program"
+        if path in self._search or posixpath.dirname(path) in self._search:
+            return "built in: it is in a directory of PATH, and what is executed is local"
         if path in self._leading:
             return "built in: it leads to the current directory or the program, whose real path is local"
         if self._home and path.startswith(self._home):

@@ -30,6 +30,16 @@ class Environment(Section):
             return {} if value else {"exclude": ["*"]}
         return value
 
+    @field_validator("override")
+    @classmethod
+    def _check_override(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not name or "=" in name or "\0" in name + text:
+                raise ValueError(
+                    "has a variable that no program can get: without a name, or with = or NUL in it"
+                )
+        return value
+
     @field_validator("mapping")
     @classmethod
     def _check(cls, value: dict[str, str]) -> dict[str, str]:

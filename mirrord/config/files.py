@@ -35,6 +35,11 @@ def parse(text: str, *, path: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     tree = _decode(text, path)
+    if _has_half_characters(tree):
+        raise UsageError(
+            f"the configuration in {label(path)} has half of a character, such as `\\ud800`",
+            remedy="write whole characters",
+        )
     if not isinstance(tree, dict):
         raise UsageError(
             f"the configuration in {label(path)} does not hold an object",
@@ -63,13 +68,21 @@ def _decode(text: str, path: str) -> Any:
             return _toml(text)
         if extension in (".json", "") or path == STDIN:
             return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"the configuration in {label(path)} is malformed ({error})", remedy="correct it"
         ) from None
     raise UsageError(
         f"the configuration file {path} is of no known kind", remedy="name it .json, .toml or .yaml"
     )
+
+
+def _has_half_characters(tree: Any) -> bool:
+    try:
+        json.dumps(tree, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _toml(text: str) -> Any:

@@ -1,6 +1,6 @@
-"""``feature.network.incoming``: modelled in full, so that files are checked; only ``off`` is built so far."""
+"""``feature.network.incoming``: modelled in full, so that files are checked; stealing is not built yet."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
@@ -44,18 +44,17 @@ class HttpFilter(Section):
 
 
 class Incoming(Section):
-    """What happens with connections that reach the target.
-
-    ``mirror`` is the default, and not done yet: a session says nothing of it.
-    """
+    """What happens with connections that reach the target."""
 
     mode: Annotated[Mode, Pending(("steal",))] = "mirror"
     http_filter: HttpFilter
-    port_mapping: Later[tuple[PortPair, ...]] = ()
-    ignore_ports: Later[Ports] = ()
-    ports: Later[Ports] = ()
-    ignore_localhost: Later[Bool] = False
-    listen_ports: Later[tuple[PortPair, ...]] = ()
+    port_mapping: tuple[PortPair, ...] = ()
+    """Pairs of a port that the program asks for, and the target's port that it stands for."""
+    ignore_ports: Ports = ()
+    ports: Ports = ()
+    ignore_localhost: Bool = False
+    listen_ports: tuple[PortPair, ...] = ()
+    """Pairs of a port that the program asks for, and the one that it gets on this machine."""
     on_concurrent_steal: Later[Literal["abort", "continue", "override"]] = "abort"
     tls_delivery: Later[Anything] = None
 
@@ -74,7 +73,40 @@ class Incoming(Section):
     def _exclusive(self) -> "Incoming":
         if self.ports and self.ignore_ports:
             raise ValueError("has both `ports` and `ignore_ports`, of which only one may be given")
-        for column in zip(*self.port_mapping, strict=True):
-            if len(set(column)) < len(column):
-                raise ValueError("has a `port_mapping` that names a port twice on one side")
+        for name in ("port_mapping", "listen_ports"):
+            for column in zip(*getattr(self, name), strict=True):
+                if len(set(column)) < len(column):
+                    raise ValueError(f"has a `{name}` that names a port twice on one side")
         return self
+
+
+class IncomingRules:
+    """Decides which of the program's listeners stand for a port of the target."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._enabled: Final = incoming.mode != "off"
+        self._only: Final = frozenset(incoming.ports)
+        self._ignored: Final = frozenset(incoming.ignore_ports)
+        self._ignore_localhost: Final = incoming.ignore_localhost
+        self._remote: Final = dict(incoming.port_mapping)
+        self._local: Final = dict(incoming.listen_ports)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any listener can."""
+        return self._enabled
+
+    def remote_port(self, requested: int, *, is_loopback: bool) -> int | None:
+        """Return the target's port for a listener whose port was asked for, None where that is local.
+
+        A port that the program left to the kernel, 0, means nothing to anybody else.
+        """
+        if not self._enabled or not requested or (is_loopback and self._ignore_localhost):
+            return None
+        if requested in self._ignored or (self._only and requested not in self._only):
+            return None
+        return self._remote.get(requested, requested)
+
+    def local_port(self, requested: int) -> int:
+        """Return the port that the program gets when it asks for one."""
+        return self._local.get(requested, requested)

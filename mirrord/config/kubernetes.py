@@ -1,17 +1,25 @@
-"""The parts of the tree that concern Kubernetes and the agent's pod: known, checked, not supported yet."""
+"""The parts of the tree that concern Kubernetes and the agent's pod, and those of other commands."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from mirrord.config.section import Anything, Bool, Int, Later, Seconds, Section, Strings
 
+DEFAULT_RESOURCES: Final = {
+    "requests": {"cpu": "1m", "memory": "1Mi"},
+    "limits": {"cpu": "1", "memory": "200Mi"},
+}
+
+
+Capability = Literal["NET_ADMIN", "NET_RAW", "SYS_PTRACE", "SYS_ADMIN", "SETUID", "SETGID", "DAC_OVERRIDE"]
+
 
 class Image(Section):
     """``agent.image``; the defaults are the released image of this version."""
 
-    registry: Later[str | None] = None
-    tag: Later[str | None] = None
+    registry: str | None = None
+    tag: str | None = None
 
     @classmethod
     def expand(cls, value: Any) -> Any:
@@ -29,33 +37,41 @@ class AgentDns(Section):
     attempts: Later[Seconds | None] = None
 
 
+class LocalObject(Section):
+    """An entry of ``agent.image_pull_secrets``."""
+
+    name: str
+
+
 class Agent(Section):
     """``agent``."""
 
     log_level: Later[str] = "info"
     json_log: Later[Bool] = False
-    namespace: Later[str | None] = None
+    namespace: str | None = None
     image: Image
-    image_pull_policy: Later[str] = "IfNotPresent"
-    image_pull_secrets: Later[tuple[dict[str, str], ...]] = ()
-    ttl: Later[Seconds] = 1
-    ephemeral: Later[Bool] = False
-    communication_timeout: Later[Seconds | None] = None
-    startup_timeout: Later[Seconds] = 60
-    flush_connections: Later[Bool] = True
-    disabled_capabilities: Later[tuple[Literal["NET_ADMIN", "NET_RAW", "SYS_PTRACE", "SYS_ADMIN"], ...]] = ()
-    privileged: Later[Bool] = False
-    tolerations: Later[Anything] = None
-    resources: Later[Anything] = None
-    check_out_of_pods: Later[Bool] = True
-    labels: Later[dict[str, str]] = Field(default={})
-    annotations: Later[dict[str, str]] = Field(default={})
-    node_selector: Later[dict[str, str]] = Field(default={})
-    service_account: Later[str | None] = None
-    priority_class: Later[str | None] = None
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: tuple[LocalObject, ...] = ()
+    ttl: Seconds = 1
+    ephemeral: Bool = False
+    communication_timeout: Annotated[Int, Field(gt=0, lt=86_400)] = 30
+    startup_timeout: Annotated[Int, Field(gt=0)] = 60
+    # Harmless: nothing is stolen yet.
+    flush_connections: Bool = True
+    disabled_capabilities: tuple[Capability, ...] = ()
+    privileged: Bool = False
+    tolerations: tuple[dict[str, Any], ...] = ({"operator": "Exists"},)
+    resources: dict[str, Any] = Field(default=DEFAULT_RESOURCES)
+    # Harmless: the pod goes to its node without the scheduler, and a full node says so at once.
+    check_out_of_pods: Bool = True
+    labels: dict[str, str] = Field(default={})
+    annotations: dict[str, str] = Field(default={})
+    node_selector: dict[str, str] = Field(default={})
+    service_account: str | None = None
+    priority_class: str | None = None
     security_context: Later[Anything] = None
     metrics: Later[str | None] = None
-    disable_mesh_sidecar_injection: Later[Bool] = True
+    disable_mesh_sidecar_injection: Bool = True
     exclude_from_mesh: Later[Bool] = False
     nftables: Later[Bool | None] = None
     clean_iptables_on_start: Later[Bool | None] = None

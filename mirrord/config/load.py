@@ -3,6 +3,7 @@
 This is also their order of precedence.
 """
 
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,11 @@ from pydantic import ValidationError
 from mirrord.config import files, template, variables
 from mirrord.config.explain import Sources, explain, refuse_pending
 from mirrord.config.features import Network
+from mirrord.config.here import working_directory
 from mirrord.config.model import Configuration, Settings
 from mirrord.config.options import ExecOptions
 from mirrord.config.selectors import parse_selector
-from mirrord.config.target import check_target
+from mirrord.config.target import TARGETLESS, check_target
 from mirrord.errors import UsageError
 
 
@@ -26,7 +28,7 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     ``environ`` is the environment that mirrord itself was started with, ``cwd`` the directory that relative
     paths start from.
     """
-    cwd = cwd or Path.cwd()
+    cwd = cwd or Path(os.fsdecode(working_directory()))
     if "MIRRORD_DONT_LOAD" in environ:
         raise UsageError(
             "MIRRORD_DONT_LOAD forbids to run this under mirrord", remedy="unset it where that is safe"
@@ -42,8 +44,16 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     sources = {overlay.path: overlay.source for overlay in overlays.values()}
     configuration = validate(tree, sources=sources)
     refuse_pending(configuration, files.label(path) if path else "", sources)
+    target = check_target(configuration.target.path)
+    if target == TARGETLESS:
+        if configuration.agent.ephemeral:
+            raise UsageError(
+                "an ephemeral container needs a pod to be in, and there is no target",
+                remedy="name a target, or leave out `agent.ephemeral`",
+            )
+        configuration = _with_own_files(configuration)
     return Settings(
-        target=check_target(configuration.target.path),
+        target=target,
         configuration=configuration,
         key=configuration.key or random_key(),
         engine=options.engine or variables.engine(environ),
@@ -80,6 +90,15 @@ def _from_file(
         text = template.render(text, where=files.label(path), key=key, environ=environ, cwd=cwd)
     tree = validate(files.parse(text, path=path), where=files.label(path)).model_dump(exclude_unset=True)
     return ({"key": key} if key else {}) | tree
+
+
+def _with_own_files(configuration: Configuration) -> Configuration:
+    """Read local files where no rule says otherwise: without a target the remote ones are the agent's own."""
+    feature = configuration.feature
+    if feature.fs.mode == "local":
+        return configuration
+    fs = feature.fs.model_copy(update={"mode": "localwithoverrides"})
+    return configuration.model_copy(update={"feature": feature.model_copy(update={"fs": fs})})
 
 
 def _warnings(configuration: Configuration) -> list[str]:

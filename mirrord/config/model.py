@@ -32,9 +32,9 @@ class Configuration(Section):
     target: Target
     agent: Agent
     feature: Feature
-    accept_invalid_certificates: Later[Bool | None] = None
-    kubeconfig: Later[str | None] = None
-    kube_context: Later[str | None] = None
+    accept_invalid_certificates: Bool | None = None
+    kubeconfig: str | None = None
+    kube_context: str | None = None
     use_proxy: Bool = True
     skip_processes: Strings = ()
     skip_build_tools: Bool = True
@@ -64,7 +64,7 @@ class Settings:
     """What one session does: flags, variables, file and defaults taken together."""
 
     target: str
-    """What :func:`mirrord.targets.prepare` takes: ``sandbox`` or ``sandbox/NAME``."""
+    """``sandbox``, ``sandbox/NAME``, or what :func:`mirrord.config.target.parse_cluster_target` takes."""
     configuration: Configuration
     key: str
     engine: str | None = None

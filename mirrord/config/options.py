@@ -22,8 +22,18 @@ class ExecOptions:
     """
 
     program: tuple[str, ...]
-    """The program and its arguments, never empty."""
+    """The program and its arguments; empty for a dry run, and for a process that runs already."""
     target: str | None = None
+    target_namespace: str | None = None
+    context: str | None = None
+    accept_invalid_certificates: bool = False
+    ephemeral_container: bool = False
+    agent_namespace: str | None = None
+    agent_image: str | None = None
+    agent_ttl: int | None = None
+    agent_startup_timeout: int | None = None
+    dry_run: str | None = None
+    output: str | None = None
     config_file: str | None = None
     stdin_config: str | None = field(default=None, repr=False)
     """What standard input held, for ``-f -``; the front reads it because the supervisor has no terminal."""
@@ -41,3 +51,13 @@ class ExecOptions:
     key: str | None = None
     skip_processes: str | None = None
     no_telemetry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachOptions:
+    """What the command line of ``mirrord attach`` said."""
+
+    pid: int
+    descendants: bool
+    """Whether the children that the process has already come under the session too."""
+    session: ExecOptions

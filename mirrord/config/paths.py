@@ -37,7 +37,18 @@ class Decision(NamedTuple):
     rule: str
     """The rule that decided, for people."""
     path: bytes
-    """The path to use on that side: absolute, lexically normalised, mapped."""
+    """The path that was decided on: absolute, lexically normalised, mapped."""
+    use: bytes = b""
+    """The path to use on that side."""
+    as_asked: bool = True
+    """Whether that is the path as it was asked for, which the kernel can then resolve itself."""
+    magic: bool = False
+    """Whether it leads through a link of ``/proc`` to what a process has open (proc_pid_fd(5))."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is looked up in the target."""
+        return self.side in (Side.REMOTE, Side.REMOTE_READ_WRITE)
 
 
 class PathRules:
@@ -53,6 +64,8 @@ class PathRules:
         executable: bytes | None = None,
         code: Sequence[bytes] = (),
         aws: bool = True,
+        tree: bytes | None = None,
+        search: Sequence[bytes] = (),
     ) -> None:
         mapping = dict(fs.mapping)
         if aws and home:
@@ -65,8 +78,11 @@ class PathRules:
         self._lists: Final = [
             (compile_pattern(pattern), pattern, name) for name in _LISTS for pattern in getattr(fs, name)
         ]
-        self._built_in: Final = BuiltIn(cwd=cwd, home=home, tmpdir=tmpdir, executable=executable, code=code)
+        self._built_in: Final = BuiltIn(
+            cwd=cwd, home=home, tmpdir=tmpdir, executable=executable, code=code, search=search
+        )
         self._mode: Final = fs.mode
+        self._tree: Final = tree
         self._reads: Final[dict[bytes, Decision]] = {}
         self._writes: Final[dict[bytes, Decision]] = {}
 
@@ -80,12 +96,15 @@ class PathRules:
         tmpdir: bytes = b"/tmp",
         executable: bytes | None = None,
         code: Sequence[bytes] = (),
+        tree: bytes | None = None,
+        search: Sequence[bytes] = (),
     ) -> Self:
         """Compile the rules of a session.
 
         ``cwd`` is the directory that the session started in, ``home`` and ``tmpdir`` are the local ``$HOME``
         and ``$TMPDIR``, and ``executable`` is the absolute path of the program; ``code`` are
-        files that it is told to run.
+        files that it is told to run, and ``search`` the directories of PATH. ``tree``
+        is where the session keeps what stands for remote files.
         """
         feature = settings.feature
         return cls(
@@ -96,6 +115,8 @@ class PathRules:
             executable=executable,
             code=code,
             aws=feature.magic.aws,
+            tree=tree,
+            search=search,
         )
 
     @property
@@ -125,12 +146,32 @@ class PathRules:
         # path once.
         if len(memo) >= MEMO_LIMIT:
             memo.clear()
-        decision = memo[path] = self._judge(normalise(path), write)
+        decision = memo[path] = self._placed(path, self._judge(normalise(path), write))
         return decision
+
+    def _placed(self, asked: bytes, decision: Decision) -> Decision:
+        """Say which path is used: the one that was asked for, so that the kernel of its side resolves ``..``
+        behind a link; but not where what is before the ``..`` is of the other side, or it was mapped.
+        """
+        up = _UP.search(asked)
+        if decision.path != normalise(asked):
+            as_asked = False
+        elif up is None:
+            as_asked = True
+        else:
+            before = self.decide(asked[: up.start()] or b"/", write=False)
+            as_asked = before.is_remote is decision.is_remote
+        use = asked if as_asked else _kept_slash(decision.path, asked)
+        magic = decision.side is Side.LOCAL and _MAGIC.match(asked) is not None
+        return decision._replace(use=use, as_asked=as_asked, magic=magic)
 
     def _judge(self, path: bytes, write: bool) -> Decision:
         if self._mode == "local":
             return Decision(Side.LOCAL, _MODES["local"], path)
+        if self._tree is not None and path.startswith(self._tree) and _within(path, self._tree):
+            return Decision(
+                Side.REMOTE, "it stands for a file of the target", path[len(self._tree) :] or b"/"
+            )
         for mapping in self._mapping:
             mapped = mapping.apply(path)
             if mapped is not None:
@@ -184,9 +225,23 @@ def normalise(path: bytes) -> bytes:
     return normal[1:] if normal.startswith(b"//") else normal
 
 
+def _kept_slash(path: bytes, asked: bytes) -> bytes:
+    """Keep a trailing slash, which demands a directory and follows a link (path_resolution(7))."""
+    return path + b"/" if asked.endswith((b"/", b"/.")) and path != b"/" else path
+
+
+def _within(path: bytes, tree: bytes) -> bool:
+    return path[len(tree) : len(tree) + 1] in (b"", b"/")
+
+
 def _text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
+
+_UP: Final = re.compile(rb"/\.\.(?=/|$)")
+_MAGIC: Final = re.compile(
+    rb"/+(?:proc/+(?:self|thread-self|\d+)(?:/+task/+\d+)?/+(?:fd/+\d+|cwd)|dev/+(?:fd/+\d+|std(?:in|out|err)))(?=/|$)"
+)
 
 _LISTS: Final = {
     "not_found": Side.NOT_FOUND,

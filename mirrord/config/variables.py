@@ -32,8 +32,16 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Overlay]:
 
 def from_options(options: ExecOptions) -> Iterator[Overlay]:
     """Return what flags set; those that take effect elsewhere are not here."""
-    texts = (
+    values: tuple[tuple[str, Any, str], ...] = (
         ("target.path", options.target, "--target"),
+        ("target.namespace", options.target_namespace, "--target-namespace"),
+        ("kube_context", options.context, "--context"),
+        ("agent.namespace", options.agent_namespace, "--agent-namespace"),
+        ("agent.image", options.agent_image, "--agent-image"),
+        ("agent.ttl", options.agent_ttl, "--agent-ttl"),
+        ("agent.startup_timeout", options.agent_startup_timeout, "--agent-startup-timeout"),
+        ("agent.ephemeral", options.ephemeral_container or None, "--ephemeral-container"),
+        ("accept_invalid_certificates", options.accept_invalid_certificates or None, "-c"),
         ("key", options.key, "--key"),
         ("feature.env.include", options.env_include, "--override-env-vars-include"),
         ("feature.env.exclude", options.env_exclude, "--override-env-vars-exclude"),
@@ -41,7 +49,7 @@ def from_options(options: ExecOptions) -> Iterator[Overlay]:
         ("feature.fs.mode", options.fs_mode and options.fs_mode.replace("-", ""), "--fs-mode"),
         ("skip_processes", options.skip_processes and _list("", options.skip_processes), "--skip-processes"),
     )
-    yield from (Overlay(path, value, f"`{flag}`") for path, value, flag in texts if value is not None)
+    yield from (Overlay(path, value, f"`{flag}`") for path, value, flag in values if value is not None)
     switches = (
         ("feature.network.outgoing.tcp", options.no_tcp_outgoing or options.no_outgoing, "--no-tcp-outgoing"),
         ("feature.network.outgoing.udp", options.no_udp_outgoing or options.no_outgoing, "--no-udp-outgoing"),
@@ -148,6 +156,16 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
     "MIRRORD_HTTP_HEADER_FILTER_JQ": (f"{_HTTP}.header_filter_jq", _text),
     "MIRRORD_HTTP_FILTER_PORTS": (f"{_HTTP}.ports", _ports),
     "MIRRORD_EPHEMERAL_CONTAINER": ("agent.ephemeral", read_bool),
+    "MIRRORD_KUBE_CONTEXT": ("kube_context", _text),
+    "MIRRORD_KUBECONFIG": ("kubeconfig", _text),
+    "MIRRORD_ACCEPT_INVALID_CERTIFICATES": ("accept_invalid_certificates", read_bool),
+    "MIRRORD_AGENT_NAMESPACE": ("agent.namespace", _text),
+    "MIRRORD_AGENT_IMAGE_REGISTRY": ("agent.image.registry", _text),
+    "MIRRORD_AGENT_IMAGE_TAG": ("agent.image.tag", _text),
+    # after its parts, which it replaces
+    "MIRRORD_AGENT_IMAGE": ("agent.image", _text),
+    "MIRRORD_AGENT_IMAGE_PULL_POLICY": ("agent.image_pull_policy", _text),
+    "MIRRORD_AGENT_TTL": ("agent.ttl", _number),
+    "MIRRORD_AGENT_STARTUP_TIMEOUT": ("agent.startup_timeout", _number),
+    "MIRRORD_AGENT_COMMUNICATION_TIMEOUT": ("agent.communication_timeout", _number),
 }
-# Variables of the cluster connection (image, context, certificates …) are not read: they mean nothing to a
-# sandbox, and users may well have them set for good.

@@ -26,10 +26,10 @@ from mirrord.dispatch.sockets import (
 )
 from mirrord.dispatch.unix import Unix
 from mirrord.dispatch.world import World
-from mirrord.link.addresses import Peer, family, from_name, pack, parse, to_name
+from mirrord.link.addresses import Peer, family, from_name, parse, to_name
 from mirrord.link.connections import Connection, Cookie, State
 from mirrord.link.inodes import listening, udp_inodes
-from mirrord.link.loopback import begin, is_ipv6_only
+from mirrord.link.loopback import begin, disconnect, is_ipv6_only
 from mirrord.syscall import CONTINUE, Call, Fail, Return, Verdict, Wait
 
 _INT: Final = struct.Struct("=i")
@@ -52,10 +52,6 @@ class Outgoing:
         """Return the calls of this plane."""
         return [
             trap("connect", self.connect, given(1)),
-            trap("listen", self.listen),
-            trap("bind", self.bind),
-            trap("getsockname", self.getsockname),
-            trap("getpeername", self.getpeername),
             trap("getsockopt", self.getsockopt, equal(1, socket.SOL_SOCKET), equal(2, socket.SO_ERROR)),
         ]
 
@@ -84,8 +80,10 @@ class Outgoing:
         known = self._connections.get(cookie(sock))
         if known is not None:
             return self._connect_again(sock, known)
-        if not self._world.is_remote_stream(peer) or self._is_own(peer):
+        if not self._world.is_remote_stream(peer):
             return CONTINUE
+        if (port := self._own_port(peer)) is not None:
+            return CONTINUE if port == peer.port else self._connect_own(sock, Peer(peer.host, port))
         if not self._connections.can_hold:
             return self._connect_plainly(sock, peer)
         token = self._connections.loopback.token(ipv6_only=is_ipv6_only(sock))
@@ -168,7 +166,9 @@ class Outgoing:
         """Point the program's socket at the relay that stands for the peer."""
         world = self._world
         if not world.is_remote_datagram(peer) or self._is_own_datagram_socket(peer):
-            return self._disconnected(sock)
+            if (association := world.datagrams.get(cookie(sock))) is not None:
+                association.connected = None
+            return CONTINUE
         if world.pod_address(peer, 0) is None:
             # getaddrinfo(3) asks so whether it may offer such an address
             return Fail(errno.ENETUNREACH)
@@ -178,87 +178,49 @@ class Outgoing:
         return Fail(number) if (number := begin_datagrams(sock, relay)) else Return(0)
 
     def _disconnect(self, call: Call) -> Verdict:
-        if self._world.datagrams:
-            with program_socket(call, call.args[0]) as sock:
-                return self._disconnected(sock)
-        return CONTINUE
+        """Let a socket be as it was before its connect (AF_UNSPEC, connect(2))."""
+        if not (self._connections or self._world.datagrams):
+            return CONTINUE
+        with program_socket(call, call.args[0]) as sock:
+            if sock.family not in _NETWORKS:
+                return CONTINUE
+            if sock.type == socket.SOCK_STREAM:
+                self._connections.disconnected(cookie(sock))
+                return CONTINUE
+            return self._disconnected(sock)
 
     def _disconnected(self, sock: socket.socket) -> Verdict:
-        association = self._world.datagrams.get(cookie(sock)) if sock.family in _NETWORKS else None
-        if association is not None:
-            association.connected = None
-        return CONTINUE
+        association = self._world.datagrams.get(cookie(sock))
+        if association is None:
+            return CONTINUE
+        association.connected = None
+        disconnect(sock)
+        if sock.getsockname()[1] != association.program.port:
+            # the program had not bound it: the kernel takes its port away, at which the relays reach it
+            self._world.datagrams.forget(association)
+        return Return(0)
 
-    def _is_own(self, peer: Peer) -> bool:
-        """Tell whether the program itself listens there: such a connection stays local."""
+    def _own_port(self, peer: Peer) -> int | None:
+        """Return the port at which the program itself listens for a peer: such a connection stays local.
+
+        That is another one where the port that it asked for could not be had.
+        """
         own = self._world.own_listeners
         if not own or not is_here(peer):
-            return False
-        return not own.isdisjoint(listening(port=peer.port))
+            return None
+        ports = (peer.port, *self._world.bound.ports_for(peer.port))
+        return next((port for port in ports if not own.isdisjoint(listening(port=port))), None)
+
+    def _connect_own(self, sock: socket.socket, peer: Peer) -> Verdict:
+        """Connect to a listener of the program's that has another port than it asked for."""
+        number = begin(sock, peer)
+        if number == errno.EINPROGRESS and is_blocking(sock):
+            # the kernel waits for what has begun, whatever address is named
+            return CONTINUE
+        return Fail(number) if number else Return(0)
 
     def _is_own_datagram_socket(self, peer: Peer) -> bool:
         return is_own_datagram_socket(self._world, peer)
-
-    def listen(self, call: Call) -> Verdict:
-        """Remember that the program listens, so that it can reach itself (listen(2))."""
-        with program_socket(call, call.args[0]) as sock:
-            if sock.family in _NETWORKS:
-                self._world.own_listeners.add(os.fstat(sock.fileno()).st_ino)
-        return CONTINUE
-
-    def bind(self, call: Call) -> Verdict:
-        """Remember the datagram sockets that the program serves on (bind(2))."""
-        peer = parse(read_sockaddr(call, call.args[1], call.args[2]))
-        if peer is not None and peer.port:
-            with program_socket(call, call.args[0]) as sock:
-                if sock.type == socket.SOCK_DGRAM:
-                    self._world.own_datagram_sockets.add(os.fstat(sock.fileno()).st_ino)
-        return CONTINUE
-
-    def getsockname(self, call: Call) -> Verdict:
-        """Report the address that the connection has in the pod (getsockname(2))."""
-        return self._report(call, local=True)
-
-    def getpeername(self, call: Call) -> Verdict:
-        """Report the remote address (getpeername(2))."""
-        return self._report(call, local=False)
-
-    def _report(self, call: Call, *, local: bool) -> Verdict:
-        if not (self._connections or self._world.datagrams or self._world.unix):
-            return CONTINUE
-        with program_socket(call, call.args[0]) as sock:
-            sockaddr = self._unix.reported(sock, local=local) or self._reported(sock, local=local)
-        if sockaddr is None:
-            return CONTINUE
-        return Return(0, address_writes(call, sockaddr, at=call.args[1], length_at=call.args[2]))
-
-    def _reported(self, sock: socket.socket, *, local: bool) -> bytes | None:
-        if sock.family not in _NETWORKS:
-            return None
-        if sock.type == socket.SOCK_STREAM:
-            peer = self._stream_name(sock, local=local)
-        else:
-            peer = self._datagram_name(sock, local=local)
-        return pack(peer, sock.family) if peer else None
-
-    def _stream_name(self, sock: socket.socket, *, local: bool) -> Peer | None:
-        connection = self._connections.get(cookie(sock))
-        if connection is None:
-            return None
-        if connection.state is State.ESTABLISHED:
-            return connection.local if local else connection.remote
-        if connection.state is State.PENDING and local:
-            return self._world.pod_address(connection.remote, connection.program.port)
-        return None
-
-    def _datagram_name(self, sock: socket.socket, *, local: bool) -> Peer | None:
-        association = self._world.datagrams.get(cookie(sock))
-        if association is None or association.connected is None:
-            return None
-        if not local:
-            return association.connected
-        port = association.ports.get(association.connected.family, association.program.port)
-        return self._world.pod_address(association.connected, port)
 
     def getsockopt(self, call: Call) -> Verdict:
         """Report the errno of a connect that failed in the pod, once (SO_ERROR, socket(7))."""

@@ -10,14 +10,21 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
 from mirrord.dispatch.message import Message, Writes, pack_control
 from mirrord.dispatch.row import Row, given, trap
-from mirrord.dispatch.sockets import address_writes, cookie, is_blocking, program_socket, receive_timeout
+from mirrord.dispatch.sockets import (
+    address_writes,
+    cookie,
+    is_blocking,
+    program_socket,
+    readable,
+    receive_timeout,
+)
 from mirrord.dispatch.world import World
 from mirrord.link.addresses import from_name, pack
 from mirrord.link.datagrams import Association
@@ -92,7 +99,7 @@ class Receiving:
             with self.sock:
                 while not self.take():
                     async with asyncio.timeout(receive_timeout(self.sock)):
-                        await _readable(self.sock)
+                        await readable(self.sock)
         except TimeoutError:
             if not self.got:
                 return Fail(errno.EAGAIN)
@@ -225,16 +232,3 @@ def _deliver(call: Call, message: Message, received: Received, flags: int) -> tu
 
 def _length(received: Received, size: int, flags: int) -> int:
     return len(received.data) if flags & socket.MSG_TRUNC else min(len(received.data), size)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _readable(sock: socket.socket) -> Awaitable[None]:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, _resolve, future)
-    future.add_done_callback(lambda _: loop.remove_reader(sock))
-    return future

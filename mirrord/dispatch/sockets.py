@@ -1,9 +1,11 @@
 """The program's own sockets, looked at through a duplicate."""
 
+import asyncio
 import errno
 import os
 import socket
 import struct
+from collections.abc import Awaitable
 from typing import Final
 
 from mirrord.link.addresses import Peer, family, parse
@@ -42,6 +44,15 @@ def program_socket(call: Call, argument: int) -> socket.socket:
 def cookie(sock: socket.socket) -> Cookie:
     """Return what identifies the socket for as long as it exists, whoever holds it (SO_COOKIE, Linux 4.6)."""
     return Cookie(_COOKIE.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, _COOKIE.size))[0])
+
+
+def is_tcp(sock: socket.socket) -> bool:
+    """Tell whether it is a TCP socket, of IPv4 or IPv6."""
+    return (
+        sock.family in (socket.AF_INET, socket.AF_INET6)
+        and sock.type == socket.SOCK_STREAM
+        and sock.proto in (0, socket.IPPROTO_TCP)
+    )
 
 
 def is_blocking(sock: socket.socket) -> bool:
@@ -90,3 +101,17 @@ def address_writes(
     if at == 0 and room:
         raise Fault
     return (at, sockaddr[:room]), (length_at, _LENGTH.pack(len(sockaddr)))
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def readable(sock: socket.socket) -> Awaitable[None]:
+    """Return what is done once the socket has something to read."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, _resolve, future)
+    future.add_done_callback(lambda _: loop.remove_reader(sock))
+    return future

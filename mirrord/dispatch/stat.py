@@ -4,7 +4,7 @@ import os
 import struct
 from typing import Final
 
-from mirrord_agent.wire.messages import Attributes
+from mirrord_agent.wire.messages import Attributes, FileSystem
 from mirrord_seccomp.syscalls import Arch, current_arch
 
 from mirrord.link.placeholders import Identity
@@ -18,6 +18,7 @@ _STAT_X86_64: Final = struct.Struct("=QQQIII4xQqqq6q24x")
 _STAT_GENERIC: Final = struct.Struct("=QQIIIIQ8xqi4xq6q8x")
 # include/uapi/linux/stat.h
 _STATX: Final = struct.Struct("=IIQIIIH2xQQQQ" + "qI4x" * 4 + "IIIIQ104x")
+_STATFS: Final = struct.Struct("=qqQQQQQiiqqq32x")
 
 _BASIC: Final = 0x7FF
 _BTIME: Final = 0x800
@@ -71,6 +72,24 @@ def pack_statx(attributes: Attributes, identity: Identity) -> bytes:
         os.major(identity.dev),
         os.minor(identity.dev),
         a.mount_id or 0,
+    )
+
+
+def pack_statfs(found: FileSystem) -> bytes:
+    """Return a ``struct statfs`` of 64-bit architectures (include/uapi/asm-generic/statfs.h)."""
+    f = found
+    return _STATFS.pack(
+        f.kind,
+        f.bsize,
+        f.blocks,
+        f.bfree,
+        f.bavail,
+        f.files,
+        f.ffree,
+        *f.fsid,
+        f.namelen,
+        f.frsize,
+        f.flags,
     )
 
 

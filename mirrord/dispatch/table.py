@@ -7,7 +7,9 @@ from mirrord_seccomp import bpf
 from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import current_arch, number
 
+from mirrord.dispatch.endpoints import Endpoints
 from mirrord.dispatch.files import Files
+from mirrord.dispatch.incoming import Incoming
 from mirrord.dispatch.names import Names
 from mirrord.dispatch.outgoing import Outgoing
 from mirrord.dispatch.process import Process
@@ -25,7 +27,7 @@ class Table:
         self, world: World, trap: Action = Action.NOTIFY, more: Iterable[tuple[Rule, Handler]] = ()
     ) -> None:
         """``trap`` is how the filter traps a call, ``more`` what the tracer itself wants trapped."""
-        rows = [*_rows(world), *(Row(rule, handler) for rule, handler in more)]
+        rows = [*rows_of(world), *(Row(rule, handler) for rule, handler in more)]
         self.filter: Final = bpf.compile(
             [row.rule.acting(trap) if row.handler else row.rule for row in rows], current_arch()
         )
@@ -42,10 +44,14 @@ class Table:
         }
 
 
-def _rows(world: World) -> Iterable[Row]:
+def rows_of(world: World) -> Iterable[Row]:
+    """Give the rows of the planes that a session has."""
     yield from Process(world).rows()
     yield from Names(world).rows()
     if world.has_network:
+        yield from Endpoints(world).rows()
+        yield from Incoming(world).rows()
+    if world.has_outgoing:
         streams = Outgoing(world)
         yield from streams.rows()
         yield from Send(world, streams).rows()

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from mirrord.config.incoming import IncomingRules
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
+from mirrord.dispatch.bound import BoundSockets, HeldListeners
 from mirrord.link.addresses import Peer
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
+from mirrord.link.incoming import Incoming
 from mirrord.link.names import KnownNames
 from mirrord.syscall import Handler, Tid
 
@@ -33,14 +36,21 @@ class World:
     connections: Connections
     unix: UnixConnections
     datagrams: Datagrams
+    incoming: Incoming | None
+    """None when no connection is taken from the target."""
+    bound: BoundSockets
+    incoming_rules: IncomingRules
     files: RemoteFiles
     names: KnownNames
     forget_thread: Callable[[Tid], None]
     """Look at this thread afresh: it is about to execute another program."""
     forget_threads: Callable[[], None]
     """Look at every thread afresh: one is about to change its namespaces or its root."""
+    inform: Callable[[str], None]
+    """Say one line to the user."""
     returning_from_signal: Handler | None = None
     """The tracer's own decision of ``rt_sigreturn``, None where it needs none."""
+    held_listeners: HeldListeners = field(default_factory=HeldListeners)
     own_listeners: set[int] = field(default_factory=set)
     """Inodes of the program's listening TCP sockets."""
     own_datagram_sockets: set[int] = field(default_factory=set)
@@ -49,6 +59,11 @@ class World:
     @property
     def has_network(self) -> bool:
         """Whether any connection, datagram or question can be remote."""
+        return self.has_outgoing or self.incoming_rules.enabled
+
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether any connection or datagram of the program can go to the pod."""
         return self.outgoing.tcp or self.outgoing.udp or self.outgoing.unix or self.dns.enabled
 
     def is_remote_stream(self, peer: Peer) -> bool:

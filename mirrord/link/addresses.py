@@ -59,6 +59,11 @@ def parse(sockaddr: bytes) -> Peer | None:
     return None
 
 
+def can_pack(peer: Peer, socket_family: int) -> bool:
+    """Tell whether a socket of that family can have such a peer: an IPv4 one has no IPv6 peer."""
+    return socket_family == socket.AF_INET6 or peer.family == socket.AF_INET
+
+
 def pack(peer: Peer, socket_family: int) -> bytes:
     """Return the peer as the kernel would report it on a socket of that family."""
     port = _PORT.pack(peer.port)

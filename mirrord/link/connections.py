@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NewType
@@ -70,8 +71,16 @@ class Connections:
     """The program's connections by cookie; read by the gate's thread, changed on the loop only."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, channel: Channel, loopback: Loopback, find_socket: FindSocket
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: Channel,
+        loopback: Loopback,
+        find_socket: FindSocket,
+        *,
+        substitutes: Mapping[Peer, Peer] | None = None,
     ) -> None:
+        """``substitutes`` are other peers that take the place of some."""
+        self._substitutes: Final = substitutes or {}
         self.loopback: Final = loopback
         self._loop: Final = loop
         self._channel: Final = channel
@@ -79,7 +88,7 @@ class Connections:
         self._by_cookie: Final[dict[Cookie, Connection]] = {}
         self._tasks: Final[dict[Connection, asyncio.Task[None]]] = {}
         self._watch: asyncio.TimerHandle | None = None
-        self._pumps: Final[dict[Cookie, Pump]] = {}
+        self._pumps: Final[dict[Connection, Pump]] = {}
         self._refusing: Final = threading.Lock()
         self._can_hold: Final = self_test(loopback)
 
@@ -101,8 +110,26 @@ class Connections:
             return self._by_cookie.get(cookie)
 
     def forget(self, connection: Connection) -> None:
-        """Drop a failed connection whose error the program has taken; from any thread."""
-        self._by_cookie.pop(connection.cookie, None)
+        """Drop what is known of a connection, not of a later one of the same socket; from any thread."""
+        if self._by_cookie.get(connection.cookie) is connection:
+            del self._by_cookie[connection.cookie]
+
+    def disconnected(self, cookie: Cookie) -> None:
+        """Take note that the program undoes a connect (AF_UNSPEC, connect(2)): its socket can be connected
+        anew. From any thread.
+
+        A pending one is cancelled, at the agent too. The kernel resets an established one, which ends its
+        relay.
+        """
+        connection = self.get(cookie)
+        if connection is not None:
+            self.forget(connection)
+            self._loop.call_soon_threadsafe(self._cancel, connection)
+
+    def _cancel(self, connection: Connection) -> None:
+        task = self._tasks.get(connection)
+        if task is not None:
+            task.cancel()
 
     def begin(self, connection: Connection) -> None:
         """Have the pod make a connection whose connect is already held here; from any thread."""
@@ -131,7 +158,7 @@ class Connections:
         except ChannelClosed:
             self._refuse(connection, LINK_LOST)
         except asyncio.CancelledError:
-            self._by_cookie.pop(connection.cookie, None)
+            self.forget(connection)
             raise
         else:
             self._complete(connection, stream, Peer(opened.local.host, opened.local.port))
@@ -139,6 +166,7 @@ class Connections:
             self._settle(connection)
 
     async def _open(self, remote: Peer, local_port: int = 0) -> tuple[Stream, Opened]:
+        remote = self._substitutes.get(remote, remote)
         stream = self._channel.open_stream()
         try:
             opened = await self._channel.request(
@@ -155,19 +183,19 @@ class Connections:
         ours = complete(connection.token, connection.program)
         if ours is None:
             stream.reset()
-            self._by_cookie.pop(connection.cookie, None)
+            self.forget(connection)
             return
         ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._relay(connection.cookie, ours, stream)
+        self._relay(connection, ours, stream)
 
-    def _relay(self, cookie: Cookie, ours: socket.socket, stream: Stream) -> None:
-        pump = Pump(self._loop, ours, stream, on_closed=lambda: self._closed(cookie))
+    def _relay(self, connection: Connection, ours: socket.socket, stream: Stream) -> None:
+        pump = Pump(self._loop, ours, stream, on_closed=lambda: self._closed(connection))
         if not pump.closed:
-            self._pumps[cookie] = pump
+            self._pumps[connection] = pump
 
-    def _closed(self, cookie: Cookie) -> None:
-        self._by_cookie.pop(cookie, None)
-        self._pumps.pop(cookie, None)
+    def _closed(self, connection: Connection) -> None:
+        self.forget(connection)
+        self._pumps.pop(connection, None)
 
     async def flushed(self) -> None:
         """Wait until what the program wrote before it ended has been handed to the agent, as the kernel would
@@ -179,13 +207,16 @@ class Connections:
     def _refuse(self, connection: Connection, number: int) -> None:
         program_socket = self._find(connection)
         if program_socket is None:
-            self._by_cookie.pop(connection.cookie, None)
+            self.forget(connection)
             return
         with program_socket, self._refusing:
+            if self._by_cookie.get(connection.cookie) is not connection:
+                # the program has undone it, and may have begun another
+                return
             self.loopback.refuse(program_socket)
             if number == errno.ECONNREFUSED:
                 # the socket itself now says so
-                self._by_cookie.pop(connection.cookie, None)
+                self.forget(connection)
             else:
                 connection.error = number
                 connection.state = State.FAILED
@@ -226,7 +257,7 @@ class Connections:
             stream.reset()
             raise
         self._by_cookie[cookie] = connection
-        self._relay(cookie, ours, stream)
+        self._relay(connection, ours, stream)
 
     async def _accept(self, program_socket: socket.socket) -> socket.socket:
         ipv6 = is_ipv6_only(program_socket)

@@ -16,12 +16,12 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
 from mirrord_agent.wire.datagram import pack_header, split
-from mirrord_agent.wire.messages import DatagramError, Event, Opened, OpenUdp
+from mirrord_agent.wire.messages import DatagramError, Opened, OpenUdp
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.connections import Cookie
@@ -53,6 +53,7 @@ class Association:
         "program",
         "relays",
         "streams",
+        "substituted",
         "tid",
     )
 
@@ -73,6 +74,8 @@ class Association:
         """The peer that the program has connected the socket to."""
         self.streams: Final[dict[int, Stream]] = {}
         """The agent's socket of each address family: a socket of the program may speak both."""
+        self.substituted: Final[dict[Peer, Peer]] = {}
+        """The peer that the program wrote to, by the one that took its place."""
         self.ports: Final[dict[int, int]] = {}
         """The port of the agent's socket of each family, once it is known."""
 
@@ -103,10 +106,12 @@ class Datagrams:
         *,
         learn: Callable[[bytes], None] | None,
         resolver: LocalResolver | None,
+        substitutes: Mapping[Peer, Peer] | None = None,
     ) -> None:
         """Where the session has rules about names, ``learn`` is shown every DNS answer and ``resolver`` every
-        question.
+        question. ``substitutes`` are other peers that take the place of some.
         """
+        self._substitutes: Final = substitutes or {}
         self._resolver: Final = resolver
         self._learn: Final = learn
         self._loop: Final = loop
@@ -116,7 +121,7 @@ class Datagrams:
         self._by_stream: Final[dict[int, Association]] = {}
         self._opening: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
-        channel.on_event = self._told
+        channel.on_event(DatagramError, self._told)
 
     def __bool__(self) -> bool:
         return bool(self._by_cookie)
@@ -138,6 +143,12 @@ class Datagrams:
         if new:
             self._loop.call_soon_threadsafe(self._serve, association, peer, relay)
         return from_name(relay.getsockname())
+
+    def forget(self, association: Association) -> None:
+        """Drop what is known of a socket, which may have another address from now on; from any thread."""
+        if self._by_cookie.get(association.cookie) is association:
+            del self._by_cookie[association.cookie]
+        self._loop.call_soon_threadsafe(self._drop, association)
 
     def _serve(self, association: Association, peer: Peer, relay: socket.socket) -> None:
         self._loop.add_reader(relay, self._to_agent, association, peer, relay)
@@ -170,7 +181,10 @@ class Datagrams:
             association.ports[family] = opened.local.port
 
     def _to_agent(self, association: Association, peer: Peer, relay: socket.socket) -> None:
-        header = pack_header(peer.host, peer.port)
+        there = self._substitutes.get(peer, peer)
+        if there is not peer:
+            association.substituted[there] = peer
+        header = pack_header(there.host, there.port)
         for _ in range(_BATCH):
             try:
                 data = relay.recv(_MOST)
@@ -183,7 +197,7 @@ class Datagrams:
             if not self._is_answered_here(peer, relay, data):
                 # opened by the first datagram: getaddrinfo(3) connects a socket to each address and sends
                 # nothing
-                stream = association.streams.get(peer.family) or self._stream(association, peer.family)
+                stream = association.streams.get(there.family) or self._stream(association, there.family)
                 stream.write(header + data)
 
     def _is_answered_here(self, peer: Peer, relay: socket.socket, data: bytes) -> bool:
@@ -193,7 +207,8 @@ class Datagrams:
 
     def _to_program(self, association: Association, data: Data) -> None:
         host, port, payload = split(data)
-        peer = Peer(host, port)
+        there = Peer(host, port)
+        peer = association.substituted.get(there, there)
         if port == _DNS_PORT and self._learn is not None:
             self._learn(bytes(payload))
         if association.connected not in (None, peer):
@@ -207,7 +222,7 @@ class Datagrams:
             self._serve(association, peer, relay)
         _deliver(relay, payload)
 
-    def _told(self, event: Event) -> None:
+    def _told(self, event: DatagramError) -> None:
         match event:
             case DatagramError(stream=stream, errno=errno.ECONNREFUSED, peer=address) if address is not None:
                 peer = Peer(address.host, address.port)

@@ -1,11 +1,55 @@
-"""Where an agent is, and by which key it is known."""
+"""Where an agent is, how to get there, and by which key it is known."""
 
+import asyncio
+import contextlib
+import os
+import socket
 from dataclasses import dataclass
+from typing import Final, Protocol
+
+TEST_RELAY: Final = "MIRRORD_TEST_LINK"
+"""Names the unix socket of a relay of the tests, which delays, stalls or cuts the link."""
+
+
+class Endpoint(Protocol):
+    """One agent that is ready."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 bytes of its Ed25519 public key."""
+
+    async def open(self, protocol: asyncio.BufferedProtocol) -> None:
+        """Connect a protocol to the agent; raise OSError or LinkError.
+
+        Once the protocol has its transport, it ends the connection.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class AgentEndpoint:
-    """One agent that is ready: the path of its unix socket, and the 32 bytes of its Ed25519 public key."""
+    """An agent on this machine: the path of its unix socket, and its public key."""
 
     path: str
     public_key: bytes
+
+    async def open(self, protocol: asyncio.BufferedProtocol) -> None:
+        """See :class:`Endpoint`."""
+        loop = asyncio.get_running_loop()
+        sock = await _connected_socket(loop, self.path)
+        try:
+            await loop.create_connection(lambda: protocol, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+
+
+async def _connected_socket(loop: asyncio.AbstractEventLoop, path: str) -> socket.socket:
+    relay = os.environ.get(TEST_RELAY)
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock.setblocking(False)
+        await loop.sock_connect(sock, relay or path)
+        if relay:
+            await loop.sock_sendall(sock, os.fsencode(path) + b"\n")
+        stack.pop_all()
+    return sock

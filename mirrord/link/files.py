@@ -2,81 +2,282 @@
 
 Each remote file that was looked at has a *placeholder* in the session's tree, at the same path: its device
 and inode numbers are the ones that the program sees, so that ``stat`` and a native ``fstat`` agree on
-identity. Opening a file fetches it into its placeholder, once per version of the file; a new version gets a
-new placeholder, and who has the old one open keeps it.
+identity. Opening a file fetches it into its placeholder, once per version of the file. A file that has only
+grown goes on in the same placeholder, and who has it open sees that; any other new version gets a new one,
+and who has the old one open keeps it.
 """
 
-import asyncio
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream, StreamReset
+from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import (
     Access,
     Attributes,
     Done,
-    FileOpened,
+    FileSystem,
+    GetFileSystem,
+    GetXattr,
     Link,
-    ListDirectory,
-    Listing,
-    Message,
-    OpenFile,
+    ListXattrs,
     ReadLink,
-    Request,
     Stat,
+    Value,
 )
 
+from mirrord.link.ask import LINK_LOST, ask, checked, error
+from mirrord.link.cache import Found
+from mirrord.link.fetch import Fetches, Tell, Wanted
+from mirrord.link.following import Following
+from mirrord.link.listings import Listings, is_directory
 from mirrord.link.placeholders import Identity, Placeholders
 
-LINK_LOST: Final = errno.EIO
-"""What a file call gets when the agent is gone, as on a network file system (intro(2))."""
-_PATH_MAX: Final = 4096
-ReplyT = TypeVar("ReplyT", bound=Message)
+__all__ = ["LINK_LOST", "RemoteFiles", "Wanted"]
+_DECIDING: Final = os.O_NOFOLLOW | os.O_DIRECTORY | os.O_NOATIME
+"""Flags of open(2) that the target decides on."""
+_OURS: Final = ~(os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_DIRECT | os.O_NOATIME)
+"""Flags that the descriptor of a placeholder may have."""
+
+_MOST_ERRNOS: Final = 1024
 
 
-@dataclass(slots=True)
-class _Fetch:
-    """A file on its way, and how many wait for it."""
-
-    task: asyncio.Task[tuple[Attributes, bytes]]
-    waiting: int = 0
+def _nothing(_: str) -> None:
+    """Say nothing."""
 
 
 class RemoteFiles:
-    """The target's files, by absolute path; for the loop's thread, but for :attr:`Placeholders.root`."""
+    """The target's files, by absolute path; for the loop's thread, but for what says otherwise."""
 
-    def __init__(self, channel: Channel, placeholders: Placeholders) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        placeholders: Placeholders,
+        *,
+        inform: Tell = _nothing,
+        detail: Tell = _nothing,
+        warn: Tell = _nothing,
+    ) -> None:
         self.placeholders: Final = placeholders
+        self.directories_given: bool = False
+        """Whether the program can have a remote directory open, or be in one; from any thread."""
+        self.warn: Final = warn
         self._channel: Final = channel
-        self._fetching: Final[dict[tuple[bytes, bool], _Fetch]] = {}
+        self._listings: Final = Listings(channel, placeholders, detail=detail)
+        self._cache: Final = self._listings.cache
+        self._xattr_errnos: Final = self._listings.xattr_errnos
+        self._fetches: Final = Fetches(channel, placeholders, inform=inform, warn=warn)
+        self._following: Final = Following(self._listings, self._fetches, placeholders)
 
-    async def stat(self, path: bytes, *, follow: bool) -> tuple[Attributes, Identity]:
+    # What is known without asking; from any thread.
+
+    def known(self, path: bytes, *, follow: bool) -> tuple[Attributes, Identity] | None:
+        """Return a file's attributes and identity if they are known; raise OSError if it is known not to be
+        there.
+        """
+        found = self._cache.find(path, follow=follow)
+        if found is None or (attributes := self._cache.attributes(found)) is None:
+            return None
+        identity = self.placeholders.known_identity(attributes)
+        return None if identity is None else (attributes, identity)
+
+    def known_link(self, path: bytes) -> bytes | None:
+        """Return what a symbolic link holds if that is known; raise OSError as :meth:`known` does."""
+        found = self._cache.find(path, follow=False)
+        if found is None:
+            return None
+        if found.entry is None or found.entry.target is None:
+            raise error(errno.EINVAL)
+        return found.entry.target
+
+    def is_known_without_xattrs(self, path: bytes, *, follow: bool) -> bool:
+        """Tell whether a file is known to have no extended attributes; raise OSError as :meth:`known`."""
+        found = self._cache.find(path, follow=follow)
+        return found is not None and not found.xattrs
+
+    def known_xattr_errno(self, path: bytes, name: bytes, *, follow: bool) -> int | None:
+        """Return the errno of an extended attribute that a file is known not to have; raise OSError as
+        :meth:`known` does.
+
+        Which one it is depends on the file system and the kind of file: it is what another one without any
+        gave.
+        """
+        found = self._cache.find(path, follow=follow)
+        if found is None or found.xattrs:
+            return None
+        attributes = found.directory.attributes if found.entry is None else found.entry.attributes
+        return None if attributes is None else self._xattr_errnos.get(_kind(attributes, name))
+
+    def require(self, path: bytes, *, follow: bool) -> None:
+        """Raise OSError if a file is known not to be there."""
+        self._cache.find(path, follow=follow)
+
+    # What may have to be asked.
+
+    async def stat(
+        self,
+        path: bytes,
+        *,
+        follow: bool,
+        directory: bool = False,
+        base: bytes | None = None,
+        resolve: int = 0,
+    ) -> tuple[Attributes, Identity]:
         """Return a file's attributes and the identity of its placeholder; raise OSError."""
-        attributes = await self._ask(Stat(path=_checked(path), follow=follow), Attributes)
-        return attributes, self.placeholders.identity(path, attributes)
+        attributes = None
+        if not resolve:
+            attributes = await self._attributes(checked(path), follow=follow)
+        if attributes is None:
+            request = Stat(path=checked(path), follow=follow, directory=directory, base=base, resolve=resolve)
+            attributes = await ask(self._channel, request, Attributes)
+        if directory and not stat.S_ISDIR(attributes.mode):
+            raise error(errno.ENOTDIR)
+        return attributes, self.placeholders.identity(_joined(base, path), attributes)
+
+    async def _attributes(self, path: bytes, *, follow: bool) -> Attributes | None:
+        found = await self._found(path, follow=follow)
+        if found is None or (attributes := self._cache.attributes(found)) is None:
+            return None
+        return attributes if attributes.real else attributes.model_copy(update={"real": found.path})
+
+    async def _found(self, path: bytes, *, follow: bool) -> Found | None:
+        """Find a path, having its directory listed if it is not known."""
+        found = self._cache.find(path, follow=follow)
+        if found is not None:
+            return found
+        await self._listings.learn(path)
+        return self._cache.find(path, follow=follow)
 
     async def read_link(self, path: bytes) -> bytes:
         """Return what a symbolic link holds; raise OSError."""
-        return (await self._ask(ReadLink(path=_checked(path)), Link)).target
+        found = await self._found(checked(path), follow=False)
+        if found is not None and found.entry is not None and found.entry.target is not None:
+            return found.entry.target
+        return (await ask(self._channel, ReadLink(path=path), Link)).target
 
     async def access(self, path: bytes, mode: int, *, follow: bool, effective: bool) -> None:
         """Check what the target may do with a file; raise OSError."""
-        await self._ask(Access(path=_checked(path), mode=mode, follow=follow, effective=effective), Done)
+        found = await self._found(checked(path), follow=follow)
+        if mode == os.F_OK and found is not None:
+            return
+        await ask(self._channel, Access(path=path, mode=mode, follow=follow, effective=effective), Done)
 
-    async def open(self, path: bytes, flags: int) -> int:
-        """Return a descriptor of its own for a remote file that is here in full; raise OSError.
+    async def file_system(self, path: bytes) -> FileSystem:
+        """Return what the target's file system is like; raise OSError."""
+        return await ask(self._channel, GetFileSystem(path=checked(path)), FileSystem)
 
-        A file that several callers want at once is fetched once, and no further when nobody waits for it.
+    async def xattr(self, path: bytes, name: bytes, *, follow: bool) -> bytes:
+        """Return an extended attribute; raise OSError."""
+        found = await self._found(checked(path), follow=follow)
+        if number := self.known_xattr_errno(path, name, follow=follow):
+            raise error(number)
+        request = GetXattr(path=path, follow=follow, name=name)
+        try:
+            return (await ask(self._channel, request, Value)).value
+        except OSError as failure:
+            if found is not None and found.entry is not None and not found.xattrs:
+                self._learn_errno(_kind(found.entry.attributes, name), failure.errno or errno.ENODATA)
+            raise
+
+    def _learn_errno(self, kind: tuple[int, int, bytes], number: int) -> None:
+        if number in (errno.ENODATA, errno.EOPNOTSUPP) and len(self._xattr_errnos) < _MOST_ERRNOS:
+            self._xattr_errnos[kind] = number
+
+    async def xattrs(self, path: bytes, *, follow: bool) -> bytes:
+        """Return the names of a file's extended attributes, each with a NUL; raise OSError."""
+        await self._found(checked(path), follow=follow)
+        if self.is_known_without_xattrs(path, follow=follow):
+            return b""
+        return (await ask(self._channel, ListXattrs(path=path, follow=follow), Value)).value
+
+    async def follow(self, path: bytes, *, follow: bool) -> None:
+        """Keep what the program has open in a directory up to date, since it cannot watch it; ``path`` is the
+        directory or a file in it. Raise OSError.
         """
-        attributes, placeholder = await self._shared(path, follow=not flags & os.O_NOFOLLOW)
-        if flags & os.O_DIRECTORY and not stat.S_ISDIR(attributes.mode):
-            raise _error(errno.ENOTDIR)
-        return os.open(placeholder, flags & ~(os.O_NOFOLLOW | os.O_CREAT) | os.O_CLOEXEC)
+        attributes, _ = await self.stat(path, follow=follow)
+        real = attributes.real or os.path.normpath(path)
+        self._following.begin(real if stat.S_ISDIR(attributes.mode) else os.path.dirname(real))
+
+    # Opening.
+
+    async def open(self, path: bytes, flags: int, *, base: bytes | None = None, resolve: int = 0) -> int:
+        """Return a descriptor of its own for a remote file that is here in full, or for the skeleton of a
+        directory; raise OSError.
+        """
+        wanted = Wanted(checked(path), flags & _DECIDING, base, resolve)
+        placeholder = None if resolve else await self._here(wanted)
+        if placeholder is None:
+            placeholder = await self._fetched(wanted)
+        return os.open(placeholder, flags & _OURS | os.O_CLOEXEC)
+
+    async def _here(self, wanted: Wanted) -> bytes | None:
+        """Return the placeholder of what need not be fetched."""
+        follow = not wanted.flags & os.O_NOFOLLOW
+        await self._listings.pending(wanted.path)
+        found = self._cache.find(wanted.path, follow=follow)
+        if wanted.flags & os.O_DIRECTORY and (follow or (found is not None and is_directory(found.entry))):
+            return await self._directory(found.path if found is not None else wanted.path)
+        if found is None or (attributes := self._cache.attributes(found)) is None:
+            return None
+        if is_directory(found.entry):
+            return await self._directory(found.path)
+        if wanted.flags & os.O_DIRECTORY:
+            raise error(errno.ENOTDIR)
+        return self.placeholders.path(found.path, attributes) if self.placeholders.has(attributes) else None
+
+    async def _fetched(self, wanted: Wanted) -> bytes:
+        try:
+            attributes, placeholder = await self._fetches.get(wanted)
+        except OSError as failure:
+            if failure.errno == errno.ENOENT and not wanted.resolve:
+                self._listings.learn_later(wanted.path)
+            elif failure.errno == errno.ENOTSUP:
+                self.warn(
+                    f"{os.fsdecode(wanted.path)} of the target is no regular file but a device or a pipe, "
+                    "which cannot be opened from here"
+                )
+            raise
+        if placeholder is None:
+            return await self._directory(attributes.real or _joined(wanted.base, wanted.path))
+        return placeholder
+
+    async def _directory(self, path: bytes) -> bytes:
+        self.directories_given = True
+        normal = path if b".." in path.split(b"/") else os.path.normpath(path)
+        return (await self._listings.skeleton(normal))[0]
+
+    async def locate(
+        self, path: bytes, flags: int, *, base: bytes | None = None, resolve: int = 0
+    ) -> tuple[int, bytes]:
+        """Return a descriptor of a directory of this machine, and a name in it, that stand for a remote file
+        which is to be opened with O_PATH: it may have no content, since nobody can read it through that.
+        """
+        attributes, _ = await self.stat(
+            path,
+            follow=not flags & os.O_NOFOLLOW,
+            directory=bool(flags & os.O_DIRECTORY),
+            base=base,
+            resolve=resolve,
+        )
+        placeholder = self.placeholders.path(_joined(base, path), attributes)
+        if stat.S_ISDIR(attributes.mode):
+            self.directories_given = True
+            return _opened_directory(placeholder), b"."
+        if not self.placeholders.complete(placeholder):
+            self.placeholders.dress(placeholder, attributes)
+        parent, name = os.path.split(placeholder)
+        return _opened_directory(parent), name
+
+    async def enter(self, path: bytes) -> int:
+        """Return a descriptor of the skeleton of a directory that the target may enter; raise OSError."""
+        fd, _ = await self.locate(path, os.O_DIRECTORY)
+        try:
+            await self.access(path, os.X_OK, follow=True, effective=True)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
 
     async def read(self, path: bytes) -> bytes:
         """Return the content of a small file; raise OSError."""
@@ -84,84 +285,14 @@ class RemoteFiles:
         with open(fd, "rb") as stream:
             return stream.read()
 
-    async def _shared(self, path: bytes, *, follow: bool) -> tuple[Attributes, bytes]:
-        key = (_checked(path), follow)
-        fetch = self._fetching.get(key)
-        if fetch is None:
-            fetch = self._fetching[key] = _Fetch(asyncio.ensure_future(self._fetch(path, follow=follow)))
-        fetch.waiting += 1
-        try:
-            return await asyncio.shield(fetch.task)
-        finally:
-            fetch.waiting -= 1
-            if not fetch.waiting:
-                fetch.task.cancel()
-                del self._fetching[key]
 
-    async def _fetch(self, path: bytes, *, follow: bool) -> tuple[Attributes, bytes]:
-        async with self._stream() as stream:
-            request = OpenFile(
-                stream=stream.id, path=path, follow=follow, have=self.placeholders.version(path)
-            )
-            opened = await self._ask(request, FileOpened)
-            attributes = opened.attributes
-            if stat.S_ISDIR(attributes.mode):
-                return attributes, await self._skeleton(path)
-            if opened.unchanged:
-                return attributes, self.placeholders.path(path, attributes)
-            placeholder = self.placeholders.empty(path, attributes)
-            await self._fill(stream, placeholder, attributes)
-            self.placeholders.filled(path, attributes)
-            return attributes, placeholder
-
-    async def _fill(self, stream: Stream, placeholder: bytes, attributes: Attributes) -> None:
-        reader = stream.reader()
-        with open(placeholder, "wb", buffering=0) as target:
-            try:
-                while piece := await reader.read():
-                    target.write(piece)
-            except StreamReset as error:
-                raise _error(error.errno or errno.EIO) from error
-            except ChannelClosed as closed:
-                raise _error(LINK_LOST) from closed
-        self.placeholders.dress(placeholder, attributes)
-
-    async def _skeleton(self, path: bytes) -> bytes:
-        """Return a directory that holds placeholders of the right names and types."""
-        after: bytes | None = None
-        while True:
-            listing = await self._ask(ListDirectory(path=path, after=after), Listing)
-            directory = self.placeholders.path(path, listing.attributes)
-            for name, attributes in listing.entries:
-                self.placeholders.path(os.path.join(path, name), attributes)
-            if not listing.more:
-                return directory
-            after = listing.entries[-1][0]
-
-    @asynccontextmanager
-    async def _stream(self) -> AsyncIterator[Stream]:
-        stream = self._channel.open_stream()
-        try:
-            yield stream
-        finally:
-            if not stream.closed:
-                stream.reset()
-
-    async def _ask(self, request: Request, reply: type[ReplyT]) -> ReplyT:
-        try:
-            return await self._channel.request(request, reply)
-        except RequestFailed as failure:
-            raise _error(failure.errno) from failure
-        except ChannelClosed as closed:
-            raise _error(LINK_LOST) from closed
+def _kind(attributes: Attributes, name: bytes) -> tuple[int, int, bytes]:
+    return attributes.dev, stat.S_IFMT(attributes.mode), name
 
 
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+def _opened_directory(path: bytes) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _checked(path: bytes) -> bytes:
-    """Return a path that a kernel takes; raise OSError ENAMETOOLONG, which it counts the NUL for."""
-    if len(path) >= _PATH_MAX:
-        raise _error(errno.ENAMETOOLONG)
-    return path
+def _joined(base: bytes | None, path: bytes) -> bytes:
+    return path if base is None else os.path.join(base, path.lstrip(b"/"))

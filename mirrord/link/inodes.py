@@ -58,6 +58,17 @@ def udp_inodes(*, port: int = 0) -> set[int]:
     return {row.inode for row in _rows(socket.IPPROTO_UDP, _ALL_STATES, port)}
 
 
+def has_sock_diag() -> bool:
+    """Tell whether this kernel answers, so that the text need not be read."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    try:
+        with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as diag:
+            list(_dump(diag, socket.AF_INET, socket.IPPROTO_TCP, 1 << _LISTEN, 0))
+    except OSError:
+        return False
+    return True
+
+
 def _rows(protocol: int, states: int, port: int = 0) -> list[Row]:
     try:
         with socket.socket(

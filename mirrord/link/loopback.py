@@ -65,7 +65,7 @@ class Loopback:
         dead = self._dead6 if self._dead6 and is_ipv6_only(program_socket) else self._dead
         # its ECONNRESET stays until the next connect clears it: a program that polls just now sees an error
         # either way
-        _disconnect(program_socket)
+        disconnect(program_socket)
         with _only_port(program_socket, port):
             begin(program_socket, from_name(dead.getsockname()))
 
@@ -192,12 +192,13 @@ def complete(token: Peer, program: Peer) -> socket.socket | None:
 
 
 def abort(sock: socket.socket) -> None:
-    """Undo a held connect and take the error that this leaves on the socket (connect(2), AF_UNSPEC)."""
-    _disconnect(sock)
+    """Undo a held connect and take the error that this leaves on the socket."""
+    disconnect(sock)
     sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def _disconnect(sock: socket.socket) -> None:
+def disconnect(sock: socket.socket) -> None:
+    """Undo a connect (connect(2), AF_UNSPEC)."""
     _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
 
 

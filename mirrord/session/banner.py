@@ -4,15 +4,19 @@ asked for.
 
 from collections.abc import Iterator, Mapping
 
+from mirrord_agent.wire.messages import Statistics
+
 from mirrord.config.model import Settings
 from mirrord.session.remote import Remote
 
 
-def banner(settings: Settings, target: str, remote: Remote) -> Iterator[str]:
-    """Describe the session, a line for each kind of thing."""
+def banner(settings: Settings, target: str, remote: Remote, *, environment: bool = True) -> Iterator[str]:
+    """Describe the session, a line for each kind of thing; ``environment`` tells whether the program has the
+    target's.
+    """
     feature = settings.feature
     yield f"target {target}"
-    yield f"remote: {', '.join(_remote(settings, remote)) or 'nothing'}"
+    yield f"remote: {', '.join(_remote(settings, remote, environment)) or 'nothing'}"
     if local := ", ".join(_local(settings)):
         yield f"local: {local}"
     if feature.fs.mode != "local":
@@ -26,10 +30,11 @@ _FILES = {
 }
 
 
-def _remote(settings: Settings, remote: Remote) -> Iterator[str]:
+def _remote(settings: Settings, remote: Remote, environment: bool) -> Iterator[str]:
     feature = settings.feature
     network = feature.network
-    yield "environment"
+    if environment:
+        yield "environment"
     if feature.hostname:
         yield f"host name ({remote.hostname.decode(errors='replace')})"
     if network.dns.enabled:
@@ -38,6 +43,8 @@ def _remote(settings: Settings, remote: Remote) -> Iterator[str]:
         yield "outgoing TCP"
     if network.outgoing.udp:
         yield "outgoing UDP"
+    if network.incoming.mode != "off":
+        yield "incoming TCP (mirrored)"
 
 
 def _local(settings: Settings) -> Iterator[str]:
@@ -51,12 +58,18 @@ def _local(settings: Settings) -> Iterator[str]:
         yield "outgoing TCP"
     if not network.outgoing.udp:
         yield "outgoing UDP"
-    yield "incoming traffic"
+    if network.incoming.mode == "off":
+        yield "incoming traffic"
     if feature.fs.mode == "local":
         yield "files"
 
 
-def epilogue(requests: Mapping[str, int]) -> str:
-    """Say what the agent was asked."""
-    counted = ", ".join(f"{name} {count}" for name, count in sorted(requests.items()))
-    return f"the agent answered: {counted}"
+def epilogue(statistics: Statistics) -> Iterator[str]:
+    """Say what the agent was asked, and what became of connections that reached mirrored ports."""
+    if statistics.incoming:
+        yield f"mirrored: {_counted(statistics.incoming)}"
+    yield f"the agent answered: {_counted(statistics.requests)}"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))

@@ -42,6 +42,8 @@ SIGNAL: Final = "signal"
 
 LET_GO: Final = signal.SIGUSR2
 """What the front sends its keeper, and nobody else, when it returns before the session has ended."""
+FRONT_GONE: Final = signal.SIGUSR1
+"""What the kernel sends the keeper in the front's name when that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,19 @@ class Chain:
     front: int
     """The process id of the front."""
     inherited: Inherited
+
+
+def fill_standard_streams() -> None:
+    """Open what is closed of standard input, output and error, so that nothing of ours takes their numbers.
+
+    The program does not get these: it sees them closed, as it would have without us.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # the lowest number that is free, and closed at an execve
+            os.open(os.devnull, os.O_RDWR)
 
 
 def leave_standard_streams(*, error: bool) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from mirrord.errors import MirrordError
 
 SESSION_VARIABLE = "MIRRORD_SESSION_ID"
+DIRECTORY_VARIABLE = "MIRRORD_FS_DIRECTORY"
+"""Where the user wants remote files to be kept: a disk, where memory is scarce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class SessionDirectory:
     def create(cls) -> "SessionDirectory":
         """Make the directory of a new session."""
         id = secrets.token_hex(4)
-        parent = os.path.join(_private(_base()), "sessions")
+        parent = os.path.join(private(base()), "sessions")
         os.makedirs(parent, mode=0o700, exist_ok=True)
         path = os.path.join(parent, id)
         os.mkdir(path, 0o700)
@@ -42,8 +44,16 @@ class SessionDirectory:
                 return
 
 
-def _base() -> str:
-    """Return where to put it: in memory where the system has a place for that."""
+def base() -> str:
+    """Return where to put it: where the user says, else in memory where the system has a place for that."""
+    wanted = os.environ.get(DIRECTORY_VARIABLE)
+    if wanted:
+        if not os.access(wanted, os.W_OK | os.X_OK):
+            raise MirrordError(
+                f"{DIRECTORY_VARIABLE} is {wanted}, which is no directory that you can write to",
+                remedy="make it, or unset the variable",
+            )
+        return os.path.join(os.path.realpath(wanted), f"mirrord-{os.getuid()}")
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime and os.access(runtime, os.W_OK | os.X_OK):
         return os.path.join(runtime, "mirrord")
@@ -51,7 +61,7 @@ def _base() -> str:
     return os.path.join(shared, f"mirrord-{os.getuid()}")
 
 
-def _private(path: str) -> str:
+def private(path: str) -> str:
     """Make a directory that only we can enter; refuse one that another user has put there."""
     os.makedirs(path, mode=0o700, exist_ok=True)
     status = os.lstat(path)

@@ -57,10 +57,10 @@ def _reap(pid: int) -> None:
         return
 
 
-def descendants() -> Iterator[int]:
-    """Return every process below us."""
+def descendants(*of: int) -> Iterator[int]:
+    """Return every process below some, below us by default."""
     parents = _by_parent()
-    waiting = [os.getpid()]
+    waiting = list(of) or [os.getpid()]
     while waiting:
         below = parents.get(waiting.pop(), [])
         yield from below

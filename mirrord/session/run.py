@@ -3,27 +3,40 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
-import sys
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from mirrord_agent.wire.channel import ChannelClosed
 from mirrord_agent.wire.messages import GetStatistics, Statistics
 
 from mirrord.config.environment import EnvironmentRules
+from mirrord.config.here import working_directory
 from mirrord.config.load import resolve
 from mirrord.dispatch.table import Table
+from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
+from mirrord.link.incoming import Incoming
 from mirrord.session.banner import banner, epilogue
-from mirrord.session.chain import EXITED, LEFT, SIGNAL, STOPPED, Chain, leave_standard_streams, receive, send
+from mirrord.session.chain import (
+    EXITED,
+    LEFT,
+    SIGNAL,
+    STARTED,
+    STOPPED,
+    Chain,
+    leave_standard_streams,
+    receive,
+    send,
+)
 from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings, say
-from mirrord.session.worlds import build_world
+from mirrord.session.worlds import Surroundings, build_world
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer.engine import Engine, Program
@@ -32,13 +45,12 @@ from mirrord.tracer.parked import Parked
 from mirrord.tracer.probe import reason_against_notify
 from mirrord.tracer.traced import PtraceEngine
 
+T = TypeVar("T")
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end a session in which nothing runs yet."""
 _FLUSH_PATIENCE: Final = 0.5
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
-_SWITCH_INTERVAL: Final = 0.0005
-"""Seconds for which a thread may keep the interpreter from another: the gate must not wait long for a relay
-(default 0.005).
-"""
 
 
 class Run:
@@ -53,6 +65,8 @@ class Run:
         self._own: frozenset[int] = frozenset()
         self._engine: Engine | None = None
         self._connections: Connections | None = None
+        self._incoming: Incoming | None = None
+        self._started = False
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
@@ -61,57 +75,89 @@ class Run:
         """Serve until the last process of the program has ended."""
         for warning in self._settings.warnings:
             self._sayings.warn(f"warning: {warning}")
-        target = prepare(self._settings.target)
-        try:
-            with asyncio.Runner() as runner:
+        target = prepare(self._settings, self._sayings)
+        with asyncio.Runner() as runner:
+            try:
                 runner.run(self._session(target))
-        finally:
-            target.close()
+            finally:
+                runner.run(target.close())
         self._chain.directory.remove()
         if not self._told:
             send(self._channel, EXITED, self._status or 0)
 
     async def _session(self, target: Target) -> None:
-        key = client.new_session_key()
-        endpoint = target.start_agent(client.public_bytes(key))
-        link = await client.connect(endpoint, key)
+        # it may fork, for which there must not be a thread yet
+        self._engine = engine = self._made_engine()
+        link = await self._unless_ended(self._linked(target))
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
-        await self._start(link, remote)
+        await self._start(link, remote, engine)
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
         await self._over
         await self._finish(link)
 
-    async def _start(self, link: Link, remote: Remote) -> None:
+    async def _linked(self, target: Target) -> Link:
+        key = client.new_session_key()
+        endpoint = await target.start_agent(client.public_bytes(key))
+        return await client.connect(endpoint, key)
+
+    async def _unless_ended(self, starting: Coroutine[Any, Any, T]) -> T:
+        """Wait for what may take long; give it up if the user does not wait, or the front has died."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(starting)
+
+        def front_says() -> None:
+            match receive(self._channel):
+                case [kind, number] if kind == SIGNAL and int(number) not in _ENDING:
+                    return
+            loop.remove_reader(self._channel)
+            task.cancel()
+
+        loop.add_reader(self._channel, front_says)
+        # the terminal's signals go to the process that is to be the program, and end it
+        parked = os.pidfd_open(self._parked.pid)
+        loop.add_reader(parked, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise MirrordError("interrupted before the program was started") from None
+        finally:
+            loop.remove_reader(self._channel)
+            loop.remove_reader(parked)
+            os.close(parked)
+
+    async def _start(self, link: Link, remote: Remote, engine: Engine) -> None:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         environment = self._environment(remote)
         program = self._chain.options.program
-        self._engine = engine = self._made_engine(loop)
         world = await build_world(
             self._settings,
             link,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
-            program=(_found(program[0], environment), *program[1:]),
+            sayings=self._sayings,
+            surroundings=Surroundings((_found(program[0], environment), *program[1:])),
             forget_thread=engine.forget_thread,
             forget_threads=engine.forget_threads,
             returning_from_signal=engine.returning_from_signal,
             find_kept=engine.find_kept,
         )
-        self._connections = world.connections
+        self._connections, self._incoming = world.connections, world.incoming
         table = Table(world, engine.trap, engine.own_rows)
         self._own = frozenset(children()) - {self._parked.pid}
-        loop.add_reader(self._channel, self._front_says)
-        sys.setswitchinterval(_SWITCH_INTERVAL)
         argv = [os.fsencode(word) for word in program]
         await engine.start(
             Program(self._parked, argv, environment), table, self._children_changed, self._failed
         )
+        send(self._channel, STARTED)
+        self._started = True
+        loop.add_reader(self._channel, self._front_says)
+        self._children_changed()
 
-    def _made_engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
+    def _made_engine(self) -> Engine:
         name = self._settings.engine
         if name is None:
             reason = reason_against_notify()
@@ -119,11 +165,13 @@ class Run:
             if reason is not None:
                 self._sayings.info(f"engine ptrace is used, in which debuggers do not work: {reason}")
         self._sayings.detail(f"engine: {name}")
-        make = PtraceEngine if name == "ptrace" else NotifyEngine
-        return make(loop, skipped=self._settings.skipped_processes, warn=self._sayings.warn)
+        skipped, warn = self._settings.skipped_processes, self._sayings.warn
+        if name == "ptrace":
+            return PtraceEngine(asyncio.get_running_loop(), skipped=skipped, warn=warn)
+        return NotifyEngine(skipped=skipped, warn=warn)
 
     def _environment(self, remote: Remote) -> dict[bytes, bytes]:
-        rules = EnvironmentRules.from_settings(self._settings, cwd=os.getcwdb())
+        rules = EnvironmentRules.from_settings(self._settings, cwd=working_directory())
         environment = rules.apply(remote.environment, os.environb)
         environment[SESSION_VARIABLE.encode()] = self._chain.directory.id.encode()
         return environment
@@ -132,6 +180,9 @@ class Run:
         """Take note of stops and ends; the program's orphans are our children too, but not what the target
         has started.
         """
+        if not self._started:
+            # the front has to hear of that first
+            return
         for pid in {*children(), self._parked.pid} - self._own:
             self._look_at(pid)
         if self._status is not None and not self._told and self._left():
@@ -192,13 +243,16 @@ class Run:
         """Hand over what is left; the user's shell waits for that a moment only, as it would not wait for a
         kernel's buffers.
         """
-        if self._connections is None:
-            return
-        flushed = asyncio.ensure_future(self._connections.flushed())
+        flushed = asyncio.ensure_future(self._all_flushed())
         await asyncio.wait([flushed], timeout=_FLUSH_PATIENCE)
         if not flushed.done() and not self._told:
             self._let_go()
         await flushed
+
+    async def _all_flushed(self) -> None:
+        for relays in (self._connections, self._incoming):
+            if relays is not None:
+                await relays.flushed()
 
     def _let_go(self) -> None:
         self._told = True
@@ -217,7 +271,8 @@ class Run:
         except TimeoutError:
             self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
         else:
-            self._sayings.detail(epilogue(statistics.requests))
+            for line in epilogue(statistics):
+                self._sayings.detail(line)
         link.channel.close("the session is over")
 
 

@@ -31,8 +31,9 @@ class Sayings:
             say(text)
 
     def detail(self, text: str) -> None:
-        """Say what only ``-v`` asks for."""
-        if self._verbose:
+        """Say what only ``-v`` asks for; the same thing only once."""
+        if self._verbose and text not in self._said:
+            self._said.add(text)
             say(text)
 
     def warn(self, text: str) -> None:

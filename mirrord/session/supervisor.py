@@ -23,7 +23,7 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
     leave_standard_streams(error=False)
     # nobody but the chain sends us signals from here on; what we start must not inherit a full mask
     signal.pthread_sigmask(signal.SIG_SETMASK, chain.inherited.mask)
-    _allow_many_descriptors()
+    allow_many_descriptors()
     try:
         # only now anything heavy is imported
         from mirrord.session.run import Run
@@ -54,7 +54,7 @@ def _fail(chain: Chain, channel: socket.socket, text: str, code: int) -> NoRetur
     os._exit(0)
 
 
-def _allow_many_descriptors() -> None:
+def allow_many_descriptors() -> None:
     """Raise our own soft limit: each connection of the program takes one here."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

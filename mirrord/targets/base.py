@@ -2,7 +2,20 @@
 
 from typing import Protocol
 
-from mirrord.link.endpoint import AgentEndpoint
+from mirrord.link.endpoint import Endpoint
+
+
+class Tell(Protocol):
+    """How a target speaks to the user while it is being prepared."""
+
+    def info(self, text: str) -> None:
+        """Say what is normal."""
+
+    def detail(self, text: str) -> None:
+        """Say what only ``-v`` asks for."""
+
+    def warn(self, text: str) -> None:
+        """Say what the user must know."""
 
 
 class Target(Protocol):
@@ -10,14 +23,14 @@ class Target(Protocol):
 
     @property
     def label(self) -> str:
-        """What to call it in front of people."""
+        """What to call it in front of people, once its agent has been started."""
 
-    def start_agent(self, client_key: bytes) -> AgentEndpoint:
+    async def start_agent(self, client_key: bytes) -> Endpoint:
         """Start an agent for the holder of an Ed25519 key (its 32 public bytes), and return it when it
         listens.
 
-        Blocks, for up to half a minute. Raises TargetError.
+        Raises TargetError. May be cancelled.
         """
 
-    def close(self) -> None:
-        """End what was made for this session: the agent, and a private sandbox."""
+    async def close(self) -> None:
+        """End what was made for this session: the agent, and a private sandbox or a Job."""

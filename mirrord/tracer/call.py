@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import Elsewhere, Fault, Tid
+from mirrord.syscall import Elsewhere, Fault, Gone, Tid
 from mirrord.tracer.threads import Threads
 
 
@@ -51,12 +51,23 @@ class TrappedCall:
         """Return a duplicate of the program's descriptor; raise OSError EBADF."""
         return self.threads.get(self.tid, self.id).duplicate(fd)
 
+    def stack_pointer(self) -> int:
+        """Return where the thread's stack is."""
+        return self.threads.get(self.tid, self.id).stack_pointer()
+
     def descriptor_path(self, fd: int) -> bytes:
         """Return what the program's descriptor points to; raise OSError EBADF."""
         try:
             return os.readlink(b"/proc/%d/fd/%d" % (self.tid, fd))
         except FileNotFoundError as error:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
+
+    def working_directory(self) -> bytes:
+        """Return what the thread's current directory is; raise Gone."""
+        try:
+            return os.readlink(b"/proc/%d/cwd" % self.tid)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise Gone from error
 
     def require_network(self) -> None:
         """Raise Elsewhere where the thread is in another network namespace."""

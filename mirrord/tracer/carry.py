@@ -2,21 +2,31 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from mirrord_seccomp.syscalls import Arch, current_arch
+from mirrord_seccomp.syscalls import Arch, current_arch, number
 
-from mirrord.syscall import Fail, GiveFd, Gone, Return, Verdict
+from mirrord.syscall import Enter, Fail, GiveFd, Gone, OpenPath, Return, Verdict
 from mirrord.tracer import registers, signals
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.give import Giver
 from mirrord.tracer.inject import Borrowed, Died
+from mirrord.tracer.itself import open_tree_flags
 from mirrord.tracer.registers import LAYOUTS
 from mirrord.tracer.rewrite import Rewrite
 from mirrord.tracer.stops import PTRACE_SYSCALL, AtCall, Ended, Stopped, Trap, Trapped, decode
 from mirrord.tracer.sys import PTRACE_INTERRUPT, WALL, process_vm_write, ptrace
 from mirrord.tracer.take import Taker
+
+
+def _number(name: str) -> int:
+    found = number(name, current_arch())
+    assert found is not None, name
+    return found
+
+
+_FCHDIR, _OPEN_TREE, _CLOSE = map(_number, ("fchdir", "open_tree", "close"))
 
 
 class Carrier:
@@ -70,19 +80,15 @@ class Carrier:
         """Answer a call, which was ``held`` or not, and let its thread go on."""
         match verdict:
             case Return(value, writes):
+                if self._write(call, stop, writes):
+                    self.skip(stop, value)
+            case Fail(errno_):
+                self.skip(stop, -errno_)
+            case GiveFd():
+                self._give(call, stop, trap, verdict)
+            case Enter(fd) | OpenPath(fd):
                 try:
-                    for address, data in writes:
-                        call.write(address, data)
-                except OSError as error:
-                    value = -(error.errno or errno.EFAULT)
-                except Gone:
-                    return
-                self.skip(stop, value)
-            case Fail(number):
-                self.skip(stop, -number)
-            case GiveFd(fd, cloexec):
-                try:
-                    self._give(stop, trap, fd, cloexec=cloexec)
+                    self._do_itself(stop, trap, verdict)
                 finally:
                     os.close(fd)
             case Rewrite(argument, value):
@@ -145,18 +151,61 @@ class Carrier:
             self._died(stop, death)
             raise Gone from death
 
-    def _give(self, stop: Trapped, trap: Trap, fd: int, *, cloexec: bool) -> None:
+    def _write(self, call: TrappedCall, stop: Trapped, writes: Iterable[tuple[int, bytes]]) -> bool:
+        """Put bytes into the program's memory; where that cannot be, fail the call and return False."""
         try:
-            thread = self._borrow(stop, trap)
-            value = self._giver.give(thread, fd, cloexec=cloexec)
+            for address, data in writes:
+                call.write(address, data)
+        except OSError as error:
+            self.skip(stop, -(error.errno or errno.EFAULT))
+        except Gone:
+            return False
+        else:
+            return True
+        return False
+
+    def _give(self, call: TrappedCall, stop: Trapped, trap: Trap, verdict: GiveFd) -> None:
+        after: Callable[[int], None] = os.close
+        try:
+            if self._write(call, stop, verdict.writes):
+                after = verdict.refused
+                value = self._in_thread(
+                    stop, trap, lambda thread: self._giver.give(thread, verdict.fd, cloexec=verdict.cloexec)
+                )
+                if value is not None and value >= 0:
+                    after = os.close
+        finally:
+            after(verdict.fd)
+
+    def _do_itself(self, stop: Trapped, trap: Trap, verdict: Enter | OpenPath) -> None:
+        """Have the thread do what nobody can do for it: it is the way of ``itself.py``, without a detour."""
+
+        def run(thread: Borrowed) -> int:
+            at = self._giver.give(thread, verdict.fd, cloexec=True)
+            if isinstance(verdict, Enter):
+                result = thread.call(_FCHDIR, at)
+            else:
+                page = self._giver.page(thread)
+                process_vm_write(stop.tid, page, verdict.name + b"\0")
+                result = thread.call(_OPEN_TREE, at, page, open_tree_flags(verdict))
+            thread.call(_CLOSE, at)
+            return result
+
+        self._in_thread(stop, trap, run)
+
+    def _in_thread(self, stop: Trapped, trap: Trap, run: Callable[[Borrowed], int]) -> int | None:
+        """Answer a call with what ``run`` returns; return that, None if the thread has died."""
+        try:
+            value = run(self._borrow(stop, trap))
         except Died as death:
             self._died(stop, death)
-            return
+            return None
         except OSError as error:
             if isinstance(error, ProcessLookupError):
                 raise
             value = -(error.errno or errno.EMFILE)
         self.skip(stop, value)
+        return value
 
     def _rewrite(self, stop: Trapped, trap: Trap, argument: int, value: int | bytes) -> None:
         if isinstance(value, bytes):

@@ -3,12 +3,17 @@
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from mirrord_seccomp.rules import Action, Rule
 
 from mirrord.syscall import Handler
 from mirrord.tracer.parked import Parked
+
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds for which a thread may keep the interpreter from another: who answers calls must not wait long for
+a relay (default 0.005).
+"""
 
 
 class Decisions(Protocol):

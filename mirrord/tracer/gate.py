@@ -9,16 +9,29 @@ that raises becomes ``Continue`` and a line of warning.
 import errno
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mirrord_seccomp.notify import Listener, Notification, NotificationId, Responder
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
-from mirrord.syscall import CONTINUE, Fail, GiveFd, Gone, Handler, Return, Tid, Verdict, Wait
+from mirrord.syscall import (
+    CONTINUE,
+    Enter,
+    Fail,
+    GiveFd,
+    Gone,
+    Handler,
+    OpenPath,
+    Return,
+    Tid,
+    Verdict,
+    Wait,
+)
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Excuses, Warn
+from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.threads import Threads
 
 _RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
@@ -80,8 +93,9 @@ class Gate:
 class Answers:
     """Answers calls from another thread than the gate's."""
 
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, responder: Responder, *, warn: Warn) -> None:
         self._responder: Final = responder
+        self._warn: Final = warn
 
     def valid(self, id: NotificationId) -> bool:
         """Tell whether a call still waits."""
@@ -89,40 +103,53 @@ class Answers:
 
     def carry_out(self, call: TrappedCall, verdict: Verdict) -> None:
         """Answer a call."""
-        carry_out(self._responder, call, verdict)
+        if isinstance(verdict, Enter | OpenPath):
+            carry_out_itself(self._responder, call, verdict, warn=self._warn)
+        else:
+            carry_out(self._responder, call, verdict)
 
 
 def carry_out(responder: Responder, call: TrappedCall, verdict: Verdict) -> None:
     """Answer a call; that its thread is gone meanwhile is normal."""
     match verdict:
         case Return(value, writes):
-            try:
-                for address, data in writes:
-                    call.write(address, data)
-            except OSError as error:
-                responder.send_errno(call.id, error.errno or errno.EFAULT)
-            except Gone:
-                return
-            else:
+            if _write(responder, call, writes):
                 responder.send_value(call.id, value)
         case Fail(number):
             responder.send_errno(call.id, number)
-        case GiveFd(fd, cloexec):
-            _give(responder, call.id, fd, cloexec=cloexec)
+        case GiveFd():
+            _give(responder, call, verdict)
         case _:
             responder.send_continue(call.id)
 
 
-def _give(responder: Responder, id: NotificationId, fd: int, *, cloexec: bool) -> None:
+def _write(responder: Responder, call: TrappedCall, writes: Iterable[tuple[int, bytes]]) -> bool:
+    """Put bytes into the program's memory; where that cannot be, fail the call and return False."""
+    try:
+        for address, data in writes:
+            call.write(address, data)
+    except OSError as error:
+        responder.send_errno(call.id, error.errno or errno.EFAULT)
+    except Gone:
+        return False
+    else:
+        return True
+    return False
+
+
+def _give(responder: Responder, call: TrappedCall, verdict: GiveFd) -> None:
+    after: Callable[[int], None] = os.close
     # a signal during the ioctl could leave the call answered with 0 and no descriptor
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        responder.add_fd(id, fd, cloexec=cloexec, send=True)
+        if _write(responder, call, verdict.writes):
+            responder.add_fd(call.id, verdict.fd, cloexec=verdict.cloexec, send=True)
     except FileNotFoundError:
-        # the thread was killed while its file was fetched
-        return
+        # the thread was killed meanwhile
+        after = verdict.refused
     except OSError as error:
-        responder.send_errno(id, error.errno or errno.EMFILE)
+        after = verdict.refused
+        responder.send_errno(call.id, error.errno or errno.EMFILE)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.close(fd)
+        after(verdict.fd)

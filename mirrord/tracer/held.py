@@ -51,12 +51,22 @@ class HeldCalls:
         self._loop.call_soon_threadsafe(self._start, call, wait)
 
     def forget_thread(self, tid: int) -> None:
-        """Look at a thread afresh; from any thread, before its next call is held."""
-        self._loop.call_soon_threadsafe(self._threads.forget, tid)
+        """Look at a thread afresh; from any thread, before its next call is held.
+
+        What is known of a thread was learned for a call of its own, and it is in another one now: so the loop
+        is woken only where there is something to forget, and not at every ``execve``.
+        """
+        if self._threads.knows(tid):
+            self._loop.call_soon_threadsafe(self._threads.forget, tid)
 
     def forget_threads(self) -> None:
         """Look at every thread afresh; from any thread."""
         self._loop.call_soon_threadsafe(self._threads.forget_all)
+
+    def let_go(self) -> None:
+        """Continue every call that waits."""
+        for task in list(self._tasks):
+            task.cancel()
 
     def _start(self, call: TrappedCall, wait: Wait) -> None:
         task = self._loop.create_task(self._answer(call, wait))

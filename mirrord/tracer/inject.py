@@ -18,6 +18,7 @@ from mirrord.tracer.sys import (
     SYSCALL_STOP,
     WALL,
     ptrace,
+    wait_for_stop,
 )
 
 _RED_ZONE: Final = 128
@@ -104,13 +105,18 @@ class Borrowed:
     def _block(self, mask: ctypes.c_uint64) -> None:
         ptrace(PTRACE_SETSIGMASK, self.tid, _SIGNAL_SET, ctypes.addressof(mask))
 
+    def _next_stop(self) -> int:
+        """Wait until the thread stops; return its status, raise Died."""
+        _, status = os.waitpid(self.tid, WALL)
+        if not os.WIFSTOPPED(status):
+            raise Died(status)
+        return status
+
     def _to_syscall_stop(self) -> None:
         """Run on to the start or end of a call; the filter's own stop lies between."""
         while True:
             ptrace(PTRACE_SYSCALL, self.tid)
-            _, status = os.waitpid(self.tid, WALL)
-            if not os.WIFSTOPPED(status):
-                raise Died(status)
+            status = self._next_stop()
             stop, event = os.WSTOPSIG(status), status >> 16
             if stop == SYSCALL_STOP:
                 return
@@ -121,7 +127,8 @@ class Borrowed:
 
 
 class Injector(Borrowed):
-    """The same for a program that has not run yet; on leaving its stack is as before, too.
+    """The same for a thread that is traced for this alone, in a system call exit stop (launch), or on its way
+    out of a call (entering a directory); on leaving its stack is as before, too.
 
     A ``syscall`` instruction is found in its vDSO, which every process has unless the kernel was booted with
     ``vdso=0``; then any executable mapping serves.
@@ -141,6 +148,13 @@ class Injector(Borrowed):
         super().__exit__(kind, error, trace)
         if isinstance(error, Died):
             raise LaunchError("the program was killed before its first instruction") from error
+
+    def _next_stop(self) -> int:
+        status = wait_for_stop(self.tid)
+        if status is None:
+            # whoever waits for the process gets its status
+            raise Died(0)
+        return status
 
     def put(self, data: bytes) -> int:
         """Write ``data`` below the thread's stack, once; return its address, 16-byte aligned."""

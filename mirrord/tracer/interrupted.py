@@ -24,7 +24,7 @@ from mirrord_seccomp.notify import Notification
 from mirrord_seccomp.rules import Rule
 from mirrord_seccomp.syscalls import Arch, current_arch, number
 
-from mirrord.syscall import CONTINUE, Address, Call, Fault, Gone, Verdict
+from mirrord.syscall import CONTINUE, Address, Call, Fault, Verdict
 
 _CONTEXT: Final = 40
 """Offset of ``uc_mcontext`` in ``struct ucontext`` (arch/x86/include/uapi/asm/sigcontext.h)."""
@@ -41,7 +41,10 @@ _LOOK_BACK: Final = 32
 _WORD: Final = struct.Struct("=Q")
 _IMMEDIATE: Final = struct.Struct("=I")
 
-_SOCKET_CALLS: Final = ("connect", "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg")
+_SOCKET_CALLS: Final = (
+    *("connect", "accept", "accept4"),
+    *("sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg"),
+)
 """Calls that signals interrupt natively too."""
 _OPENING: Final = {"open": _RDI, "creat": _RDI, "openat": _RSI, "openat2": _RSI}
 """Calls that can wait natively, on a named pipe; and the register that points to the path."""
@@ -62,7 +65,7 @@ class Interrupted:
     def returning(self, call: Call) -> Verdict:
         """Repair the frame that a signal handler returns to, if it is of a call never received."""
         try:
-            at = _stack_pointer(call.tid) + _CONTEXT
+            at = call.stack_pointer() + _CONTEXT
             registers = _REGISTERS.unpack(call.read(at, _REGISTERS.size))
             if registers[_RAX] == _EINTR:
                 self._repair(call, at, registers)
@@ -89,16 +92,6 @@ class Interrupted:
         if found in self._opening:
             return _can_wait(call, Address(registers[self._opening[found]]))
         return False
-
-
-def _stack_pointer(tid: int) -> int:
-    """Return where a thread's stack is while its call waits for us (proc_pid_syscall(5))."""
-    try:
-        with open(f"/proc/{tid}/syscall", "rb") as stream:
-            fields = stream.read().split()
-    except FileNotFoundError as error:
-        raise Gone from error
-    return int(fields[-2], 16) if len(fields) > 2 else 0
 
 
 def _number(code: bytes) -> int:

@@ -101,7 +101,8 @@ def _seize(pid: int, options: int = _LAUNCH) -> None:
         raise LaunchError(
             "the kernel does not let mirrord trace the program's start",
             remedy="if a tracer follows mirrord itself (strace -f), run the tracer inside the session; "
-            "else look at /proc/sys/kernel/yama/ptrace_scope, or at the container's seccomp profile",
+            "else look at /proc/sys/kernel/yama/ptrace_scope, or at the container's seccomp profile: "
+            "mirrord doctor tries each part",
         ) from error
 
 
@@ -136,7 +137,8 @@ def _failed_exec(parked: Parked, name: bytes) -> LaunchError:
                 f"{program} names an interpreter that does not exist",
                 remedy=f"look at it with: file {program}",
             )
-        return ProgramNotFound(f"there is no program {program}", remedy="give its path, or look at PATH")
+        named = program or "without a name"
+        return ProgramNotFound(f"there is no program {named}", remedy="give its path, or look at PATH")
     if code == errno.E2BIG:
         return ProgramNotExecutable(
             f"{program} cannot be executed: its arguments and environment are too large",
@@ -200,7 +202,8 @@ def _must(result: int) -> int:
     if -result == errno.EINVAL:
         raise KernelError(
             "this kernel lacks seccomp user notifications that signals do not interrupt",
-            remedy="use Linux 5.19 or later, or leave `--engine notify` out",
+            remedy="use Linux 5.19 or later, or leave `--engine notify` out; "
+            "mirrord doctor tells what else is missing",
         )
     raise LaunchError(f"the kernel refused the system call filter: {os.strerror(-result).lower()}")
 

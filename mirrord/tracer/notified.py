@@ -1,44 +1,48 @@
-"""The engine ``notify``: trapped calls arrive on a seccomp listener, and the program runs free of ptrace."""
+"""The engine ``notify``: trapped calls arrive on seccomp listeners, and the program runs free of ptrace."""
 
 import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mirrord_seccomp.notify import Listener
 from mirrord_seccomp.rules import Action, Rule
 
-from mirrord.syscall import Handler
-from mirrord.tracer.engine import Decisions, Program
+from mirrord.syscall import Handler, Wait
+from mirrord.tracer.call import TrappedCall
+from mirrord.tracer.engine import SWITCH_INTERVAL, Decisions, Program
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.gate import Answers, Gate
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.launch import launch
+from mirrord.tracer.ledger import Ledger
 
 
 class NotifyEngine:
-    """A gate, the calls that it holds, and what signals have interrupted."""
+    """The gates of a session, the calls that they hold, and what signals have interrupted.
+
+    There is a gate for each listener, which all processes share that have its filter.
+    """
 
     trap: Action = Action.NOTIFY
     find_kept: Callable[[int], socket.socket | None] | None = None
     own_rows: Sequence[tuple[Rule, Handler]] = ()
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, skipped: frozenset[str], warn: Warn) -> None:
-        self._loop: Final = loop
+    def __init__(self, *, skipped: frozenset[str], warn: Warn) -> None:
         self._skipped: Final = skipped
         self._warn: Final = warn
-        self._interrupted: Final = Interrupted()
-        self._gate: Gate | None = None
-        self._held: HeldCalls | None = None
+        self._gates: Final[list[tuple[Gate, HeldCalls]]] = []
+        self.interrupted: Final = Interrupted()
 
     @property
     def returning_from_signal(self) -> Handler | None:
         """Repair frames of calls that were never received."""
-        return self._interrupted.returning if can_repair() else None
+        return self.interrupted.returning if can_repair() else None
 
     async def start(
         self,
@@ -48,21 +52,43 @@ class NotifyEngine:
         failed: Callable[[Exception], None],
     ) -> None:
         """Launch the program, and receive its calls on a thread."""
-        self._interrupted.trapped = decisions.traps
+        self.interrupted.trapped = decisions.traps
         listener = Listener(launch(program.parked, program.argv, program.environment, decisions.filter))
+        self.serve(listener, decisions.handlers)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, changed)
+        changed()
+
+    def serve(
+        self, listener: Listener, handlers: Mapping[int, Handler], *, ledger: Ledger | None = None
+    ) -> None:
+        """Begin to answer what arrives at a listener, on a thread of its own; what waits is noted in the
+        ledger.
+        """
         listener.sync_wake_up()
-        self._held = held = HeldCalls(self._loop, Answers(listener.responder()), warn=self._warn)
-        self._gate = Gate(
+        answers = Answers(listener.responder(), warn=self._warn)
+        held = HeldCalls(asyncio.get_running_loop(), answers, warn=self._warn)
+
+        def hold(call: TrappedCall, wait: Wait) -> None:
+            if ledger is not None:
+                ledger.hold(call.id, listener.valid)
+            held.hold(call, wait)
+
+        gate = Gate(
             listener,
-            decisions.handlers,
-            self._interrupted.received,
+            handlers,
+            self.interrupted.received,
             skipped=self._skipped,
-            hold=held.hold,
+            hold=hold,
             warn=self._warn,
         )
-        self._loop.add_signal_handler(signal.SIGCHLD, changed)
-        threading.Thread(target=self._gate.serve, name="gate", daemon=True).start()
-        changed()
+        self._gates.append((gate, held))
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        threading.Thread(target=gate.serve, name="gate", daemon=True).start()
+
+    def let_go(self) -> None:
+        """Continue every call that waits; the handlers do so with those that come from now on."""
+        for _, held in self._gates:
+            held.let_go()
 
     def status(self, pid: int) -> int | None:
         """Return the status of a child of ours, which reaps it if it has ended."""
@@ -74,12 +100,12 @@ class NotifyEngine:
 
     def forget_thread(self, tid: int) -> None:
         """Look at a thread afresh."""
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget(tid)
-            self._held.forget_thread(tid)
+        for gate, held in self._gates:
+            gate.threads.forget(tid)
+            held.forget_thread(tid)
 
     def forget_threads(self) -> None:
         """Look at every thread afresh."""
-        if self._gate is not None and self._held is not None:
-            self._gate.threads.forget_all()
-            self._held.forget_threads()
+        for gate, held in self._gates:
+            gate.threads.forget_all()
+            held.forget_threads()

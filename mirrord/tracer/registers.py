@@ -42,6 +42,8 @@ class Layout:
     instruction: int
     stack: int
     syscall_instruction: bytes
+    interrupted: int | None = None
+    """The number of the call that was interrupted; None where the kernel has dealt with that already."""
 
 
 # struct user_regs_struct of arch/x86/include/uapi/asm/ptrace.h: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx
@@ -55,6 +57,7 @@ X86_64: Final = Layout(
     instruction=16,
     stack=19,
     syscall_instruction=b"\x0f\x05",
+    interrupted=15,
 )
 _ORIG_RAX: Final = 15
 

@@ -109,6 +109,18 @@ def quick_ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> Non
         raise _failed()
 
 
+def wait_for_stop(tid: int) -> int | None:
+    """Wait until a traced thread stops; return its status, None if it has ended.
+
+    Its end is left to whoever waits for the process: taking it here could lose the program's exit status.
+    """
+    found = os.waitid(os.P_PID, tid, os.WEXITED | os.WSTOPPED | os.WNOWAIT | WALL)
+    if found is None or found.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+        return None
+    _, status = os.waitpid(tid, WALL)
+    return status if os.WIFSTOPPED(status) else None
+
+
 def prctl(option: int, argument: int) -> None:
     """Call prctl(2); raise OSError."""
     if _libc.prctl(option, argument, 0, 0, 0) < 0:

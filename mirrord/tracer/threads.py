@@ -25,6 +25,8 @@ _PATH_MAX: Final = 4096
 _FIRST_READ: Final = 256
 _MOST_READ: Final = 2**26
 """Far more than any call needs at once; a buffer is made for what is asked before anything is read."""
+_SYSCALL_TEXT: Final = 256
+"""More than nine numbers take."""
 _COMMAND_LENGTH: Final = 15
 _HIGHEST_ADDRESS: Final = 2**63 - 1
 
@@ -32,7 +34,16 @@ _HIGHEST_ADDRESS: Final = 2**63 - 1
 class Thread:
     """One thread of the program, looked at through descriptors that are opened once."""
 
-    __slots__ = ("_command", "_foreign_files", "_foreign_network", "_pidfd", "deadline", "memory", "tid")
+    __slots__ = (
+        "_command",
+        "_foreign_files",
+        "_foreign_network",
+        "_pidfd",
+        "_syscall",
+        "deadline",
+        "memory",
+        "tid",
+    )
 
     def __init__(self, tid: int, deadline: float) -> None:
         try:
@@ -44,15 +55,16 @@ class Thread:
         self.tid = tid
         self.deadline = deadline
         self._pidfd = -1
+        self._syscall = -1
         self._command: str | None = None
         self._foreign_network: bool | None = None
         self._foreign_files: bool | None = None
 
     def close(self) -> None:
         """Close the descriptors."""
-        os.close(self.memory)
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
+        for fd in (self.memory, self._pidfd, self._syscall):
+            if fd >= 0:
+                os.close(fd)
 
     def duplicate(self, fd: int) -> int:
         """Return a duplicate of the thread's descriptor; raise OSError EBADF."""
@@ -64,6 +76,18 @@ class Thread:
             raise Gone from error
         except PermissionError as error:
             raise Elsewhere("its descriptors may not be looked at") from error
+
+    def stack_pointer(self) -> int:
+        """Return where the thread's stack is while its call waits for us, 0 if it does not
+        (proc_pid_syscall(5)).
+        """
+        if self._syscall < 0:
+            self._syscall = _opened(_open_syscall, self.tid)
+        try:
+            fields = pread(self._syscall, _SYSCALL_TEXT, 0).split()
+        except ProcessLookupError as error:
+            raise Gone from error
+        return int(fields[-2], 16) if len(fields) > 2 else 0
 
     def command(self) -> str:
         """Return the name of the program that the thread runs, cut to 15 bytes (proc_pid_comm(5))."""
@@ -131,6 +155,10 @@ class Threads:
         if thread.command() in self._skipped:
             raise Skipped("it is left alone by `skip_processes` or `skip_build_tools`")
         return thread
+
+    def knows(self, tid: int) -> bool:
+        """Tell whether there is anything to forget of the thread; from any thread."""
+        return tid in self._threads
 
     def forget(self, tid: int) -> None:
         """Drop what is known of the thread."""
@@ -215,8 +243,12 @@ def command(tid: int) -> str:
 def _opened(open_: Callable[[int], int], tid: int) -> int:
     try:
         return open_(tid)
-    except ProcessLookupError as error:
+    except (FileNotFoundError, ProcessLookupError) as error:
         raise Gone from error
+
+
+def _open_syscall(tid: int) -> int:
+    return os.open(f"/proc/{tid}/syscall", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _same(theirs: str, ours: str) -> bool:

@@ -8,6 +8,7 @@ which would wake the event loop at every trapped call.
 import asyncio
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,7 +18,7 @@ from mirrord_seccomp.rules import Action, Op, Rule, Test
 from mirrord.syscall import CONTINUE, Call, Handler, Verdict
 from mirrord.tracer import rewrite
 from mirrord.tracer.bell import Bell
-from mirrord.tracer.engine import Decisions, Program
+from mirrord.tracer.engine import SWITCH_INTERVAL, Decisions, Program
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.kept import Kept
@@ -87,6 +88,7 @@ class PtraceEngine:
         self._held = held = HeldCalls(self._loop, self._tracing, warn=self._warn)
         launched = self._loop.create_future()
         work = (self._tracing, program, decisions.filter, launched, failed)
+        sys.setswitchinterval(SWITCH_INTERVAL)
         threading.Thread(target=self._run, args=work, name="tracer", daemon=True).start()
         await launched
 

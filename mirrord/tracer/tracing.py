@@ -30,7 +30,7 @@ from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
 from mirrord.errors import MirrordError
-from mirrord.syscall import CONTINUE, GiveFd, Gone, Handler, Tid, Verdict, Wait
+from mirrord.syscall import CONTINUE, Enter, GiveFd, Gone, Handler, OpenPath, Tid, Verdict, Wait
 from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TakingCall, TrappedCall
 from mirrord.tracer.carry import Carrier
@@ -202,6 +202,8 @@ class Tracing:
         id, stop, trap = self._held.get(call.tid, (None, None, None))
         if id != call.id or stop is None or trap is None:
             if isinstance(verdict, GiveFd):
+                verdict.refused(verdict.fd)
+            elif isinstance(verdict, Enter | OpenPath):
                 os.close(verdict.fd)
             return
         self._forget_held(call.tid)

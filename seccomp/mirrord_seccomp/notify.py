@@ -11,6 +11,7 @@ import errno
 import os
 import select
 from fcntl import ioctl
+from mmap import mmap
 from struct import Struct
 from typing import Final, NewType
 
@@ -39,7 +40,9 @@ _NOTIFICATION: Final = Struct("<QIIiIQ6Q")
 _RESPONSE: Final = Struct("<QqiI")
 _ADDFD: Final = Struct("<QIIII")
 _ID: Final = Struct("<Q")
-_ZEROS: Final = bytes(_NOTIFICATION.size)
+NOTIFICATION_SIZE: Final = _NOTIFICATION.size
+_ZEROS: Final = bytes(NOTIFICATION_SIZE)
+_ALL: Final = slice(NOTIFICATION_SIZE)
 _NO_NOTIFICATION: Final[Notification] = (NotificationId(0), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 # Bound once: a global name is found faster than an attribute of one.
@@ -137,9 +140,14 @@ class Listener(Responder):
 
     __slots__ = ("_buffer", "notification")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, buffer: bytearray | mmap | None = None) -> None:
+        """``buffer`` is where each call is put, its id in the first 8 bytes, 0 while none is there.
+
+        In one of more than 1,024 bytes it is before :meth:`receive` returns: the kernel writes there itself,
+        while Python's ``ioctl`` copies smaller ones.
+        """
         super().__init__(fd)
-        self._buffer: Final = bytearray(_NOTIFICATION.size)
+        self._buffer: Final = bytearray(NOTIFICATION_SIZE) if buffer is None else buffer
         self.notification: Notification = _NO_NOTIFICATION
         """The call that the last successful :meth:`receive` brought."""
 
@@ -162,7 +170,7 @@ class Listener(Responder):
         """
         buffer = self._buffer
         # The kernel refuses a buffer that is not zero (EINVAL), so that it can become larger one day.
-        buffer[:] = _ZEROS
+        buffer[_ALL] = _ZEROS
         try:
             ioctl(self._fd, IOCTL_RECV, buffer)
         except (FileNotFoundError, InterruptedError):

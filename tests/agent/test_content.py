@@ -18,7 +18,7 @@ async def sending(pair: Pair, path: Path, size: int) -> tuple[Reader, "asyncio.T
     """Begin to send a file."""
     ours, theirs = await pair.streams()
     fd = os.open(path, os.O_RDONLY)
-    sender = ContentSender(Files(target_at(Path("/"))), fd, size, theirs)
+    sender = ContentSender(Files(target_at(Path("/"))), fd, theirs, size=size)
     return ours.reader(), asyncio.create_task(sender.send())
 
 
@@ -81,7 +81,7 @@ async def test_a_reader_that_stops_stops_the_reading(tmp_path: Path) -> None:
         ours, theirs = await pair.streams()
         recorder = Recorder(ours, consume=False)
         fd = os.open(file, os.O_RDONLY)
-        sender = ContentSender(Files(target_at(Path("/"))), fd, 4 * WINDOW, theirs)
+        sender = ContentSender(Files(target_at(Path("/"))), fd, theirs, size=4 * WINDOW)
         task = asyncio.create_task(sender.send())
         await until(lambda: recorder.size == WINDOW)
         await settled(pair)

@@ -82,7 +82,7 @@ def test_a_port_that_nobody_listens_on_is_told(
         peer = Address(host=host, port=port)
         async with joined(answering) as pair:
             events: list[DatagramError] = []
-            pair.client.on_event = events.append
+            pair.client.on_event(DatagramError, events.append)
             ours, _ = await opened(pair, number, peer if is_connected else None)
             ours.stream.write(pack_header(host, port) + b"x")
             await until(lambda: events)
@@ -95,7 +95,7 @@ def test_a_port_that_nobody_listens_on_is_told(
 async def test_what_cannot_be_sent_is_told() -> None:
     async with joined(answering) as pair:
         events: list[DatagramError] = []
-        pair.client.on_event = events.append
+        pair.client.on_event(DatagramError, events.append)
         ours, _ = await opened(pair, 4)
         ours.stream.write(pack_header("127.0.0.1", 9) + bytes(65_508))
         ours.stream.write(pack_header("255.255.255.255", 9) + b"x")

@@ -10,7 +10,7 @@ from mirrord_agent.credentials import Credentials
 from mirrord_agent.errors import AgentError
 from mirrord_agent.files import Files
 from mirrord_agent.target import Target
-from mirrord_agent.wire.messages import PAGE
+from mirrord_agent.wire.messages import OpenFile, Stat
 
 from .running import on_loop
 from .test_linux import needs_root
@@ -32,6 +32,11 @@ def files(tmp_path: Path) -> Iterator[Files]:
     target = target_at(tmp_path)
     yield Files(target)
     os.close(target.root)
+
+
+def opening(path: bytes, flags: int = 0) -> OpenFile:
+    """Return a request to open."""
+    return OpenFile(stream=1, path=path, flags=flags)
 
 
 def failing(number: int) -> "pytest.RaisesExc[OSError]":
@@ -91,12 +96,12 @@ def test_access_is_checked(files: Files, tmp_path: Path) -> None:
 
 def test_content_is_opened(files: Files, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
-    attributes, fd = files.open_content(b"/file", True)
+    attributes, fd = files.open_content(opening(b"/file"))
     assert fd is not None
     with open(fd, "rb") as file:
         assert file.read() == b"content"
     assert attributes.size == 7
-    assert files.open_content(b"/", True)[1] is None
+    assert files.open_content(opening(b"/"))[1] is None
 
 
 def test_what_has_no_content_is_not_opened(files: Files, tmp_path: Path) -> None:
@@ -111,48 +116,8 @@ def test_what_has_no_content_is_not_opened(files: Files, tmp_path: Path) -> None
         (b"/socket", True, errno.ENXIO),
     ):
         with failing(number):
-            files.open_content(path, follow)
+            files.open_content(opening(path, 0 if follow else os.O_NOFOLLOW))
     assert set(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_directory_is_listed_by_name(files: Files, tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    (tmp_path / "a").write_bytes(b"123")
-    (tmp_path / "c").symlink_to("nowhere")
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff \n")).touch()
-    listing = files.listing(b"/", None)
-    assert [name for name, _ in listing.entries] == [b"a", b"b", b"c", b"\xff \n"]
-    assert [stat.S_IFMT(entry.mode) for _, entry in listing.entries] == [
-        stat.S_IFREG,
-        stat.S_IFDIR,
-        stat.S_IFLNK,
-        stat.S_IFREG,
-    ]
-    assert listing.attributes.ino == tmp_path.stat().st_ino
-    assert not listing.more
-    with failing(errno.ENOTDIR):
-        files.listing(b"/a", None)
-
-
-def test_a_large_directory_comes_in_pages(files: Files, tmp_path: Path) -> None:
-    names = sorted(b"%05d" % number for number in range(2 * PAGE + 5))
-    for name in names:
-        (tmp_path / name.decode()).touch()
-    found: list[bytes] = []
-    after: bytes | None = None
-    sizes = []
-    while True:
-        listing = files.listing(b"/", after)
-        found += [name for name, _ in listing.entries]
-        sizes.append(len(listing.entries))
-        if not listing.more:
-            break
-        after = found[-1]
-    assert (found, sizes) == (names, [PAGE, PAGE, 5])
-    # a file that came and one that went while the pages were asked for
-    (tmp_path / "00999x").touch()
-    (tmp_path / "01000").unlink()
-    assert [name for name, _ in files.listing(b"/", b"00999").entries][:2] == [b"00999x", b"01001"]
 
 
 @on_loop
@@ -183,12 +148,12 @@ def test_the_targets_rights_count(common: Path) -> None:
     async def check() -> None:
         files = Files(target_at(common, user))
         for path in (b"/theirs", b"/group"):
-            _, fd = await files.run(files.open_content, path, True)
+            _, fd = await files.run(files.open_content, opening(path))
             assert fd is not None
             os.close(fd)
             await files.run(files.access, path, os.R_OK, True, False)
         with failing(errno.EACCES):
-            await files.run(files.open_content, b"/secret", True)
+            await files.run(files.open_content, opening(b"/secret"))
         for effective in (False, True):
             with failing(errno.EACCES):
                 await files.run(files.access, b"/secret", os.R_OK, True, effective)
@@ -208,11 +173,83 @@ def test_the_targets_capabilities_count(common: Path) -> None:
     @on_loop
     async def check() -> None:
         files = Files(target_at(common, with_it))
-        _, fd = await files.run(files.open_content, b"/secret", True)
+        _, fd = await files.run(files.open_content, opening(b"/secret"))
         assert fd is not None
         os.close(fd)
         files = Files(target_at(common, without))
         with failing(errno.EACCES):
-            await files.run(files.open_content, b"/secret", True)
+            await files.run(files.open_content, opening(b"/secret"))
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("absolute", "/etc/passwd"),
+        ("up", "../../../../../../etc/passwd"),
+        ("nested", "dir/../../../../etc/passwd"),
+        ("chain", "up"),
+        ("proc", "/proc/self/root/etc/passwd"),
+        ("directory", "/../.."),
+    ],
+)
+def test_no_link_leads_out_of_the_root(files: Files, tmp_path: Path, link: str, target: str) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "up").symlink_to("../../../../../../etc/passwd")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("the target's")
+    if link != "up":
+        (tmp_path / link).symlink_to(target)
+    path = f"/{link}/etc/passwd" if link == "directory" else f"/{link}"
+    if link == "proc":
+        with pytest.raises(OSError):
+            files.open_content(opening(os.fsencode(path)))
+        return
+    _, fd = files.open_content(opening(os.fsencode(path)))
+    assert fd is not None
+    with open(fd) as file:
+        assert file.read() == "the target's"
+
+
+def test_a_base_keeps_paths_below_it(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "secret").touch()
+    (tmp_path / "base" / "file").touch()
+    (tmp_path / "base" / "out").symlink_to("../secret")
+    (tmp_path / "base" / "root").symlink_to("/file")
+    beneath, in_root = 0x08, 0x10
+
+    def look(path: bytes, resolve: int) -> bytes | None:
+        return files.stat(Stat(path=path, base=b"/base", resolve=resolve)).real
+
+    assert look(b"file", beneath) == look(b"root", in_root) == b"/base/file"
+    for path in (b"out", b"root", b"/file", b"../secret"):
+        with failing(errno.EXDEV):
+            look(path, beneath)
+    with failing(errno.ENOENT):
+        look(b"out", in_root)
+    with failing(errno.EINVAL):
+        look(b"../secret", 0x04)
+    with failing(errno.ELOOP):
+        files.stat(Stat(path=b"/base/root", resolve=0x04))
+
+
+def test_the_real_path_is_told_where_it_is_another(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "file").touch()
+    (tmp_path / "link").symlink_to("dir")
+    assert files.stat(Stat(path=b"/link/file")).real == b"/dir/file"
+    assert files.stat(Stat(path=b"/dir/file")).real is None
+    assert files.stat(Stat(path=b"/link", follow=False)).real is None
+
+
+def test_attributes_and_the_file_system_are_the_kernels(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.setxattr(tmp_path / "file", "user.color", b"blue")
+    assert files.xattr(b"/file", True, b"user.color") == b"blue"
+    assert files.xattrs(b"/file", True) == b"user.color\0"
+    with failing(errno.ENODATA):
+        files.xattr(b"/file", True, b"user.none")
+    found, known = files.file_system(b"/file"), os.statvfs(tmp_path)
+    assert (found.frsize, found.blocks, found.namelen) == (known.f_frsize, known.f_blocks, known.f_namemax)

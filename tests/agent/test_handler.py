@@ -68,7 +68,7 @@ async def test_files_are_described(tmp_path: Path) -> None:
         assert (await channel.request(ReadLink(path=b"/link"), Link)).target == b"/file"
         await channel.request(Access(path=b"/link", mode=os.R_OK), Done)
         listing = await channel.request(ListDirectory(path=b"/"), Listing)
-        assert [name for name, _ in listing.entries] == [b"file", b"link"]
+        assert [entry.name for entry in listing.entries] == [b"file", b"link"]
         with pytest.raises(RequestFailed) as caught:
             await channel.request(Stat(path=b"/none"), Attributes)
         assert caught.value.errno == errno.ENOENT

@@ -28,7 +28,8 @@ def options(path: Path, *, pid: int | None = None, key: str = KEY, listen: str =
     [
         ({"key": "abcd"}, "expected the 32 bytes of an Ed25519 public key, found 2"),
         ({"key": "no hex"}, "invalid _public_key value"),
-        ({"listen": "tcp:"}, "expected unix:PATH"),
+        ({"listen": "tcp:"}, "expected unix:PATH or tcp:ADDRESS:PORT"),
+        ({"listen": "udp:127.0.0.1:80"}, "expected unix:PATH or tcp:ADDRESS:PORT"),
     ],
 )
 def test_wrong_arguments_are_explained(tmp_path: Path, change: dict[str, str], problem: str) -> None:
@@ -48,6 +49,26 @@ def test_a_place_that_cannot_be_listened_at_is_explained(tmp_path: Path) -> None
     status, said = run(*options(tmp_path / "none" / "agent.sock"))
     assert status == 1
     assert said.endswith("agent.sock: No such file or directory\n")
+
+
+def test_an_address_that_is_not_here_is_explained() -> None:
+    status, said = run("--targetless", "--listen", "tcp:192.0.2.1:7737", "--client-key", KEY)
+    assert status == 1
+    assert said == "mirrord-agent: cannot listen at 192.0.2.1 port 7737: Cannot assign requested address\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
+def test_without_a_target_it_waits_only_as_long_as_it_was_told(address: str) -> None:
+    line = ["--targetless", "--listen", f"tcp:{address}", "--client-key", KEY, "--patience", "0.01"]
+    status, said = run(*line)
+    assert (status, said) == (0, "mirrord-agent: ended: no client within 0 s\n")
+
+
+@pytest.mark.parametrize("arguments", [["--container-id", "x"], ["--container-id", "A" * 64], []])
+def test_a_target_is_named_exactly(arguments: list[str]) -> None:
+    status, said = run(*arguments, "--listen", "tcp:127.0.0.1:0", "--client-key", KEY)
+    assert status == 2
+    assert "container-id" in said
 
 
 def test_the_version_is_told() -> None:

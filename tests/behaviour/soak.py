@@ -10,6 +10,8 @@ SLOW_BULK: Final = 1 << 30 if SOAK else 16 << 20
 """The same, with a slow reader."""
 CONNECTIONS: Final = 10_000 if SOAK else 1_000
 """Connections at once."""
+ATTACHES: Final = 100 if SOAK else 5
+"""Sessions of one process, one after another."""
 ROUNDS: Final = 1_000 if SOAK else 20
 """Repetitions of a few calls under a stream of signals."""
 STORMS: Final = 50 if SOAK else 1

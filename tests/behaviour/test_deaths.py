@@ -10,7 +10,7 @@ import pytest
 
 from ..conftest import Line
 from ..support.build import SYSTEM_PYTHON, command
-from ..support.processes import Chain, state
+from ..support.processes import Chain, is_pending, parent, state
 from ..support.relay import Relay
 from ..support.running import Runner, read_line, write
 from ..support.sandboxes import Sandbox
@@ -95,6 +95,19 @@ def test_a_program_that_leaves_a_daemon_ends_and_says_so(line: Line, runner: Run
         until("the daemon has ended", lambda: state(daemon) == "X")
 
 
+def test_who_keeps_a_daemon_sleeps_whatever_signals_come(line: Line, runner: Runner, user: User) -> None:
+    file = user.home / "left"
+    with runner.start(line(*command("daemon"), str(file)), reads=False) as process:
+        assert process.wait(20) == 0
+        daemon = int(file.read_text())
+        keeper = parent(parent(daemon))
+        for _ in range(3):
+            os.kill(keeper, signal.SIGWINCH)
+            until("the keeper sleeps again", lambda: state(keeper) == "S" and not is_pending(keeper))
+        os.kill(daemon, signal.SIGTERM)
+        until("the keeper has ended", lambda: state(keeper) == "X")
+
+
 @pytest.mark.both_engines
 def test_a_killed_agent_fails_every_pending_call(
     line: Line, runner: Runner, sandbox: Sandbox, slow: Callable[..., Relay]
@@ -119,7 +132,7 @@ def test_a_killed_agent_fails_every_pending_call(
 
 def _waiting(link: Relay) -> bool:
     counts = link.requests.counts
-    return counts["open_file"] >= 1 and counts["stat"] >= 1 and counts["open_tcp"] >= 2
+    return counts["open_file"] >= 1 and counts["list_directory"] >= 1 and counts["open_tcp"] >= 2
 
 
 def test_a_cut_link_is_told(line: Line, runner: Runner, slow: Callable[..., Relay]) -> None:

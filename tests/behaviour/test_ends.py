@@ -2,12 +2,17 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from mirrord_seccomp.syscalls import current_arch, number
 
 from ..conftest import Line, Mirrord
 from ..support.build import ROOT, SYSTEM_PYTHON
+from ..support.processes import children, state
 from ..support.running import Runner
+from ..support.user import User
 from ..support.waiting import until
 
 
@@ -130,12 +135,84 @@ def test_a_signal_to_the_group_reaches_the_program_once(line: Line, runner: Runn
 def test_a_stopped_program_stops_the_front(line: Line, runner: Runner) -> None:
     with runner.start(line("sh", "-c", "kill -STOP $$; echo again", options=["-q"]), reads=False) as process:
         assert process.stdout is not None
-        until("the front is stopped", lambda: _state(process.pid) == "T")
+        until("the front is stopped", lambda: state(process.pid) == "T")
         process.send_signal(signal.SIGCONT)
         assert process.stdout.readline() == "again\n"
         assert process.wait(20) == 0
 
 
-def _state(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0]
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1", "1 2", "0 2", "0 1 2"])
+def test_standard_streams_that_are_closed_are_closed_for_the_program(
+    line: Line, runner: Runner, user: User, closed: str
+) -> None:
+    file = user.home / "open"
+    # the shell itself opens nothing in their place
+    look = "test -e /proc/$$/fd/$fd && echo $fd >&9"
+    listing = f"exec 9>{file}; for fd in 0 1 2; do {look}; done; true"
+    session = line("sh", "-c", listing, options=["-q"])
+    redirections = " ".join(f"{fd}<&-" for fd in closed.split())
+
+    outcome = runner.run(["sh", "-c", f'exec "$@" {redirections}', "sh", *session], input="")
+
+    assert outcome.code == 0, outcome.err
+    assert file.read_text().split() == [fd for fd in ("0", "1", "2") if fd not in closed.split()]
+
+
+def test_a_program_runs_in_a_directory_that_is_gone(runner: Runner, line: Line, user: User) -> None:
+    folder = user.home / "gone"
+    folder.mkdir()
+    script = f'cd {folder} && rmdir {folder} && exec "$@"'
+
+    outcome = runner.run(["sh", "-c", script, "sh", *line("uname", "-n", options=["-q"])])
+
+    assert outcome.lines == [line.sandbox.hostname]
+
+
+@pytest.fixture
+def endless(user: User) -> Iterator[Path]:
+    """A configuration that nobody writes: a session that reads it never starts."""
+    path = user.home / "endless.json"
+    os.mkfifo(path, 0o600)
+    yield path
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
+def test_a_session_that_is_still_starting_can_be_ended(
+    line: Line, runner: Runner, endless: Path, name: str
+) -> None:
+    with runner.start(line("true", options=["-q", "-f", str(endless)]), reads=False) as process:
+        until("the supervisor reads its configuration", lambda: _reads(process.pid))
+        process.send_signal(signal.Signals[name])
+        assert process.wait(20) == -signal.Signals[name]
+
+
+def test_a_session_that_is_still_starting_ends_with_its_front(
+    line: Line, runner: Runner, endless: Path
+) -> None:
+    with runner.start(line("true", options=["-q", "-f", str(endless)]), reads=False) as process:
+        until("the supervisor reads its configuration", lambda: _reads(process.pid))
+        process.kill()
+        assert process.stderr is not None
+        assert "its front died" in process.stderr.read()
+
+
+def test_an_interrupt_while_the_configuration_is_typed_is_no_traceback(line: Line, runner: Runner) -> None:
+    with runner.start(line("true", options=["-f", "-"])) as process:
+        until("it waits for its configuration", lambda: _reads_input(process.pid))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def _reads(front: int) -> bool:
+    """Tell whether the supervisor waits at its configuration: it has left the job's session by then."""
+    keepers = children(front)
+    supervisors = [pid for keeper in keepers for pid in children(keeper)]
+    return bool(supervisors) and os.getsid(supervisors[0]) == supervisors[0]
+
+
+def _reads_input(pid: int) -> bool:
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return call[:2] == [str(number("read", current_arch())), "0x0"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ..conftest import Mirrord
-from ..support.build import command
+from ..support.build import SYSTEM_PYTHON, command
 from ..support.needs import tool
 from ..support.relay import Relay
 from ..support.running import Outcome
@@ -138,3 +138,42 @@ def test_outgoing_may_be_left_local(mirrord: Mirrord) -> None:
     )
 
     assert "open_tcp" not in session.statistics
+
+
+UNDO = """
+import ctypes, errno, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+ECHO, SILENT = ("10.96.0.20", 7), ("10.96.0.20", 10)
+def undo(sock):
+    failed = libc.connect(sock.fileno(), struct.pack("=H14x", socket.AF_UNSPEC), 16)
+    return errno.errorcode[ctypes.get_errno()] if failed else "ok"
+def word(sock):
+    sock.settimeout(20)
+    sock.send(b"q")
+    return sock.recv(1)
+shut = socket.create_connection(ECHO)
+shut.shutdown(socket.SHUT_RDWR)
+print("shut", undo(shut), shut.connect(ECHO), word(shut))
+pending = socket.socket()
+pending.setblocking(False)
+print("pending", errno.errorcode[pending.connect_ex(SILENT)], undo(pending))
+pending.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+pending.settimeout(20)
+print(pending.connect(ECHO), word(pending))
+used = socket.create_connection(ECHO)
+print("used", word(used), undo(used), used.connect(ECHO), word(used), used.getpeername())
+for bound in (0, 5555):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("0.0.0.0", bound))
+    sock.connect(ECHO)
+    print("datagrams", word(sock), undo(sock), sock.sendto(b"w", ECHO), sock.recvfrom(1))
+    print(sock.getsockname()[1] in (5555, 0) or "another port")
+"""
+
+
+def test_a_connect_that_is_undone_may_be_made_again(mirrord: Mirrord, in_pod: Callable[..., Outcome]) -> None:
+    session = mirrord(SYSTEM_PYTHON, "-S", "-c", UNDO, options=["-v"])
+
+    assert session.lines == in_pod(SYSTEM_PYTHON, "-S", "-c", UNDO).lines
+    # a connect that is undone at once may not have been asked for
+    assert session.statistics["open_tcp"] in (5, 6)

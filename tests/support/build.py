@@ -68,6 +68,10 @@ _SCRIPTS: Final = {
     "burst-python": ("python", "burst/burst.py"),
     "bulk": ("python", "bulk/bulk.py"),
     "burst-node": ("node", "burst/burst.mjs"),
+    "look-python": ("python", "attach/look.py"),
+    "look-node": ("node", "attach/look.mjs"),
+    "accepts": ("python", "accepts/accepts.py"),
+    "serve-node": ("node", "serve/serve.mjs"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")
 _RECIPES: Final = {
@@ -80,7 +84,13 @@ _RECIPES: Final = {
     "probe-go": _go("probe/go"),
     "probe-java": _java("probe/Probe.java", "Probe"),
     "burst-go": _go("burst/go"),
+    "look-go": _go("attach/go"),
+    "look-java": _java("attach/Look.java", "Look"),
+    "attached": Recipe("attach/attached.c", ("gcc", *_C, "attached.c")),
+    "serve-go": _go("serve/go"),
+    "serve-java": _java("serve/Serve.java", "Serve"),
     "preempted": _go("preempted"),
+    "walk-go": _go("walk/go"),
     # a debugger wants every variable, and no function to be inlined
     "delve": _go("delve", "-gcflags=all=-N -l"),
 }

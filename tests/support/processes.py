@@ -41,6 +41,18 @@ def state(pid: int) -> str:
     return after[0] if after else "X"
 
 
+def is_pending(pid: int) -> bool:
+    """Tell whether it has a signal to take."""
+    found = re.findall(r"^S[ih][gd]Pnd:\s+([0-9a-f]+)", _read(pid, "status"), re.MULTILINE)
+    return any(int(mask, 16) for mask in found)
+
+
+def parent(pid: int) -> int:
+    """Return its parent, 0 when it is gone."""
+    after = _read(pid, "stat").rpartition(")")[2].split()
+    return int(after[1]) if after else 0
+
+
 def network(pid: int) -> str:
     """Return the name of its network namespace."""
     try:

@@ -7,7 +7,7 @@ loop.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError, RequestFailed, StreamReset, WireError
@@ -22,7 +22,14 @@ from mirrord_agent.wire.frames import (
     encode,
     encode_number,
 )
-from mirrord_agent.wire.messages import Event, Failed, Message, MessageError, Reply, Request
+from mirrord_agent.wire.messages import (
+    Event,
+    Failed,
+    Message,
+    MessageError,
+    Reply,
+    Request,
+)
 from mirrord_agent.wire.pending import Pending
 from mirrord_agent.wire.reader import Reader
 from mirrord_agent.wire.serving import Handler, Serving
@@ -46,6 +53,7 @@ _SPARE_WINDOW: Final = 32 * 1024 * 1024
 """Bytes that all streams together may have under way beyond the first window of each."""
 _LAST_ID: Final = 2**32 - 1
 _R = TypeVar("_R", bound=Message)
+_E = TypeVar("_E", bound=Message)
 
 
 class Channel:
@@ -57,8 +65,6 @@ class Channel:
     def __init__(self, socket: WebSocket, *, client: bool, handler: Handler | None = None) -> None:
         self.loop: Final = socket.loop
         self.closed: Final[asyncio.Future[str]] = socket.loop.create_future()
-        self.on_event: Callable[[Event], None] | None = None
-        """Called for each event of the other side."""
         self.blocked: Final[dict[Stream, None]] = {}
         """Streams that were told to wait because the link is busy, in the order to go on."""
         self.streams_opened: int = 0
@@ -71,6 +77,7 @@ class Channel:
         self._next_stream: int = 1 if client else 2
         self._highest: int = 0
         """Of the other side's streams, the highest id so far."""
+        self._on_event: Final[dict[type[Message], Callable[[Any], None]]] = {}
         self._pending: Final = Pending(socket.loop)
         self._serving: Final = Serving(self, handler)
         self._resumed: asyncio.Future[None] | None = None
@@ -78,7 +85,7 @@ class Channel:
         socket.on_resumed = self._go_on
 
     def start(self) -> None:
-        """Begin to take frames; set ``on_event`` before."""
+        """Begin to take frames."""
         if self._socket.reason is not None:
             self._lost(self._socket.reason)
         else:
@@ -142,14 +149,24 @@ class Channel:
         if stream is not None:
             stream.announce()
 
+    # Events.
+
+    def on_event(self, kind: type[_E], handler: Callable[[_E], None]) -> None:
+        """Say what is called for each event of a kind; events that nobody waits for are ignored."""
+        self._on_event[kind] = handler
+
     def emit(self, event: Event) -> None:
-        """Send an event."""
+        """Send an event; if it opens a stream, what was written there before follows."""
         self.send(Kind.EVENT, 0, messages.encode(event))
+        if isinstance(event, messages.StreamEvent):
+            self._announce(event.stream)
 
     # Streams.
 
     def open_stream(self) -> Stream:
-        """Allocate a stream, to be opened by a request that names it. On a closed channel it is reset."""
+        """Allocate a stream, to be opened by a request or an event that names it. On a closed channel it is
+        reset.
+        """
         return self._open(datagrams=False)
 
     def open_datagram_stream(self) -> Stream:
@@ -166,11 +183,11 @@ class Channel:
         return stream
 
     def stream(self, id: int) -> Stream:
-        """Return the stream that the request being served has opened; KeyError if it was reset since."""
+        """Return the stream that the request or event at hand has opened; KeyError if it was reset since."""
         return self._streams[id]
 
     def accept(self, id: int, *, datagrams: bool) -> None:
-        """Take the other side's new stream; raise WireError; for Serving."""
+        """Take the other side's new stream; raise WireError; for Serving and events."""
         if id % 2 == self._client:
             raise WireError(f"stream {id} opened by the side that it does not belong to")
         if id in self._streams:
@@ -281,8 +298,16 @@ class Channel:
             self._serving.take(frame)
         elif kind is Kind.CANCEL:
             self._serving.cancel(frame.id)
-        elif self.on_event is not None:
-            self.on_event(messages.decode_event(frame.payload))
+        else:
+            self._take_event(messages.decode_event(frame.payload))
+
+    def _take_event(self, event: Event) -> None:
+        if isinstance(event, messages.StreamEvent):
+            self.accept(event.stream, datagrams=False)
+        if (handler := self._on_event.get(type(event))) is not None:
+            handler(event)
+        elif isinstance(event, messages.StreamEvent):
+            self.give_up(event.stream)
 
     def _check_was_open(self, frame: Frame) -> None:
         """Ignore what was under way to a stream closed here; raise WireError if there never was one."""

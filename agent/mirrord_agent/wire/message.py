@@ -26,6 +26,8 @@ ByteString = Annotated[
 Path = Annotated[ByteString, Field(min_length=1, max_length=PATH_MAX)]
 """An absolute path in the target; not yet resolved."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
+ServerPort = Annotated[int, Field(ge=1, le=65_535)]
+"""A port that can be connected to."""
 StreamNumber = Annotated[int, Field(ge=1, le=2**32 - 1)]
 Errno = Annotated[int, Field(ge=0, le=4095)]
 Host = Annotated[str, Field(max_length=64)]

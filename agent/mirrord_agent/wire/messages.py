@@ -8,24 +8,34 @@ from pydantic import Field, TypeAdapter, ValidationError
 from mirrord_agent.wire.message import Address, ByteString, Message, MessageError, Version
 from mirrord_agent.wire.replies import (
     PAGE,
+    Arrived,
     Attributes,
+    Changed,
     DatagramError,
     Done,
+    Entry,
     Environment,
     Failed,
     FileOpened,
+    FileSystem,
     Hostname,
     Link,
     Listing,
     Opened,
+    PacketsLost,
     Statistics,
+    StreamEvent,
+    Value,
 )
 from mirrord_agent.wire.requests import (
     Access,
     GetEnvironment,
+    GetFileSystem,
     GetHostname,
     GetStatistics,
+    GetXattr,
     ListDirectory,
+    ListXattrs,
     OpenFile,
     OpenTcp,
     OpenUdp,
@@ -33,26 +43,36 @@ from mirrord_agent.wire.requests import (
     ReadLink,
     Stat,
     StreamRequest,
+    Subscribe,
+    Unsubscribe,
+    Unwatch,
 )
 
 __all__ = [
     "PAGE",
     "Access",
     "Address",
+    "Arrived",
     "Attributes",
     "ByteString",
+    "Changed",
     "DatagramError",
     "Done",
+    "Entry",
     "Environment",
     "Event",
     "Failed",
     "FileOpened",
+    "FileSystem",
     "GetEnvironment",
+    "GetFileSystem",
     "GetHostname",
     "GetStatistics",
+    "GetXattr",
     "Hostname",
     "Link",
     "ListDirectory",
+    "ListXattrs",
     "Listing",
     "Message",
     "MessageError",
@@ -61,12 +81,18 @@ __all__ = [
     "OpenUdp",
     "OpenUnix",
     "Opened",
+    "PacketsLost",
     "ReadLink",
     "Reply",
     "Request",
     "Stat",
     "Statistics",
+    "StreamEvent",
     "StreamRequest",
+    "Subscribe",
+    "Unsubscribe",
+    "Unwatch",
+    "Value",
     "Version",
     "decode_event",
     "decode_reply",
@@ -86,11 +112,28 @@ Request = (
     | ReadLink
     | Access
     | ListDirectory
+    | Subscribe
+    | Unsubscribe
+    | Unwatch
+    | GetFileSystem
+    | GetXattr
+    | ListXattrs
 )
 Reply = (
-    Environment | Hostname | Statistics | Opened | FileOpened | Attributes | Link | Done | Listing | Failed
+    Environment
+    | Hostname
+    | Statistics
+    | Opened
+    | FileOpened
+    | Attributes
+    | Link
+    | Done
+    | Listing
+    | FileSystem
+    | Value
+    | Failed
 )
-Event = DatagramError
+Event = DatagramError | Arrived | PacketsLost | Changed
 
 
 _Union = TypeVar("_Union")
@@ -108,7 +151,7 @@ def _replies() -> TypeAdapter[Reply]:
 
 @cache
 def _events() -> TypeAdapter[Event]:
-    return TypeAdapter(Event)
+    return TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
 def encode(message: Message) -> bytes:

@@ -12,6 +12,7 @@ from mirrord_agent.wire.message import (
     Message,
     Path,
     Port,
+    ServerPort,
     StreamNumber,
     Version,
 )
@@ -27,6 +28,25 @@ class GetHostname(Message):
     """Ask for the target's host name as it is now; the reply is Hostname."""
 
     type: Literal["get_hostname"] = "get_hostname"
+
+
+class Subscribe(Message):
+    """Ask for the connections that reach a port of the target; the reply is Done, or Failed.
+
+    Each of them is then told by an event, Arrived, and carried by a stream that the agent opens. ``mirror``
+    carries a copy of what the client sends; what is written to such a stream is not taken.
+    """
+
+    type: Literal["subscribe"] = "subscribe"
+    port: ServerPort
+    mode: Literal["mirror", "steal"] = "mirror"
+
+
+class Unsubscribe(Message):
+    """Ask for no more connections to a port; those that are there go on. The reply is Done."""
+
+    type: Literal["unsubscribe"] = "unsubscribe"
+    port: ServerPort
 
 
 class GetStatistics(Message):
@@ -80,8 +100,17 @@ class OpenFile(StreamRequest):
 
     type: Literal["open_file"] = "open_file"
     path: Path
-    follow: bool = True
+    flags: Annotated[int, Field(ge=0)] = 0
+    """Those of open(2) that decide on the path: O_NOFOLLOW, O_DIRECTORY, O_NOATIME."""
+    base: Path | None = None
+    """The directory that RESOLVE_BENEATH and RESOLVE_IN_ROOT speak of; ``path`` is relative to it."""
+    resolve: Annotated[int, Field(ge=0)] = 0
+    """The RESOLVE flags of openat2(2)."""
     have: Version | None = None
+    sure: bool = True
+    """Whether the version tells; else the file may have changed since without another one."""
+    digest: ByteString | None = None
+    """BLAKE2b of what ``have`` is: if the file begins with it, only the rest is sent."""
 
 
 class Stat(Message):
@@ -90,6 +119,11 @@ class Stat(Message):
     type: Literal["stat"] = "stat"
     path: Path
     follow: bool = True
+    directory: bool = False
+    """Fail with ENOTDIR for what is none (O_DIRECTORY)."""
+    base: Path | None = None
+    resolve: Annotated[int, Field(ge=0)] = 0
+    """Both as OpenFile has them."""
 
 
 class ReadLink(Message):
@@ -111,8 +145,41 @@ class Access(Message):
 
 
 class ListDirectory(Message):
-    """Ask for at most PAGE entries of a directory, by name, those after ``after``; the reply is Listing."""
+    """Ask for a page of a directory's entries, by name, those after ``after``; the reply is Listing."""
 
     type: Literal["list_directory"] = "list_directory"
     path: Path
     after: ByteString | None = None
+    only_watched: bool = False
+    """Leave the entries out where changes cannot be told."""
+
+
+class Unwatch(Message):
+    """Ask to watch no more what Listings have named; the reply is Done."""
+
+    type: Literal["unwatch"] = "unwatch"
+    watches: Annotated[tuple[int, ...], Field(max_length=10_000)]
+
+
+class GetFileSystem(Message):
+    """Ask for the file system that a path is on (statfs(2)); the reply is FileSystem."""
+
+    type: Literal["get_file_system"] = "get_file_system"
+    path: Path
+
+
+class GetXattr(Message):
+    """Ask for an extended attribute (getxattr(2)); the reply is Value."""
+
+    type: Literal["get_xattr"] = "get_xattr"
+    path: Path
+    follow: bool
+    name: Annotated[ByteString, Field(min_length=1, max_length=255)]
+
+
+class ListXattrs(Message):
+    """Ask for the names of extended attributes (listxattr(2)); the reply is Value, each name with a NUL."""
+
+    type: Literal["list_xattrs"] = "list_xattrs"
+    path: Path
+    follow: bool

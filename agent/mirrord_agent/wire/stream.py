@@ -50,6 +50,7 @@ class Stream:
         "_fin_sent",
         "_kept",
         "_limit",
+        "_muted",
         "_on_data",
         "_on_fin",
         "_on_reset",
@@ -81,6 +82,7 @@ class Stream:
         self._window: int = WINDOW
         self._unreturned: int = 0
         self._fin_sent: bool = False
+        self._muted: bool = False
         self._fin_received: bool = False
         self._kept: deque[Data] | None = None
         self._unsent: deque[Data] | None = None
@@ -122,6 +124,8 @@ class Stream:
     @property
     def credit(self) -> int:
         """Bytes that may be written now; ``on_writable`` is called later if it is 0."""
+        if self._muted:
+            return WINDOW
         if self._channel.busy:
             self._channel.blocked[self] = None
             return 0
@@ -162,6 +166,11 @@ class Stream:
         if self._announced:
             self._channel.send(Kind.FIN, self.id)
             self._close_if_done()
+
+    def mute(self) -> None:
+        """Write no more, but have credit for ever: what is still written is dropped, as is a later FIN."""
+        self.fin()
+        self._muted = True
 
     def reset(self, errno: int = 0) -> None:
         """End both directions at once; nothing is called any more."""

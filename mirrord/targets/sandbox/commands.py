@@ -38,10 +38,10 @@ def up(*, name: str, hostname: str | None, env: Mapping[str, str], files: Mappin
 def _greeting(name: str, hostname: str) -> str:
     target, flag = ("sandbox", "") if name == registry.DEFAULT else (f"sandbox/{name}", f" --name {name}")
     return f"""\
+sandbox {name} is up: pod {hostname}; Ctrl-C ends it
   mirrord exec -t {target} -- PROGRAM     runs a program of this machine as if in the pod
   mirrord sandbox exec{flag} -- COMMAND   runs a command in the pod
-  mirrord sandbox run{flag} -- COMMAND    runs a command in the cluster's network, as another pod
-sandbox {name} is up: pod {hostname}; Ctrl-C ends it"""
+  mirrord sandbox run{flag} -- COMMAND    runs a command in the cluster's network, as another pod"""
 
 
 def _until_over(sandbox: launch.PrivateSandbox) -> None:

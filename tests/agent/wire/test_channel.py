@@ -11,6 +11,8 @@ from mirrord_agent.wire import messages
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed
 from mirrord_agent.wire.frames import Kind, encode, encode_number
 from mirrord_agent.wire.messages import (
+    Address,
+    Arrived,
     DatagramError,
     Done,
     Failed,
@@ -101,11 +103,60 @@ async def test_the_agents_streams_are_even_ones() -> None:
 async def test_events_arrive() -> None:
     async with joined() as pair:
         events: list[DatagramError] = []
-        pair.client.on_event = events.append
+        pair.client.on_event(DatagramError, events.append)
         event = DatagramError(stream=1, errno=errno.ECONNREFUSED)
         pair.agent.emit(event)
         await until(lambda: events)
         assert events == [event]
+
+
+def arrived(stream: int) -> Arrived:
+    return Arrived(
+        stream=stream,
+        port=80,
+        remote=Address(host="10.0.0.1", port=1),
+        local=Address(host="10.0.0.2", port=80),
+    )
+
+
+@on_loop
+async def test_an_event_opens_a_stream() -> None:
+    async with joined() as pair:
+        taken: list[Recorder] = []
+        pair.client.on_event(Arrived, lambda event: taken.append(Recorder(pair.client.stream(event.stream))))
+        stream = pair.agent.open_stream()
+        answered = Recorder(stream)
+        stream.write(b"before")
+        pair.agent.emit(arrived(stream.id))
+        stream.write(b" and after")
+        stream.fin()
+        await until(lambda: taken and taken[0].fins)
+        assert taken[0].data == b"before and after"
+        taken[0].stream.write(b"back")
+        taken[0].stream.fin()
+        await until(lambda: answered.fins)
+        assert answered.data == b"back"
+        assert pair.client.open_streams == pair.agent.open_streams == 0
+
+
+@on_loop
+async def test_a_stream_that_nobody_expects_is_reset() -> None:
+    async with joined() as pair:
+        stream = pair.agent.open_stream()
+        recorder = Recorder(stream)
+        pair.agent.emit(arrived(stream.id))
+        await until(lambda: recorder.resets)
+        assert pair.client.open_streams == 0
+
+
+@pytest.mark.parametrize(("number", "problem"), [(1, "does not belong to"), (2, "opened twice")])
+@on_loop
+async def test_an_event_opens_the_senders_own_fresh_streams_only(number: int, problem: str) -> None:
+    async with joined() as pair:
+        pair.client.on_event(Arrived, lambda event: None)
+        pair.agent.emit(arrived(2))
+        pair.agent.emit(arrived(number))
+        assert problem in await pair.client.closed
 
 
 @on_loop

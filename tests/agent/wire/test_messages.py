@@ -6,30 +6,41 @@ from mirrord_agent.wire.messages import (
     PAGE,
     Access,
     Address,
+    Arrived,
     Attributes,
     DatagramError,
     Done,
+    Entry,
     Environment,
+    Event,
     Failed,
     FileOpened,
     GetEnvironment,
+    GetFileSystem,
     GetHostname,
     GetStatistics,
+    GetXattr,
     Hostname,
     Link,
     ListDirectory,
     Listing,
+    ListXattrs,
     MessageError,
     Opened,
     OpenFile,
     OpenTcp,
     OpenUdp,
     OpenUnix,
+    PacketsLost,
     ReadLink,
     Reply,
     Request,
     Stat,
     Statistics,
+    Subscribe,
+    Unsubscribe,
+    Unwatch,
+    Value,
     Version,
 )
 from pydantic import ValidationError
@@ -60,11 +71,27 @@ requests = st.one_of(
     st.builds(OpenTcp, stream=streams, host=hosts, port=ports),
     st.builds(OpenUdp, stream=streams, family=st.sampled_from([4, 6]), peer=st.none() | addresses),
     st.builds(OpenUnix, stream=streams, path=paths, kind=st.sampled_from(["stream", "seqpacket"])),
-    st.builds(OpenFile, stream=streams, path=paths, follow=st.booleans(), have=st.none() | versions),
-    st.builds(Stat, path=paths, follow=st.booleans()),
+    st.builds(
+        OpenFile,
+        stream=streams,
+        path=paths,
+        flags=st.integers(0, 2**31),
+        base=st.none() | paths,
+        resolve=st.integers(0, 63),
+        have=st.none() | versions,
+        digest=st.none() | some_bytes,
+    ),
+    st.builds(Stat, path=paths, follow=st.booleans(), directory=st.booleans()),
     st.builds(ReadLink, path=paths),
     st.builds(Access, path=paths, mode=st.integers(0, 7), follow=st.booleans(), effective=st.booleans()),
     st.builds(ListDirectory, path=paths, after=st.none() | some_bytes),
+    st.builds(Subscribe, port=st.integers(1, 65_535), mode=st.sampled_from(["mirror", "steal"])),
+    st.builds(Unsubscribe, port=st.integers(1, 65_535)),
+    st.builds(ListDirectory, path=paths, after=st.none() | some_bytes, only_watched=st.booleans()),
+    st.builds(Unwatch, watches=st.lists(st.integers(1, 2**31), max_size=5).map(tuple)),
+    st.builds(GetFileSystem, path=paths),
+    st.builds(GetXattr, path=paths, follow=st.booleans(), name=st.binary(min_size=1, max_size=255)),
+    st.builds(ListXattrs, path=paths, follow=st.booleans()),
 )
 replies = st.one_of(
     st.builds(Environment, variables=st.lists(st.tuples(some_bytes, some_bytes), max_size=5).map(tuple)),
@@ -77,9 +104,18 @@ replies = st.one_of(
     st.builds(
         Listing,
         attributes=attributes,
-        entries=st.lists(st.tuples(some_bytes, attributes), max_size=3).map(tuple),
+        entries=st.lists(
+            st.builds(Entry, name=some_bytes, attributes=attributes, target=st.none() | some_bytes),
+            max_size=3,
+        ).map(tuple),
         more=st.booleans(),
+        watch=st.none() | st.integers(1, 2**31),
+        above=st.lists(st.integers(1, 2**31), max_size=3).map(tuple),
+        missing=st.lists(st.tuples(st.integers(0, 2**16), some_bytes, st.integers(0, 4095)), max_size=3).map(
+            tuple
+        ),
     ),
+    st.builds(Value, value=some_bytes),
     st.builds(Failed, errno=st.integers(0, 4095)),
     st.builds(
         Statistics,
@@ -89,7 +125,13 @@ replies = st.one_of(
         streams_opened=unsigned,
         streams_open=unsigned,
         resident_bytes=unsigned,
+        incoming=st.dictionaries(st.text(max_size=9), unsigned, max_size=3),
     ),
+)
+events = st.one_of(
+    st.builds(DatagramError, stream=streams, errno=st.integers(0, 4095), peer=st.none() | addresses),
+    st.builds(Arrived, stream=streams, port=st.integers(1, 65_535), remote=addresses, local=addresses),
+    st.builds(PacketsLost, count=st.integers(1, 2**63)),
 )
 
 
@@ -103,9 +145,8 @@ def test_a_reply_is_what_was_encoded(reply: Reply) -> None:
     assert messages.decode_reply(memoryview(messages.encode(reply))) == reply
 
 
-@given(streams, st.integers(0, 4095), st.none() | addresses)
-def test_an_event_is_what_was_encoded(stream: int, errno: int, peer: Address | None) -> None:
-    event = DatagramError(stream=stream, errno=errno, peer=peer)
+@given(events)
+def test_an_event_is_what_was_encoded(event: Event) -> None:
     assert messages.decode_event(messages.encode(event)) == event
 
 
@@ -127,6 +168,8 @@ def test_any_bytes_are_an_explained_error(payload: bytes) -> None:
         (b'{"type":"open_tcp","stream":0,"host":"::1","port":80}', "open_tcp.stream"),
         (b'{"type":"open_tcp","stream":1,"host":"::1","port":65536}', "open_tcp.port"),
         (b'{"type":"open_tcp","stream":1,"host":"::1","port":"80"}', "open_tcp.port"),
+        (b'{"type":"subscribe","port":0}', "subscribe.port"),
+        (b'{"type":"subscribe","port":80,"mode":"off"}', "subscribe.mode"),
         ('{"type":"stat","path":"/\u20ac"}'.encode(), "stat.path"),
         (b"[" * 100_000, "not a message"),
     ],
@@ -146,10 +189,11 @@ def test_bytes_travel_as_they_are() -> None:
 def test_sizes_have_limits() -> None:
     with pytest.raises(ValidationError):
         Stat(path=b"/" * 4097)
-    entry = (b"name", Attributes.model_validate(dict.fromkeys(_NUMBERS, 0)))
-    assert len(Listing(attributes=entry[1], entries=(entry,) * PAGE).entries) == PAGE
+    some = Attributes.model_validate(dict.fromkeys(_NUMBERS, 0))
+    entry = Entry(name=b"name", attributes=some)
+    assert len(Listing(attributes=some, entries=(entry,) * PAGE).entries) == PAGE
     with pytest.raises(ValidationError):
-        Listing(attributes=entry[1], entries=(entry,) * (PAGE + 1))
+        Listing(attributes=some, entries=(entry,) * (PAGE + 1))
 
 
 def test_a_version_changes_with_the_content() -> None:

@@ -169,3 +169,22 @@ async def test_datagrams_are_dropped_where_there_is_no_room() -> None:
         assert len(ours._unsent or ()) == 64
         ours.write(bytes(2_000_000))
         assert pair.client.reason is None
+
+
+@on_loop
+async def test_a_muted_stream_takes_everything_and_sends_nothing() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        here, there = Recorder(ours), Recorder(theirs)
+        ours.mute()
+        for _ in range(8):
+            assert ours.credit == WINDOW
+            ours.write(bytes(WINDOW))
+        ours.fin()
+        theirs.write(b"still heard")
+        theirs.fin()
+        await until(lambda: here.fins and there.fins)
+        assert here.data == b"still heard"
+        assert there.size == 0
+        assert ours.closed
+        assert ours.credit == WINDOW

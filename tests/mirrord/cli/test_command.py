@@ -40,8 +40,8 @@ def test_exec_passes_the_options_to_the_session(monkeypatch: pytest.MonkeyPatch)
     [
         ("", "no command was given"),
         ("exce ls", "unknown command exce; did you mean mirrord exec"),
-        ("attach 1", "mirrord attach is not supported yet"),
-        ("doctor", "mirrord doctor is not supported yet"),
+        ("vpn 1", "mirrord vpn is not supported yet"),
+        ("vpn", "mirrord vpn is not supported yet"),
         ("--verbose", "unknown flag --verbose"),
         ("qqqqqq", "unknown command qqqqqq; see mirrord --help"),
     ],

@@ -20,7 +20,8 @@ def test_every_flag() -> None:
     found = options(
         "-t sandbox -f m.json -q -vv --fs-mode local-with-overrides --no-outgoing --no-tcp-outgoing "
         "--no-udp-outgoing --no-remote-dns -s A;B --env-file e --engine notify -k key --skip-processes p "
-        "--no-telemetry --disable-version-check ls"
+        "--no-telemetry --disable-version-check -n prod --context mine -a agents -i image:1 --agent-ttl 5 "
+        "--agent-startup-timeout 9 -c -e --dry-run=client -o yaml ls"
     )
     assert found == ExecOptions(
         program=("ls",),
@@ -39,12 +40,26 @@ def test_every_flag() -> None:
         skip_processes="p",
         engine="notify",
         no_telemetry=True,
+        target_namespace="prod",
+        context="mine",
+        agent_namespace="agents",
+        agent_image="image:1",
+        agent_ttl=5,
+        agent_startup_timeout=9,
+        accept_invalid_certificates=True,
+        ephemeral_container=True,
+        dry_run="client",
+        output="yaml",
     )
 
 
 def test_every_flag_has_a_field() -> None:
     fields = {field.name for field in dataclasses.fields(ExecOptions)} | {"disable_version_check", "help"}
     assert {flag.destination for flag in FLAGS if flag.supported} <= fields
+
+
+def test_a_dry_run_needs_no_program() -> None:
+    assert options("-t pod/web --dry-run") == ExecOptions(program=(), target="pod/web", dry_run="client")
 
 
 def test_a_configuration_file_without_a_name() -> None:

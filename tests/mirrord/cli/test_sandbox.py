@@ -72,3 +72,10 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert sandbox.main(["--help"]) == 0
     assert sandbox.main([]) == 2
     assert "sandbox up" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a b", "A", "-a", "a-", "", "a.b", "a" * 64])
+def test_a_host_name_that_no_pod_has_is_refused(name: str, calls: list[Any]) -> None:
+    with pytest.raises(UsageError, match="is no host name for a pod"):
+        sandbox.main(["up", f"--hostname={name}"])
+    assert calls == []

@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 
 from mirrord.config.features import Feature
+from mirrord.config.load import validate
+from mirrord.errors import UsageError
 
 
 def feature(**keys: Any) -> dict[str, Any]:
@@ -57,3 +59,9 @@ def test_values_that_may_be_secrets_are_not_in_the_representation() -> None:
     assert "hunter2" not in repr(
         Feature.model_validate({"env": {"override": {"A": "hunter2"}, "mapping": {"A": "hunter2"}}})
     )
+
+
+@pytest.mark.parametrize("override", [{"": "x"}, {"A=B": "x"}, {"A\0": "x"}, {"A": "\0"}])
+def test_a_variable_that_no_program_can_get_is_refused(override: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"`feature\.env\.override` has a variable that no program can get"):
+        validate({"feature": {"env": {"override": override}}})

@@ -31,6 +31,8 @@ def test_an_empty_file_holds_nothing(path: str) -> None:
     [
         ("m.json", "{", r"in m\.json is malformed"),
         ("-", "{", "in standard input is malformed"),
+        ("m.json", "[" * 100_000, r"in m\.json is malformed"),
+        ("m.json", r'{"key": "\ud800"}', "has half of a character"),
         ("m.toml", "a = ", r"in m\.toml is malformed"),
         ("m.yaml", "a: [", r"in m\.yaml is malformed"),
         ("m.yaml", "- a", "does not hold an object"),

@@ -21,5 +21,12 @@ def test_capabilities_are_checked() -> None:
         Agent.model_validate({"disabled_capabilities": ["SYS_BOOT"]})
 
 
+def test_the_pod_that_the_agent_gets() -> None:
+    agent = Agent.model_validate({"image_pull_secrets": [{"name": "a"}], "resources": {"limits": {}}})
+    assert [secret.name for secret in agent.image_pull_secrets] == ["a"]
+    assert agent.resources == {"limits": {}}
+    assert agent.tolerations == ({"operator": "Exists"},)
+
+
 def test_experimental_keys_are_known() -> None:
     assert not Experimental.model_validate({"tcp_ping4_mock": False, "latency": {}}).tcp_ping4_mock

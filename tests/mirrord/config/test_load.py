@@ -69,8 +69,36 @@ def test_a_flag_that_is_not_supported_yet_is_named() -> None:
 
 
 def test_without_a_target_the_sandbox_is_named() -> None:
-    with pytest.raises(UsageError, match="no target was given; use `-t sandbox`"):
+    with pytest.raises(UsageError, match=r"no target was given; use .* `-t sandbox`"):
         settings(target=None)
+
+
+def test_flags_and_variables_of_the_cluster() -> None:
+    found = settings(
+        {"MIRRORD_KUBE_CONTEXT": "other", "MIRRORD_AGENT_IMAGE_TAG": "9", "MIRRORD_AGENT_TTL": "7"},
+        target="pod/web",
+        target_namespace="prod",
+        context="mine",
+        agent_image="registry:5000/agent",
+        agent_startup_timeout=9,
+        accept_invalid_certificates=True,
+    ).configuration
+    assert found.target.namespace == "prod"
+    assert found.kube_context == "mine"
+    assert (found.agent.image.registry, found.agent.image.tag) == ("registry:5000/agent", None)
+    assert (found.agent.ttl, found.agent.startup_timeout) == (7, 9)
+    assert found.accept_invalid_certificates is True
+
+
+def test_without_a_target_files_are_local() -> None:
+    assert settings(target="targetless").feature.fs.mode == "localwithoverrides"
+    assert settings(target="targetless", fs_mode="local").feature.fs.mode == "local"
+
+
+def test_an_ephemeral_container_needs_a_target() -> None:
+    assert settings(target="pod/web", ephemeral_container=True).configuration.agent.ephemeral
+    with pytest.raises(UsageError, match="an ephemeral container needs a pod to be in"):
+        settings(target="targetless", ephemeral_container=True)
 
 
 def test_a_file_is_found_from_the_working_directory(tmp_path: Path) -> None:

@@ -129,7 +129,67 @@ def test_normalising_is_idempotent_and_leaves_nothing_to_resolve(path: bytes) ->
 @given(absolute, st.booleans(), st.sampled_from(["read", "write", "local", "localwithoverrides"]))
 def test_spelling_does_not_change_the_decision(path: bytes, write: bool, mode: str) -> None:
     some = rules(mode=mode, read_only="x", not_found="B")
-    assert some.decide(path, write=write) == some.decide(normalise(path), write=write)
+    decision, normal = (some.decide(one, write=write) for one in (path, normalise(path)))
+    assert (decision.side, decision.rule, decision.path) == (normal.side, normal.rule, normal.path)
+
+
+@pytest.mark.parametrize(
+    ("path", "use", "as_asked"),
+    [
+        (b"/app/link/../x", b"/app/link/../x", True),
+        (b"/app//x/", b"/app//x/", True),
+        (b"/app/..data/x", b"/app/..data/x", True),
+        (b"/usr/../app/x/", b"/app/x/", False),
+        (b"/app/../usr/x", b"/usr/x", False),
+        (b"/usr/lib/../x", b"/usr/lib/../x", True),
+    ],
+)
+def test_a_path_goes_to_its_side_as_it_was_asked_unless_it_crosses(
+    path: bytes, use: bytes, as_asked: bool
+) -> None:
+    decision = rules().decide(path, write=False)
+    assert (decision.use, decision.as_asked) == (use, as_asked)
+
+
+def test_what_is_in_the_sessions_tree_stands_for_the_target() -> None:
+    some = PathRules(Fs(), cwd=b"/home/me", home=None, tree=b"/run/user/1/fs")
+    for write in (False, True):
+        decision = some.decide(b"/run/user/1/fs/app/x", write=write)
+        assert (decision.side, decision.use) == (Side.REMOTE, b"/app/x")
+    assert some.decide(b"/run/user/1/fs", write=False).use == b"/"
+    assert some.decide(b"/run/user/1/fs2/app/x", write=False).side is Side.LOCAL
+
+
+@pytest.mark.parametrize(
+    ("path", "magic"),
+    [
+        (b"/proc/self/fd/5", True),
+        (b"/proc/123/task/4/cwd/x", True),
+        (b"//proc//thread-self/fd/5/x", True),
+        (b"/dev/stdin", True),
+        (b"/dev/fd/3", True),
+        (b"/proc/self/fd", False),
+        (b"/proc/self/fd/5x", False),
+        (b"/proc/self/root/x", False),
+    ],
+)
+def test_links_to_what_a_process_has_open_are_marked(path: bytes, magic: bool) -> None:
+    assert rules().decide(path, write=False).magic is magic
+
+
+def test_what_is_in_a_directory_of_path_is_local() -> None:
+    some = PathRules(Fs(), cwd=b"/home/me", home=None, search=[b"/srv/bin", b"", b".", b"/"])
+    sides = [
+        some.decide(path, write=False).side
+        for path in (b"/srv/bin", b"/srv/bin/tool", b"/srv/bin/a/b", b"/x")
+    ]
+    assert sides == [Side.LOCAL, Side.LOCAL, Side.REMOTE, Side.REMOTE]
+
+
+def test_secrets_are_the_pods_by_both_of_their_paths() -> None:
+    for path in (b"/run/secrets/token", b"/var/run/secrets/token"):
+        assert rules().decide(path, write=False).side is Side.REMOTE
+    assert rules().decide(b"/run/secretsx", write=False).side is Side.LOCAL
 
 
 @given(absolute, st.sampled_from(["read", "localwithoverrides"]))

@@ -8,18 +8,22 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from mirrord_agent.wire.channel import Channel
 
+from mirrord.config.incoming import IncomingRules
 from mirrord.config.load import validate
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
+from mirrord.dispatch.bound import BoundSockets
 from mirrord.dispatch.world import World
 from mirrord.link.addresses import Peer
 from mirrord.link.connections import Connections, UnixConnections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
+from mirrord.link.incoming import Incoming, Voice
+from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
@@ -37,7 +41,8 @@ class Untouchable:
 
     reason = None
 
-    on_event = None
+    def on_event(self, kind: type, handler: object) -> None:
+        """What is told without being asked for is not touching the link."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"the link's {name} was used")
@@ -53,6 +58,7 @@ class FakeCall:
         self.memory = bytearray(size)
         self.descriptors: dict[int, int] = {}
         self.paths: dict[int, bytes] = {}
+        self.cwd = b"/home/me/project"
         self.foreign = False
         self.gone = False
         self._next = PAGE
@@ -102,10 +108,16 @@ class FakeCall:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return os.dup(self.descriptors[fd])
 
+    def stack_pointer(self) -> int:
+        return 0
+
     def descriptor_path(self, fd: int) -> bytes:
         if fd not in self.paths:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self.paths[fd]
+
+    def working_directory(self) -> bytes:
+        return self.cwd
 
     def require_network(self) -> None:
         self._require()
@@ -144,6 +156,10 @@ class Stage:
     world: World
     there: FakeAgent | None = None
     forgotten: list[Tid | None] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    """What the user was told."""
+    program: list[socket.socket] = field(default_factory=list)
+    """Sockets that the program still has."""
 
     @property
     def agent(self) -> FakeAgent:
@@ -154,6 +170,13 @@ class Stage:
     def until(self, condition: Callable[[], Any]) -> None:
         """Let the loop run until something is so."""
         self.loop.run_until_complete(until(condition))
+
+    def find(self, wanted: Located) -> socket.socket | None:
+        """Return a duplicate of one of the program's sockets."""
+        for sock in self.program:
+            if sock.fileno() >= 0 and os.fstat(sock.fileno()).st_ino == wanted.inode:
+                return sock.dup()
+        return None
 
     def run(self, verdict: Verdict) -> Verdict:
         """Return what a verdict that waits comes to."""
@@ -203,10 +226,14 @@ class Theatre:
             connections=Connections(loop, link, loopback, lambda connection: None),
             unix=UnixConnections(loop, link),
             datagrams=Datagrams(loop, link, lambda wanted: None, learn=None, resolver=None),
+            incoming=_incoming(loop, link, stage, feature.network.incoming.mode),
+            bound=BoundSockets(stage.find),
+            incoming_rules=IncomingRules(feature.network.incoming),
             files=RemoteFiles(link, Placeholders(str(self._base / f"fs{len(self._loops)}"))),
             names=KnownNames(),
             forget_thread=stage.forgotten.append,
             forget_threads=lambda: stage.forgotten.append(None),
+            inform=stage.said.append,
         )
         return stage
 
@@ -221,6 +248,14 @@ class Theatre:
                 for task in asyncio.all_tasks(loop):
                     task.cancel()
                 loop.run_until_complete(asyncio.sleep(0))
+
+
+def _incoming(
+    loop: asyncio.AbstractEventLoop, link: Channel, stage: Stage, mode: Literal["mirror", "steal", "off"]
+) -> Incoming | None:
+    if mode == "off":
+        return None
+    return Incoming(loop, link, mode=mode, voice=Voice("pod-1", stage.said.append, stage.said.append))
 
 
 async def _agent() -> FakeAgent:

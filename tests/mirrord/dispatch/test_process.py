@@ -1,11 +1,14 @@
 import errno
 
+import pytest
+from mirrord_agent.wire.messages import Failed, Stat
 from mirrord_seccomp.rules import Action, Test
 
 from mirrord.dispatch.process import Process
 from mirrord.dispatch.row import equal
-from mirrord.syscall import CONTINUE
+from mirrord.syscall import CONTINUE, Fail
 
+from ..link.agent import attributes
 from .fakes import FakeCall, Stage, Theatre
 
 
@@ -31,8 +34,24 @@ def test_ipv6_sockets_are_refused_where_it_is_off(theatre: Theatre) -> None:
 
 def test_a_thread_that_executes_is_looked_at_afresh(stage: Stage) -> None:
     call = FakeCall()
-    assert Process(stage.world).executing(call) is CONTINUE
-    assert stage.forgotten == [call.tid]
+    call.called(call.place(b"/usr/bin/env\0"))
+    assert Process(stage.world).execve(call) is CONTINUE
+    call.called(-100 % 2**64, call.place(b"env\0"))
+    assert Process(stage.world).execveat(call) is CONTINUE
+    call.called(3, 0, 0, 0, 0x1000)
+    assert Process(stage.world).execveat(call) is CONTINUE
+    assert stage.forgotten == [call.tid] * 3
+
+
+def test_what_only_the_target_has_is_not_executed(theatre: Theatre) -> None:
+    stage = theatre.stage({}, agent=True)
+    stage.agent.answer = lambda request: attributes() if isinstance(request, Stat) else None
+    call = FakeCall()
+    call.called(call.place(b"/srv/tool\0"))
+    assert stage.run(Process(stage.world).execve(call)) == Fail(errno.ENOENT)
+    stage.agent.answer = lambda request: Failed(errno=errno.EACCES) if isinstance(request, Stat) else None
+    with pytest.raises(PermissionError):
+        stage.run(Process(stage.world).execve(call))
 
 
 def test_all_threads_are_looked_at_afresh_when_one_moves(stage: Stage) -> None:

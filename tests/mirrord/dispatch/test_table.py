@@ -19,7 +19,7 @@ from mirrord_seccomp.syscalls import Arch, current_arch, number, table
 from mirrord.dispatch import table as module
 from mirrord.dispatch.row import Row
 from mirrord.dispatch.table import Table
-from mirrord.link.addresses import pack
+from mirrord.link.addresses import Peer, pack
 from mirrord.syscall import CONTINUE, Continue, Elsewhere, Fail, GiveFd, Gone, Handler, Return, Verdict, Wait
 
 from .fakes import PAGE, REMOTE, REMOTE6, FakeCall, Stage, Theatre
@@ -35,7 +35,7 @@ SILENT: Final = EXECUTION | {"uname"}
 
 
 def rows(stage: Stage) -> list[Row]:
-    return list(module._rows(stage.world))
+    return list(module.rows_of(stage.world))
 
 
 def trapped(stage: Stage) -> dict[str, Handler]:
@@ -83,7 +83,7 @@ def test_without_files_no_file_call_is_trapped(theatre: Theatre) -> None:
 def test_without_a_network_no_socket_call_is_trapped(theatre: Theatre) -> None:
     names = set(trapped(theatre.stage({"network": False})))
     assert "openat" in names
-    assert not names & {"connect", "sendto", "recvmsg", "getsockname", "bind", "listen"}
+    assert not names & {"connect", "sendto", "recvmsg", "getsockname", "bind", "listen", "accept"}
 
 
 def test_reading_and_writing_are_never_trapped(theatre: Theatre) -> None:
@@ -95,12 +95,30 @@ def handlers(theatre: Theatre) -> dict[str, Handler]:
     return trapped(theatre.stage(EVERYTHING))
 
 
+CHANGES: Final[dict[str, tuple[int | None, ...]]] = {
+    **dict.fromkeys(("mkdir", "mknod", "unlink", "rmdir"), (None,)),
+    **dict.fromkeys(("mkdirat", "mknodat", "unlinkat", "fchmodat", "fchmodat2", "fchownat"), (-100, None)),
+    **dict.fromkeys(("utimensat", "futimesat"), (-100, None)),
+    "symlink": (PAGE, None),
+    "symlinkat": (PAGE, -100, None),
+    "link": (PAGE, None),
+    "linkat": (-100, PAGE, -100, None),
+    "rename": (PAGE, None),
+    **dict.fromkeys(("renameat", "renameat2"), (-100, PAGE, -100, None)),
+    **dict.fromkeys(("chmod", "chown", "lchown", "truncate", "utime", "utimes"), (None,)),
+    **dict.fromkeys(("setxattr", "lsetxattr", "removexattr", "lremovexattr"), (None,)),
+}
+"""Arguments of the calls that change something; None is the path that matters."""
+
+
 NAMES: Final = sorted(
-    {"connect", "listen", "bind", "getsockname", "getpeername", "getsockopt"}
+    {"connect", "listen", "bind", "accept", "accept4", "getsockname", "getpeername", "getsockopt"}
     | {"sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg"}
     | {"open", "creat", "openat", "openat2", "stat", "lstat", "newfstatat", "statx"}
     | {"access", "faccessat", "faccessat2", "readlink", "readlinkat"}
-    | {"getxattr", "lgetxattr", "listxattr", "llistxattr"}
+    | {"getxattr", "lgetxattr", "listxattr", "llistxattr", "statfs"}
+    | {"chdir", "getcwd", "inotify_add_watch", "name_to_handle_at"}
+    | CHANGES.keys()
     | SILENT
 )
 
@@ -128,6 +146,13 @@ ADDRESSED: Final = {
     "faccessat2": (-100, None, 4, 0),
     "readlink": (None, PAGE, 100),
     "readlinkat": (-100, None, PAGE, 100),
+    "statfs": (None, PAGE),
+    "chdir": (None,),
+    "inotify_add_watch": (3, None, 1),
+    "name_to_handle_at": (-100, None),
+    "execve": (None,),
+    "execveat": (-100, None),
+    **CHANGES,
 }
 """Arguments of each call that begins with reading a pointer; None is where that is."""
 BAD: Final = [0, 1, PAGE - 1, PAGE + 4096, 2**47, 2**63, 2**64 - 1]
@@ -155,8 +180,10 @@ def local_calls(name: str, call: FakeCall) -> list[tuple[int, ...]]:
     room, length = call.room(128), call.place(struct.pack("=i", 128))
     calls: dict[str, list[tuple[int, ...]]] = {
         "connect": [(3, unix, 13), (3, call.place(bytes(16)), 16), (3, peer, 1), (3, peer, 0)],
-        "bind": [(3, peer, 16), (3, unix, 13)],
+        "bind": [(3, call.place(pack(Peer("127.0.0.1", 0), socket.AF_INET)), 16), (3, unix, 13)],
         "listen": [(3, 5)],
+        "accept": [(3, room, length)],
+        "accept4": [(3, room, length, 0), (3, room, length, 1)],
         "getsockname": [(3, room, length)],
         "getpeername": [(3, room, length)],
         "getsockopt": [(3, 1, 4, room, length)],
@@ -168,7 +195,23 @@ def local_calls(name: str, call: FakeCall) -> list[tuple[int, ...]]:
         "recvmmsg": [(3, plain, 1, 0)],
         "openat2": [(-100, path, how, 24), (-100, relative, how, 24), (-100, path, how, 8)],
     }
-    before = {"openat": 1, "newfstatat": 1, "statx": 1, "faccessat": 1, "faccessat2": 1, "readlinkat": 1}
+    if name in CHANGES:
+        first = call.place(b"first\0")
+        return [
+            tuple(place if one is None else first if one == PAGE else one for one in CHANGES[name])
+            for place in (path, relative)
+        ]
+    before = {
+        "inotify_add_watch": 1,
+        "name_to_handle_at": 1,
+        "execveat": 1,
+        "openat": 1,
+        "newfstatat": 1,
+        "statx": 1,
+        "faccessat": 1,
+        "faccessat2": 1,
+        "readlinkat": 1,
+    }
     if name in calls:
         return calls[name]
     rest = (room, 100) if name.startswith("readlink") else (0, 0)

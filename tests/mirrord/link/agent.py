@@ -54,6 +54,8 @@ class FakeAgent:
         self.cancelled: Final[list[int]] = []
         self.data: Final[dict[int, list[bytes]]] = {}
         self.resets: Final[list[int]] = []
+        self.lists = False
+        """Whether the test answers listings that are asked for because of one name; else none is watched."""
         self.answer: Callable[[Request], Reply | None] = lambda request: None
 
     def asked(self, kind: type[T]) -> list[T]:
@@ -102,6 +104,9 @@ class FakeAgent:
         frame = decode(message)
         if frame.kind is Kind.REQUEST:
             request = messages.decode_request(frame.payload)
+            if self.answer(request) is None and _is_about_a_name(request) and not self.lists:
+                self.reply(frame.id, _unwatched())
+                return
             self.requests.append((frame.id, request))
             if (answer := self.answer(request)) is not None:
                 self.reply(frame.id, answer)
@@ -112,6 +117,14 @@ class FakeAgent:
         elif frame.kind is Kind.RESET:
             decode_number(frame)
             self.resets.append(frame.id)
+
+
+def _is_about_a_name(request: Request) -> bool:
+    return isinstance(request, messages.ListDirectory) and request.only_watched
+
+
+def _unwatched() -> messages.Listing:
+    return messages.Listing(attributes=attributes(ino=1, mode=0o40755), entries=())
 
 
 def attributes(

@@ -4,7 +4,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -94,7 +94,7 @@ def program(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield sock
 
 
-def play(story: Story, program: socket.socket) -> None:
+def play(story: Story, program: socket.socket, *, substitutes: Mapping[Peer, Peer] | None = None) -> None:
     loopback = Loopback()
 
     async def main() -> None:
@@ -108,7 +108,8 @@ def play(story: Story, program: socket.socket) -> None:
             return found[-1]
 
         loop = asyncio.get_running_loop()
-        await story(Scene(agent, Connections(loop, agent.channel, loopback, find), program, found))
+        connections = Connections(loop, agent.channel, loopback, find, substitutes=substitutes)
+        await story(Scene(agent, connections, program, found))
         agent.lose()
 
     try:
@@ -316,6 +317,16 @@ def test_a_settled_connection_is_not_waited_for(program: socket.socket) -> None:
         await scene.connections.settled(connection)
 
     play(story, program)
+
+
+def test_another_peer_takes_the_place_of_one(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        connection = scene.connect()
+        _, request = await scene.opening()
+        assert (request.host, request.port) == ("10.0.0.10", 53)
+        assert connection.remote == REMOTE, "the program is told of the one that it has asked for"
+
+    play(story, program, substitutes={REMOTE: Peer("10.0.0.10", 53)})
 
 
 def test_a_bound_port_is_passed_on(program: socket.socket) -> None:

@@ -3,7 +3,7 @@ import errno
 import os
 import select
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -80,7 +80,13 @@ def program(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield sock
 
 
-def play(story: Story, program: socket.socket, *, learn: bool = False) -> None:
+def play(
+    story: Story,
+    program: socket.socket,
+    *,
+    learn: bool = False,
+    substitutes: Mapping[Peer, Peer] | None = None,
+) -> None:
     async def main() -> None:
         agent = FakeAgent()
         learned: list[bytes] = []
@@ -90,6 +96,7 @@ def play(story: Story, program: socket.socket, *, learn: bool = False) -> None:
             lambda wanted: program.dup() if wanted.fd == program.fileno() else None,
             learn=learned.append if learn else None,
             resolver=None,
+            substitutes=substitutes,
         )
         await story(Scene(agent, datagrams, program, learned))
         agent.lose()
@@ -145,6 +152,30 @@ def test_an_answer_comes_from_the_relay(program: socket.socket) -> None:
         await until(lambda: scene.association.ports == {socket.AF_INET: 777})
 
     play(story, program)
+
+
+def test_another_peer_takes_the_place_of_one(program: socket.socket) -> None:
+    """The program asks the name server that it remembers, and seems to be answered by it."""
+
+    async def story(scene: Scene) -> None:
+        scene.send(b"question", OTHER)
+        assert await scene.sent() == [(DNS.host, DNS.port, b"question")]
+        _, request = await scene.opening()
+        assert request.family == 4
+        scene.agent.datagram(request.stream, pack_header(DNS.host, DNS.port) + b"answer")
+        assert await scene.received() == (b"answer", scene.relay(OTHER))
+
+    play(story, program, substitutes={OTHER: DNS})
+
+
+def test_a_substitute_may_be_of_the_other_family(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        scene.send(b"question", OTHER)
+        assert await scene.sent() == [("fd00::53", 53, b"question")]
+        _, request = await scene.opening()
+        assert request.family == 6
+
+    play(story, program, substitutes={OTHER: Peer("fd00::53", 53)})
 
 
 def test_who_was_not_written_to_may_answer(program: socket.socket) -> None:

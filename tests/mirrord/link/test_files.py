@@ -11,12 +11,15 @@ from mirrord_agent.wire.messages import (
     Access,
     Attributes,
     Done,
+    Entry,
     FileOpened,
     Link,
     ListDirectory,
     Listing,
     OpenFile,
     ReadLink,
+    Reply,
+    Request,
     Stat,
 )
 
@@ -72,7 +75,7 @@ def test_a_file_is_fetched(play: Callable[[Story], None]) -> None:
         assert status.st_mtime_ns == attributes().mtime_ns
         assert not os.get_inheritable(fd)
         assert content(fd) == b"hello"
-        assert opening(agent) == OpenFile(stream=1, path=FILE, follow=True, have=None)
+        assert opening(agent) == OpenFile(stream=1, path=FILE)
 
     play(story)
 
@@ -217,7 +220,7 @@ def test_a_link_is_opened_as_itself_only_when_it_is_asked_for(play: Callable[[St
     async def story(agent: FakeAgent, files: RemoteFiles) -> None:
         opened = [asyncio.create_task(files.open(FILE, flags)) for flags in (os.O_RDONLY, os.O_NOFOLLOW)]
         await agent.request(1)
-        assert [opening(agent, number).follow for number in (0, 1)] == [True, False]
+        assert [opening(agent, number).flags for number in (0, 1)] == [0, os.O_NOFOLLOW]
         for id, _ in agent.requests:
             agent.fail(id, errno.ELOOP)
         results = await asyncio.gather(*opened, return_exceptions=True)
@@ -238,7 +241,7 @@ def test_no_flag_of_the_program_changes_the_placeholder(play: Callable[[Story], 
 def test_a_file_is_no_directory(play: Callable[[Story], None]) -> None:
     async def story(agent: FakeAgent, files: RemoteFiles) -> None:
         opened = asyncio.create_task(files.open(FILE, os.O_RDONLY | os.O_DIRECTORY))
-        await give(agent, 0, b"hello", attributes())
+        agent.fail((await agent.request())[0], errno.ENOTDIR)
         with pytest.raises(NotADirectoryError):
             await opened
 
@@ -250,12 +253,11 @@ def test_a_directory_is_a_skeleton_in_pages(play: Callable[[Story], None]) -> No
         opened = asyncio.create_task(files.open(b"/srv", os.O_RDONLY | os.O_DIRECTORY))
         folder = attributes(ino=1, mode=0o40755)
         id, _ = await agent.request(0)
-        agent.reply(id, FileOpened(attributes=folder))
+        file = Entry(name=b"a", attributes=attributes(ino=2))
+        agent.reply(id, Listing(attributes=folder, entries=(file,), more=True))
         id, _ = await agent.request(1)
-        agent.reply(id, Listing(attributes=folder, entries=((b"a", attributes(ino=2)),), more=True))
-        id, _ = await agent.request(2)
-        link = attributes(ino=3, mode=0o120777)
-        agent.reply(id, Listing(attributes=folder, entries=((b"\xff", link),)))
+        link = Entry(name=b"\xff", attributes=attributes(ino=3, mode=0o120777))
+        agent.reply(id, Listing(attributes=folder, entries=(link,)))
         fd = await opened
         assert sorted(os.listdir(fd)) == sorted(["a", os.fsdecode(b"\xff")])
         assert [request.after for request in agent.asked(ListDirectory)] == [None, b"a"]
@@ -357,12 +359,18 @@ def test_a_stat_has_the_identity_of_the_open_file(play: Callable[[Story], None])
 
 def test_links_and_rights_are_asked_for(play: Callable[[Story], None]) -> None:
     async def story(agent: FakeAgent, files: RemoteFiles) -> None:
-        agent.answer = lambda request: Link(target=b"../x") if isinstance(request, ReadLink) else Done()
+        agent.answer = lambda request: _link_or_right(request)
         assert await files.read_link(b"/l") == b"../x"
         await files.access(b"/f", 6, follow=False, effective=True)
         assert agent.asked(Access) == [Access(path=b"/f", mode=6, follow=False, effective=True)]
 
     play(story)
+
+
+def _link_or_right(request: Request) -> Reply | None:
+    if isinstance(request, ReadLink):
+        return Link(target=b"../x")
+    return Done() if isinstance(request, Access) else None
 
 
 def test_no_stream_is_left_open(play: Callable[[Story], None]) -> None:

@@ -1,10 +1,11 @@
+import hashlib
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from mirrord.link.placeholders import Identity, Placeholders
+from mirrord.link.placeholders import Content, Identity, Placeholders
 
 from .agent import attributes
 
@@ -76,6 +77,7 @@ def test_a_new_version_leaves_the_old_open_file_alone(tree: Placeholders) -> Non
     Path(os.fsdecode(placeholder)).write_bytes(b"first")
     os.sync()
     with open(placeholder, "rb") as reader:
+        tree.filled(attributes(), Content(attributes().version(), True, hashlib.blake2b(b"first"), 5))
         again = tree.empty(b"/f", attributes(mtime_ns=9))
         assert again == placeholder
         Path(os.fsdecode(again)).write_bytes(b"second")

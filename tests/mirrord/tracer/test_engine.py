@@ -57,12 +57,19 @@ class Session:
                 self.ended.set()
 
 
+def made(kind: Kind, session: Session) -> Engine:
+    """Return an engine that skips nothing; on the event loop."""
+    if issubclass(kind, PtraceEngine):
+        return kind(asyncio.get_running_loop(), skipped=frozenset(), warn=session.warnings.append)
+    return kind(skipped=frozenset(), warn=session.warnings.append)
+
+
 async def play(kind: Kind, argv: list[str], handler: Handler) -> Session:
     """Run a program to its end."""
     loop = asyncio.get_running_loop()
     session = Session()
     process = parked()
-    engine: Engine = kind(loop, skipped=frozenset(), warn=session.warnings.append)
+    engine = made(kind, session)
     program = Program(process, [os.fsencode(word) for word in argv], os.environb)
     try:
         await engine.start(

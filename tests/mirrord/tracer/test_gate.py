@@ -223,6 +223,46 @@ def test_a_program_without_room_for_a_descriptor_gets_emfile() -> None:
         assert program.warnings == []
 
 
+def test_a_descriptor_is_given_together_with_what_is_told_of_it() -> None:
+    def handler(call: Call) -> Verdict:
+        writes = ((call.args[0], b"first"), (call.args[0] + 8, b"second"))
+        return GiveFd(os.open(os.devnull, os.O_RDONLY), True, writes)
+
+    with served(handler) as program:
+        page = program.puppet("page(b'')")
+        fd = program.fsync(page)
+        assert os.readlink(f"/proc/{program.puppet.pid}/fd/{fd}") == os.devnull
+        assert program.puppet(f"ctypes.string_at({page}, 14)") == b"first\0\0\0second"
+
+
+def test_where_it_cannot_be_told_nothing_is_given() -> None:
+    ours: list[int] = []
+
+    def handler(call: Call) -> Verdict:
+        ours.append(os.open(os.devnull, os.O_RDONLY))
+        return GiveFd(ours[-1], True, ((call.args[0], b"x"),))
+
+    with served(handler) as program:
+        before = len(os.listdir(f"/proc/{program.puppet.pid}/fd"))
+        assert program.fsync(8) == -errno.EFAULT
+        assert len(os.listdir(f"/proc/{program.puppet.pid}/fd")) == before
+        until("closed", lambda: not is_open(ours[0]))
+
+
+def test_a_descriptor_that_was_not_taken_is_handed_back() -> None:
+    back: list[int] = []
+
+    def handler(call: Call) -> Verdict:
+        return GiveFd(os.open(os.devnull, os.O_RDONLY), False, refused=back.append)
+
+    with served(handler) as program:
+        assert program.puppet("1") == 1, "it has started, which takes descriptors"
+        resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (3, 3))
+        assert program.fsync() == -errno.EMFILE
+        until("handed back", lambda: back)
+        os.close(back[0])
+
+
 def test_a_call_that_waits_is_handed_over_and_others_go_on() -> None:
     async def never() -> Verdict:
         raise AssertionError

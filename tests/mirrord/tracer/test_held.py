@@ -79,7 +79,7 @@ def play(story: Callable[[Scene], Awaitable[None]], *, interruptible: bool = Fal
             loop = asyncio.get_running_loop()
             warnings: list[str] = []
             responder = Counting(listener.fd)
-            held = HeldCalls(loop, Answers(responder), warn=warnings.append)
+            held = HeldCalls(loop, Answers(responder, warn=warnings.append), warn=warnings.append)
             scene = Scene(puppet, responder, held, warnings, asyncio.Queue())
 
             def handler(call: Call) -> Verdict:

@@ -12,13 +12,9 @@ from mirrord_seccomp.rules import Action, Op, Rule, Test
 from mirrord_seccomp.syscalls import Arch, current_arch
 
 from mirrord.syscall import CONTINUE, Call, Fault, Tid
-from mirrord.tracer import interrupted as module
 from mirrord.tracer.interrupted import Interrupted
 
-from ...support.processes import state
-from ...support.waiting import until
 from .puppet import nr
-from .puppet import puppet as started
 
 pytestmark = pytest.mark.skipif(current_arch() is not Arch.X86_64, reason="calls are repeated on x86_64 only")
 
@@ -40,6 +36,7 @@ class Frame:
         self._code = code.rjust(64, b"\x90")
         self.registers = dict.fromkeys(REGISTERS, 0) | {"rax": EINTR, "rip": CODE} | registers
         self.path = b"/dev/null"
+        self.stack = STACK
 
     def read(self, address: int, size: int) -> bytes:
         if address == STACK + 40:
@@ -48,6 +45,9 @@ class Frame:
             at = address - (CODE - 64)
             return self._code[at : at + size]
         raise Fault
+
+    def stack_pointer(self) -> int:
+        return self.stack
 
     def string(self, address: int) -> bytes:
         if address != PATH:
@@ -71,8 +71,7 @@ def code_of(name: str) -> bytes:
 
 
 @pytest.fixture
-def returning(monkeypatch: pytest.MonkeyPatch) -> Interrupted:
-    monkeypatch.setattr(module, "_stack_pointer", lambda tid: STACK)
+def returning() -> Interrupted:
     one = Interrupted()
     given = Test(4, Op.NE, 0, 64)
     rules = [Rule(name, Action.NOTIFY) for name in ("stat", "open", "openat", "recvmsg", "connect")]
@@ -143,20 +142,7 @@ def test_opening_a_fifo_can_wait_by_itself(returning: Interrupted, tmp_path: Pat
     assert returns(returning, frame) == nr("open")
 
 
-def test_a_frame_that_cannot_be_read_is_the_kernels(
-    returning: Interrupted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_stack_pointer", lambda tid: 8)
+def test_a_frame_that_cannot_be_read_is_the_kernels(returning: Interrupted) -> None:
     frame = Frame(code_of("stat"))
+    frame.stack = 8
     assert returns(returning, frame) is None
-
-
-def test_where_a_waiting_threads_stack_is() -> None:
-    with started() as puppet:
-        assert puppet("1") == 1
-        until("it waits", lambda: state(puppet.pid) == "S")
-        pointer = module._stack_pointer(puppet.pid)
-        maps = Path(f"/proc/{puppet.pid}/maps").read_text().splitlines()
-    (stack,) = (line.split()[0] for line in maps if line.endswith("[stack]"))
-    begin, end = (int(address, 16) for address in stack.split("-"))
-    assert begin <= pointer < end

@@ -19,7 +19,7 @@ from mirrord.errors import KernelError, LaunchError, ProgramNotExecutable, Progr
 from mirrord.session.processes import children
 from mirrord.tracer import launch as module
 
-from ...support.elf import exiting_elf32
+from ...support.i386 import EXIT_WITH_7, elf
 from .puppet import filtered, nr, parked, start
 
 REGISTERS = """
@@ -195,7 +195,7 @@ def test_a_failed_launch_leaves_nothing_behind() -> None:
 @pytest.mark.skipif(current_arch() is not Arch.X86_64, reason="i386 programs run on x86_64 only")
 def test_a_32_bit_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "i386"
-    path.write_bytes(exiting_elf32())
+    path.write_bytes(elf(EXIT_WITH_7))
     path.chmod(0o755)
     try:
         native = subprocess.run([path], timeout=10).returncode

@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mirrord_seccomp.notify import NotificationId
@@ -11,6 +12,8 @@ from mirrord.syscall import Elsewhere, Fault, Gone, Skipped
 from mirrord.tracer import threads as module
 from mirrord.tracer.threads import Threads, command
 
+from ...support.processes import state
+from ...support.waiting import until
 from .puppet import COMMAND, Puppet
 from .puppet import puppet as started
 
@@ -299,3 +302,13 @@ def test_not_too_many_threads_are_kept(
             threads.get(pid, CALL)
     assert looks.count == 6
     assert len(os.listdir("/proc/self/fd")) == before + 1
+
+
+def test_where_a_waiting_threads_stack_is(threads: Threads, puppet: Puppet) -> None:
+    assert puppet("1") == 1
+    until("it waits", lambda: state(puppet.pid) == "S")
+    maps = Path(f"/proc/{puppet.pid}/maps").read_text().splitlines()
+    (stack,) = (line.split()[0] for line in maps if line.endswith("[stack]"))
+    begin, end = (int(address, 16) for address in stack.split("-"))
+    for _ in range(2):
+        assert begin <= threads.get(puppet.pid, CALL).stack_pointer() < end

@@ -1,0 +1,44 @@
+"""JSONPath (RFC 9535), with ``typeof``, which the existing mirrord has beside the standard functions."""
+
+from typing import Final
+
+from jsonpath import CompoundJSONPath, JSONPath, JSONPathEnvironment
+from jsonpath.exceptions import JSONPathError
+from jsonpath.function_extensions import ExpressionType, FilterFunction
+
+_NAMES: Final = {
+    type(None): "null",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+class _TypeOf(FilterFunction):
+    """The name of a value's type, ``undefined`` where there is no value."""
+
+    arg_types: Final = [ExpressionType.VALUE]
+    return_type = ExpressionType.VALUE
+
+    def __call__(self, value: object) -> str:
+        return _NAMES.get(type(value), "undefined")
+
+
+def _environment() -> JSONPathEnvironment:
+    environment = JSONPathEnvironment()
+    environment.function_extensions["typeof"] = _TypeOf()
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()
+
+
+def compile_query(text: str) -> CompoundJSONPath | JSONPath:
+    """Compile a query; raise ValueError with a sentence where it is none."""
+    try:
+        return _ENVIRONMENT.compile(text)
+    except JSONPathError as error:
+        raise ValueError(f"`{text}` is not a JSONPath ({error})") from None

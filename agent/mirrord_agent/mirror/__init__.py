@@ -1,0 +1,1 @@
+"""Mirror: copy what clients send to a port, without touching their connections."""

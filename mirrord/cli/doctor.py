@@ -1,0 +1,66 @@
+"""The command line of ``mirrord doctor``."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from mirrord.cli.parser import Parser
+from mirrord.doctor.finding import Finding, Outcome
+
+_USAGE: Final = "mirrord doctor [--json]"
+_DESCRIPTION: Final = """\
+Try what sessions need of this machine, each thing in a process of its own.
+The exit code is 0 if sessions can run, 1 if not."""
+_MARKS: Final = {Outcome.WORKS: ("✓", "green"), Outcome.LACKS: ("!", "yellow"), Outcome.FAILS: ("x", "red")}
+
+
+def main(arguments: list[str]) -> int:
+    """Try everything and report it; return 1 if sessions cannot run here."""
+    parser = Parser("mirrord doctor", usage=_USAGE, description=_DESCRIPTION)
+    parser.add_argument("--json", action="store_true", help="a JSON list, for programs")
+    as_json = parser.parse_args(arguments).json
+
+    from mirrord.doctor.attempts import attempts
+
+    # before a progress display or anything else has threads: each attempt forks
+    findings = [attempt.make() for attempt in attempts()]
+    if as_json:
+        json.dump([_as_dict(finding) for finding in findings], sys.stdout, indent=2)
+        print()
+    else:
+        _print(findings)
+    return int(any(finding.outcome is Outcome.FAILS for finding in findings))
+
+
+def _as_dict(finding: Finding) -> dict[str, str]:
+    return {
+        "subject": finding.subject,
+        "outcome": finding.outcome.value,
+        "found": finding.found,
+        "cost": finding.cost,
+        "remedy": finding.remedy,
+    }
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        mark, colour = _MARKS[finding.outcome]
+        console.print(Text.assemble((mark, colour), f" {finding.subject:{width}}  {finding.found}"))
+        for text in filter(None, (finding.cost, finding.remedy)):
+            console.print(Text(f"    {text}", style="dim"), soft_wrap=True)
+    console.print(Text(_summary(findings)))
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    outcomes = {finding.outcome for finding in findings}
+    if Outcome.FAILS in outcomes:
+        return "Sessions cannot run on this machine; see the lines marked x."
+    if Outcome.LACKS in outcomes:
+        return "Sessions run on this machine, with the restrictions marked !."
+    return "Everything works; sessions use the notify engine."

@@ -1,0 +1,213 @@
+"""What is tried: the kernel's features that the tracer, the link and the sandbox rest on."""
+
+import errno
+import os
+import platform
+import socket
+from typing import Final
+
+from mirrord_seccomp import bpf, load
+from mirrord_seccomp.notify import Listener
+from mirrord_seccomp.rules import Action, Rule
+from mirrord_seccomp.syscalls import UnsupportedArch, current_arch
+
+from mirrord.doctor.finding import Attempt, Lacking
+from mirrord.link.inodes import has_sock_diag
+from mirrord.link.loopback import Loopback, self_test
+from mirrord.targets.sandbox import linux, userns
+from mirrord.tracer.attach import attach
+from mirrord.tracer.launch import launch
+from mirrord.tracer.parked import park
+from mirrord.tracer.sys import pidfd_getfd
+
+_YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
+_SCOPES: Final = {
+    "0": "0: a process may trace others of its user",
+    "1": "1: a process may trace its descendants",
+    "2": "2: only with CAP_SYS_PTRACE",
+    "3": "3: nobody may trace",
+}
+_SECCOMP: Final = "use Linux 5.19 or later; in a container, look at its seccomp profile"
+
+
+def attempts() -> tuple[Attempt, ...]:
+    """Return everything to try, what the rest needs first."""
+    return (
+        Attempt("system calls of this machine", _architecture, "mirrord does not run here"),
+        Attempt("traps (seccomp notifications)", _notifications, "no program can be run", remedy=_SECCOMP),
+        Attempt(
+            "traps that signals leave alone",
+            _killable,
+            "file calls would fail with EINTR",
+            remedy="use Linux 5.19 or later",
+        ),
+        Attempt(
+            "quick traps (synchronous wake-ups)",
+            _sync_wake_up,
+            "a trap takes some 50 µs instead of 6 where there are several CPUs",
+            needed=False,
+            remedy="use Linux 6.6 or later",
+        ),
+        Attempt(
+            "another process's descriptors (pidfd_getfd)",
+            _pidfd_getfd,
+            "neither the listener nor sockets can be reached",
+            remedy="in a container, allow pidfd_getfd in its seccomp profile, or add CAP_SYS_PTRACE",
+        ),
+        Attempt("tracing (Yama's ptrace_scope)", _yama, "no program can be brought under a session"),
+        Attempt(
+            "launching a program",
+            _launch,
+            "no program can be run",
+            remedy="look at the lines above",
+        ),
+        Attempt(
+            "attaching to a process that runs",
+            _attach,
+            "`mirrord attach` cannot be used",
+            needed=False,
+            remedy="look at the lines above",
+        ),
+        Attempt(
+            "pending connects (simultaneous open on lo)",
+            _held_connect,
+            "a connect waits for the pod even if it is non-blocking",
+            needed=False,
+        ),
+        Attempt("IPv6", _ipv6, "IPv6 addresses of the pod cannot be reached", needed=False),
+        Attempt(
+            "the kernel's list of sockets (sock_diag)",
+            _sock_diag,
+            "a program's connects to itself take milliseconds",
+            needed=False,
+            remedy="load the modules inet_diag, tcp_diag and udp_diag",
+        ),
+        Attempt(
+            "the sandbox (user namespaces)", _user_namespaces, "`-t sandbox` cannot be used", needed=False
+        ),
+    )
+
+
+def _architecture() -> str:
+    try:
+        return f"{current_arch().value}, Linux {platform.release()}"
+    except UnsupportedArch as error:
+        raise Lacking(str(error)) from None
+
+
+def _listener(flags: int) -> Listener:
+    filter_ = bpf.compile([Rule("getppid", Action.NOTIFY)], current_arch())
+    load.set_no_new_privs()
+    try:
+        return Listener(load.load(filter_, load.NEW_LISTENER | flags))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise Lacking(
+                "this process already has a listener, of another session or of its container",
+                "run mirrord outside of it",
+            ) from None
+        raise
+
+
+def _notifications() -> str:
+    _listener(0)
+    return "yes"
+
+
+def _killable() -> str:
+    _listener(load.WAIT_KILLABLE_RECV)
+    return "yes"
+
+
+def _sync_wake_up() -> str:
+    if not _listener(0).sync_wake_up():
+        raise Lacking("this kernel is older than Linux 6.6")
+    return "yes"
+
+
+def _pidfd_getfd() -> str:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(pidfd_getfd(os.pidfd_open(child), reading))
+    return "yes"
+
+
+def _yama() -> str:
+    scope = _scope()
+    if not scope:
+        return "this kernel has no Yama"
+    if scope == "3" or (scope == "2" and not _may_trace()):
+        raise Lacking(_SCOPES.get(scope, scope), "sudo sysctl -w kernel.yama.ptrace_scope=1")
+    return _SCOPES.get(scope, scope)
+
+
+def _scope() -> str:
+    try:
+        with open(_YAMA) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _may_trace() -> bool:
+    with open("/proc/self/status") as status:
+        capabilities = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    return bool(capabilities >> 19 & 1)
+
+
+def _launch() -> str:
+    parked = park([], in_child=lambda: None)
+    filter_ = bpf.compile([Rule("getppid", Action.NOTIFY)], current_arch())
+    os.close(launch(parked, [b"true"], {b"PATH": os.defpath.encode()}, filter_))
+    _, status = os.waitpid(parked.pid, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise Lacking(f"the program was started, and ended with {code}")
+    return "yes"
+
+
+def _attach() -> str:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    filter_ = bpf.compile([Rule("getppid", Action.NOTIFY)], current_arch())
+    os.close(attach(child, filter_).listener)
+    os.close(writing)
+    _, status = os.waitpid(child, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise Lacking(f"the process was attached to, and ended with {code}")
+    return "yes, to a child" if _scope() not in ("", "0") and not _may_trace() else "yes"
+
+
+def _held_connect() -> str:
+    loopback = Loopback()
+    try:
+        if not self_test(loopback):
+            raise Lacking("a connect cannot be held and completed here")
+    finally:
+        loopback.close()
+    return "yes"
+
+
+def _ipv6() -> str:
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+    return "yes"
+
+
+def _sock_diag() -> str:
+    if not has_sock_diag():
+        raise Lacking("it is not there")
+    return "yes"
+
+
+def _user_namespaces() -> str:
+    with userns.explained():
+        userns.enter_new(others=linux.CLONE_NEWNET | linux.CLONE_NEWNS)
+    return "yes"

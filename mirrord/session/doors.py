@@ -1,0 +1,142 @@
+"""The door of a keeper: where it is found, and what is said there.
+
+Messages are lists of words, as JSON in one packet each; a listener comes with its message as a descriptor.
+"""
+
+import errno
+import json
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from mirrord_seccomp.rules import Action, Op, Rule, Test
+
+from mirrord.errors import AttachError
+from mirrord.session.directory import base, private
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""``struct ucred``: process, user, group (unix(7))."""
+_LARGEST: Final = 1 << 17
+
+SERVE: Final = "serve"
+DETACH: Final = "detach"
+LISTENER: Final = "listener"
+HELD: Final = "held"
+"""Another session has the process; followed by that session's process id."""
+END: Final = "end"
+IDLE: Final = "idle"
+"""No session has the process."""
+DETACHED: Final = "detached"
+
+
+def send(channel: socket.socket, *words: str | int | float, fds: Sequence[int] = ()) -> None:
+    """Send one message with descriptors; that the other end is gone shows at the next read."""
+    try:
+        socket.send_fds(channel, [json.dumps(words).encode()], fds)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def receive(channel: socket.socket, fds: int = 0) -> tuple[list[str | int | float], list[int]]:
+    """Return the words and descriptors of one message, none when the other end is gone."""
+    try:
+        data, found, _, _ = socket.recv_fds(channel, _LARGEST, fds)
+    except ConnectionResetError:
+        return [], []
+    return (json.loads(data) if data else []), list(found)
+
+
+def path_of(pid: int) -> str:
+    """Return where the keeper of a process is found."""
+    return os.path.join(base(), f"keeper-{pid}.sock")
+
+
+def connect(pid: int) -> socket.socket | None:
+    """Return a connection to the keeper of a process, None if it has none of ours."""
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        directory = os.open(base(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            door.connect(f"/proc/self/fd/{directory}/keeper-{pid}.sock")
+        finally:
+            os.close(directory)
+    except FileNotFoundError:
+        door.close()
+        return None
+    except ConnectionRefusedError:
+        # its keeper was killed; the process may be another one by now
+        door.close()
+        os.unlink(path_of(pid))
+        return None
+    return door
+
+
+def open_at(path: str) -> socket.socket:
+    """Listen for sessions of a process; raise AttachError if it has a keeper."""
+    private(os.path.dirname(path))
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mask = os.umask(0o177)
+    try:
+        _bind(door, path)
+    except OSError as error:
+        door.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AttachError("the process is being attached to by another mirrord") from error
+        raise
+    finally:
+        os.umask(mask)
+    door.listen(16)
+    return door
+
+
+def _bind(door: socket.socket, path: str) -> None:
+    # through the directory's descriptor: the path itself may be longer than the 107 bytes of unix(7)
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        door.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+    finally:
+        os.close(directory)
+
+
+def peer(sock: socket.socket) -> tuple[int, int]:
+    """Return the process and the user at the other end."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, _ = _CREDENTIALS.unpack(raw)
+    return pid, user
+
+
+def remove(path: str) -> None:
+    """Remove a door, and the directory if it was the last thing in it."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+
+
+def encode(traps: Mapping[int, Rule]) -> str:
+    """Return rules by number as text."""
+    return json.dumps(
+        {
+            number: [
+                rule.syscall,
+                rule.action.value,
+                [(test.arg, test.op.value, test.value, test.width, test.mask) for test in rule.tests],
+            ]
+            for number, rule in traps.items()
+        }
+    )
+
+
+def decode(text: str) -> dict[int, Rule]:
+    """Return what :func:`encode` has made text of."""
+    return {
+        int(number): Rule(
+            name,
+            Action(action),
+            *(Test(arg, Op(op), value, width, mask=mask) for arg, op, value, width, mask in tests),
+        )
+        for number, (name, action, tests) in json.loads(text).items()
+    }

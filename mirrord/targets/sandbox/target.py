@@ -1,0 +1,26 @@
+"""A sandbox as a session's target."""
+
+from typing import Final
+
+from mirrord.link.endpoint import AgentEndpoint
+from mirrord.targets.sandbox.launch import NamedSandbox, PrivateSandbox
+
+
+class SandboxTarget:
+    """See :class:`mirrord.targets.base.Target`. Nothing else goes on while it is waited for."""
+
+    def __init__(self, sandbox: NamedSandbox | PrivateSandbox) -> None:
+        self._sandbox: Final = sandbox
+
+    @property
+    def label(self) -> str:
+        """Return its host name and what it is."""
+        return self._sandbox.label
+
+    async def start_agent(self, client_key: bytes) -> AgentEndpoint:
+        """Start an agent; blocks for up to half a minute."""
+        return self._sandbox.start_agent(client_key)
+
+    async def close(self) -> None:
+        """End the session, and a sandbox that was made for it."""
+        self._sandbox.close()

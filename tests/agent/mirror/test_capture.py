@@ -1,0 +1,132 @@
+"""The capture on this machine's loopback, of ports that only the tests use."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from mirrord_agent.mirror import capture as module
+from mirrord_agent.mirror.capture import Capture
+from mirrord_agent.mirror.packets import Segment
+
+from ..running import on_loop, until
+from ..test_linux import needs_root
+
+pytestmark = needs_root
+
+
+class Watch:
+    """What a capture has seen."""
+
+    def __init__(self, *ports: int) -> None:
+        self.segments: list[Segment] = []
+        self.lost = 0
+        self.ticks = 0
+        self.capture = Capture(
+            asyncio.get_running_loop(), self._take, lost=self._add_lost, tick=self._add_tick
+        )
+        self.capture.take_ports(ports)
+
+    def _take(self, segment: Segment) -> None:
+        self.segments.append(segment._replace(payload=memoryview(bytes(segment.payload))))
+
+    def _add_lost(self, count: int) -> None:
+        self.lost += count
+
+    def _add_tick(self) -> None:
+        self.ticks += 1
+
+    def sent_to(self, port: int) -> bytes:
+        """Return the payload that went to a port, in the order in which it passed."""
+        return b"".join(bytes(found.payload) for found in self.segments if found.destination.port == port)
+
+
+@contextmanager
+def watch(*ports: int) -> Iterator[Watch]:
+    watching = Watch(*ports)
+    try:
+        yield watching
+    finally:
+        watching.capture.close()
+
+
+def send(host: str, data: bytes, *, port: int = 0) -> int:
+    """Send bytes over a new connection and get half of them back; return the server's port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as server:
+        number: int = server.getsockname()[1]
+        _exchange(server, data)
+    return number
+
+
+def _exchange(server: socket.socket, data: bytes) -> None:
+    with socket.create_connection(server.getsockname()[:2]) as client:
+        accepted, _ = server.accept()
+        with accepted:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            while accepted.recv(65_536):
+                pass
+            accepted.sendall(data[: len(data) // 2])
+        while client.recv(65_536):
+            pass
+
+
+def free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@on_loop
+async def test_each_packet_is_seen_once_and_whole(host: str) -> None:
+    data = bytes(range(256)) * 900
+    port = free_port(host)
+    with watch(port) as seen:
+        send(host, data[:100_000], port=port)
+        await until(lambda: len(seen.sent_to(port)) >= 100_000)
+        assert seen.sent_to(port) == data[:100_000]
+        assert max(len(found.payload) for found in seen.segments) > 16_000
+        answers = [found for found in seen.segments if found.source.port == port]
+        assert answers
+        assert max(len(found.payload) for found in answers) < 120
+
+
+@on_loop
+async def test_other_ports_are_not() -> None:
+    port = free_port("127.0.0.1")
+    with watch(port) as seen:
+        send("127.0.0.1", b"other")
+        send("127.0.0.1", b"ours", port=port)
+        await until(lambda: seen.sent_to(port) == b"ours")
+        assert {port} == {
+            found.destination.port if found.destination.port == port else found.source.port
+            for found in seen.segments
+        }
+        seen.capture.take_ports(())
+        seen.segments.clear()
+        send("127.0.0.1", b"more", port=port)
+        await asyncio.sleep(0)
+        assert not seen.segments
+
+
+@on_loop
+async def test_packets_there_is_no_room_for_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BUFFER", 4096)
+    monkeypatch.setattr(module, "_TICK", 0.01)
+    port = free_port("127.0.0.1")
+    with watch(port) as seen:
+        # nothing is read meanwhile: this does not go back to the event loop
+        for _ in range(20):
+            send("127.0.0.1", bytes(60_000), port=port)
+        await until(lambda: seen.lost and seen.ticks)
+        assert len(seen.sent_to(port)) < 20 * 60_000
+
+
+@on_loop
+async def test_a_closed_capture_has_no_socket() -> None:
+    with watch(1) as seen:
+        seen.capture.close()
+        seen.capture.close()

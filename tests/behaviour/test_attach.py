@@ -1,0 +1,418 @@
+"""``mirrord attach`` and ``detach``: a process that runs comes under a session, and goes on locally after."""
+
+import json
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from mirrord_seccomp.syscalls import current_arch, number
+
+from ..support.attaching import Attaching, Running, blocked, kill
+from ..support.build import SYSTEM_PYTHON, command
+from ..support.needs import tool
+from ..support.ports import free_port
+from ..support.relay import Relay
+from ..support.running import Outcome, Runner, read_line, write
+from ..support.sandboxes import Sandbox
+from ..support.user import User
+from ..support.waiting import until
+from .soak import ATTACHES
+
+LOOKS = ("look-go", "look-java", "look-node", "look-python")
+CALLS = {
+    "read": "read",
+    "poll": "poll",
+    "epoll_wait": "epoll_wait",
+    "accept": "accept",
+    "recvfrom": "recvfrom",
+    "futex": "futex",
+    "nanosleep": "clock_nanosleep",
+}
+
+WITHOUT_PTRACE = """
+import sys
+from mirrord_seccomp import bpf, load
+from mirrord_seccomp.rules import Action, Rule
+from mirrord_seccomp.syscalls import current_arch
+load.set_no_new_privs()
+load.load(bpf.compile([Rule("ptrace", Action.ERRNO(1))], current_arch()))
+from mirrord.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def attaching(user: User, runner: Runner, sandbox: Sandbox) -> Attaching:
+    """Attach to programs of this test."""
+    return Attaching(user, runner, sandbox)
+
+
+@pytest.fixture
+def pods_look(runner: Runner, sandbox: Sandbox) -> str:
+    """What a program in the pod sees."""
+    line = sandbox.command("exec", *command("attached"), "look")
+    ready, seen = runner.run(line, input="l\n").lines
+    assert ready == "ready 0"
+    assert seen.startswith(sandbox.config)
+    return seen
+
+
+def asked(outcome: Outcome) -> Sequence[int]:
+    """Return how often the agent was asked for a file, a datagram's way, and a connection."""
+    return [outcome.statistics.get(name, 0) for name in ("open_file", "open_udp", "open_tcp")]
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("program", LOOKS)
+def test_a_program_with_many_threads(attaching: Attaching, pods_look: str, program: str) -> None:
+    with attaching.program(*command(program)) as running:
+        local = running.look()
+        assert local != pods_look
+
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert running.look() == pods_look
+            outcome = session.interrupt()
+        assert outcome.code == 0
+        assert all(asked(outcome))
+
+        assert running.look() == local
+        assert len(attaching.keepers()) == 1
+        running.end()
+    until("its keeper has gone with it", lambda: not attaching.keepers())
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("way", CALLS)
+def test_a_blocked_call_does_not_notice(attaching: Attaching, pods_look: str, way: str) -> None:
+    called = number(CALLS[way], current_arch())
+    assert called is not None
+    with attaching.program(*command("attached"), way) as running:
+        blocked(running.pid, called)
+        with attaching.attached(running.pid) as session:
+            running.release(way)
+            assert running.read() == f"{way} {0 if way in ('futex', 'nanosleep') else 1} ok"
+            assert running.look() == pods_look
+            assert all(asked(session.interrupt()))
+        running.end()
+
+
+@pytest.mark.both_users
+def test_detach(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            detached = attaching.detach(running.pid)
+            assert (detached.code, detached.err) == (0, f"mirrord: process {running.pid} goes on locally\n")
+            assert running.look() == local
+            assert session.ended().code == 0
+
+        again = attaching.detach(running.pid)
+        assert again.code == 1
+        assert "has no session" in again.err
+        running.end()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)  # a hundred sessions
+def test_attaching_again_through_the_keeper(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        for _ in range(ATTACHES):
+            with attaching.attached(running.pid) as session:
+                assert running.look() == pods_look
+                assert all(asked(session.interrupt()))
+            assert running.look() == local
+        assert running.filters() == 1
+        running.end()
+
+
+def test_a_later_session_has_other_settings(attaching: Attaching, sandbox: Sandbox) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look().split()
+        with attaching.attached(running.pid, "--no-outgoing", "--no-remote-dns") as session:
+            seen = running.look().split()
+            assert seen[0] == sandbox.config
+            assert seen[1:3] == local[1:3]
+            assert session.interrupt().code == 0
+        with attaching.attached(running.pid, "--fs-mode", "local") as session:
+            seen = running.look().split()
+            assert seen[0] == local[0]
+            assert seen[2] == "ECONNREFUSED"
+            assert session.interrupt().code == 0
+        running.end()
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("victim", ["supervisor", "front", "supervisor front"])
+@pytest.mark.parametrize("program", ["look-go", "look-python"])
+def test_a_killed_session_leaves_the_process_alone(
+    attaching: Attaching, pods_look: str, program: str, victim: str
+) -> None:
+    with attaching.program(*command(program)) as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            for pid in session.victims(victim):
+                kill(pid)
+            outcome = session.ended()
+        if victim == "supervisor":
+            assert outcome.code == 125
+            assert f"process {running.pid} goes on locally" in outcome.err
+        assert running.look() == local
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert session.interrupt().code == 0
+        running.end()
+
+
+@pytest.mark.both_users
+def test_a_killed_keeper_is_replaced(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("look-go")) as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            kill(session.keeper(attaching.runner))
+            assert session.process.stderr is not None
+            while "it has another one" not in session.process.stderr.readline():
+                continue
+            assert running.look() == pods_look
+            for pid in session.victims("supervisor front"):
+                kill(pid)
+            session.ended()
+        assert running.look() == local
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert session.interrupt().code == 0
+        assert running.look() == local
+        running.end()
+
+
+def test_a_killed_session_answers_what_it_held(
+    attaching: Attaching, slow: Callable[..., Relay], pods_look: str
+) -> None:
+    """A file is asked for over a link that is silent; when the session is killed, the kernel opens it."""
+    opening = number("openat", current_arch())
+    assert opening is not None
+    link = slow()
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.attached(running.pid, env=link.env) as session:
+            link.stall()
+            running.ask()
+            blocked(running.pid, opening)
+            kill(session.supervisor)
+            assert running.read() == local
+            assert session.ended().code == 125
+        running.end()
+
+
+def test_children_come_along_if_asked(attaching: Attaching, pods_look: str) -> None:
+    line = [*command("attached"), "look"]
+    script = (
+        "import subprocess, sys; print('ready 0', flush=True);"
+        "sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script, *line) as running:
+        assert running.read() == "ready 0"
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == local
+            assert session.interrupt().code == 0
+        with attaching.attached(running.pid, "--descendants") as session:
+            assert running.look() == pods_look
+            assert len(attaching.keepers()) == 2
+            assert session.interrupt().code == 0
+        assert running.look() == local
+        running.end()
+
+
+def test_children_born_later_are_in_the_session(attaching: Attaching, pods_look: str) -> None:
+    line = [*command("attached"), "look"]
+    script = (
+        "import subprocess, sys; print('ready 0', flush=True)\n"
+        "while sys.stdin.readline():\n"
+        " print(subprocess.run(sys.argv[1:], input='l\\n', capture_output=True, text=True)"
+        ".stdout.splitlines()[1], flush=True)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script, *line) as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert all(asked(session.interrupt()))
+        assert running.look() == local
+        running.end()
+
+
+@pytest.mark.both_users
+def test_file_calls_are_not_interrupted_between_sessions(attaching: Attaching) -> None:
+    """Signals end calls before the keeper has received them; it repairs their frames as a session does."""
+    line = [*command("alarms"), "20000", "/etc/passwd", "/usr/bin/env"]
+    script = (
+        "import subprocess, sys; print('ready 0', flush=True)\n"
+        "while sys.stdin.readline():\n"
+        " done = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n"
+        " print(*done.stdout.splitlines(), flush=True)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script, *line) as running:
+        with attaching.attached(running.pid) as session:
+            assert session.interrupt().code == 0
+        assert running.look() == "interrupted 0 failed 0 alarms yes"
+        running.end()
+
+
+def test_root_attaches_to_another_users_process(
+    attaching: Attaching, everybody: Callable[[str], User], pods_look: str
+) -> None:
+    other = Runner(everybody("ordinary"), attaching.runner.mark)
+    with Attaching(other.user, other, attaching.sandbox).program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert all(asked(session.interrupt()))
+        assert running.look() == local
+        running.end()
+
+
+def test_a_lost_agent_ends_the_session(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            (agent,) = attaching.sandbox.agents()
+            kill(agent)
+            outcome = session.ended()
+        assert outcome.code == 125
+        assert "the agent is gone" in outcome.err
+        assert outcome.err.endswith(f"process {running.pid} goes on locally\n")
+        assert running.look() == local
+        running.end()
+
+
+def test_the_process_ends_first(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            running.end()
+            outcome = session.ended()
+        assert outcome.code == 0
+        assert f"process {running.pid} has ended" in outcome.err
+    until("its keeper has gone with it", lambda: not attaching.keepers())
+
+
+def test_what_it_serves_already_stays_within_its_reach(attaching: Attaching, pods_look: str) -> None:
+    """Its own listener is on this machine: a connection to it is not looked for in the pod."""
+    script = (
+        "import socket, sys; server = socket.create_server(('127.0.0.1', 0)); print('ready 0', flush=True)\n"
+        "while sys.stdin.readline():\n"
+        " client = socket.create_connection(server.getsockname()); other, _ = server.accept()\n"
+        " client.sendall(b'word'); print(other.recv(4).decode(), flush=True)"
+    )
+    with attaching.program(SYSTEM_PYTHON, "-c", script) as running:
+        assert running.look() == "word"
+        with attaching.attached(running.pid) as session:
+            assert running.look() == "word"
+            assert asked(session.interrupt())[2] == 0
+        running.end()
+
+
+SERVER = """
+import socket, sys
+server = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+print("ready 0", flush=True)
+while True:
+    connection, peer = server.accept()
+    with connection:
+        print(connection.recv(1000).split()[1].decode(), peer[0], flush=True)
+"""
+
+
+def test_a_socket_that_listens_already_gets_the_pods_connections(
+    attaching: Attaching, sandbox: Sandbox, user: User
+) -> None:
+    """The first accept waits in the kernel since before; it tells nobody whose connection it got."""
+    port = free_port()
+    config = user.home / "incoming.json"
+    config.write_text(json.dumps({"feature": {"network": {"incoming": {"port_mapping": [[port, 8080]]}}}}))
+    with attaching.program(SYSTEM_PYTHON, "-c", SERVER, str(port)) as running:
+        with attaching.attached(running.pid, "-f", str(config)) as session:
+            for path in ("/?first", "/?second", "/?third"):
+                line = sandbox.command("run", tool("curl"), "-sS", f"http://10.96.0.40:8080{path}")
+                assert json.loads(attaching.runner.run(line).out)["server"] == sandbox.hostname
+                asked_for, peer = running.read().split()
+                assert asked_for == path
+                assert path == "/?first" or peer == "10.244.0.1"
+            outcome = session.interrupt()
+        assert f"port 8080 of {sandbox.hostname} is mirrored to this program" in outcome.err
+        socket.create_connection(("127.0.0.1", port)).close()
+    config.unlink()
+
+
+def unharmed(running: Running, seen: str) -> None:
+    """Check that nothing has changed for a process that was not attached to."""
+    assert running.filters() == (0 if seen.startswith("ENOENT") else 1)
+    assert running.look() == seen
+
+
+@pytest.mark.both_users
+def test_what_a_debugger_holds_is_refused(attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        line = [tool("gdb"), "-nx", "-q", "-p", str(running.pid)]
+        with attaching.runner.start(line) as gdb:
+            status = Path(f"/proc/{running.pid}/status")
+            until("gdb holds it", lambda: f"TracerPid:\t{gdb.pid}" in status.read_text())
+            said = attaching.refused(running.pid)
+            assert f"held by another tracer, process {gdb.pid} (gdb)" in said
+            write(gdb, "detach\nquit\n")
+            gdb.communicate(timeout=30)
+        unharmed(running, local)
+        running.end()
+
+
+@pytest.mark.both_users
+def test_what_another_session_holds_is_refused(attaching: Attaching, pods_look: str) -> None:
+    line = [attaching.user.mirrord, "exec", "-q", "-t", attaching.sandbox.target, "--"]
+    script = "import os, sys; print(os.getpid(), flush=True); os.execv(sys.argv[1], sys.argv[1:])"
+    with attaching.runner.start(
+        [*line, SYSTEM_PYTHON, "-c", script, *command("attached"), "look"]
+    ) as process:
+        pid = int(read_line(process))
+        running = Running(process)
+        said = attaching.refused(pid)
+        assert "supervised by a seccomp listener already, of another mirrord session" in said
+        assert running.look() == pods_look
+
+    with attaching.program(*command("attached"), "look") as running:
+        with attaching.attached(running.pid) as session:
+            said = attaching.refused(running.pid)
+            assert f"attached to already, by the session of process {session.supervisor}" in said
+            assert running.look() == pods_look
+            assert session.interrupt().code == 0
+        running.end()
+
+
+@pytest.mark.both_users
+def test_where_yama_forbids_it(attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        python = str(Path(attaching.user.mirrord).parent / "python")
+        refusing = [python, "-c", WITHOUT_PTRACE, "attach", "-t", attaching.sandbox.target, str(running.pid)]
+        outcome = attaching.runner.run(refusing)
+        assert outcome.code == 1
+        assert f"the kernel does not let mirrord trace process {running.pid} (" in outcome.err
+        assert "kernel.yama.ptrace_scope" in outcome.err
+        assert "mirrord exec" in outcome.err
+        unharmed(running, local)
+        running.end()
+
+
+def test_detaching_from_what_is_not_attached(attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        outcome = attaching.detach(running.pid)
+        assert outcome.code == 1
+        assert f"process {running.pid} has not been attached to" in outcome.err
+        running.end()
+    outcome = attaching.detach(running.pid)
+    assert (outcome.code, outcome.err) == (1, f"mirrord: there is no process {running.pid}\n")

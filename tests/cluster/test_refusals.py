@@ -1,0 +1,223 @@
+"""What a cluster does not allow is told in a sentence, within seconds, with its remedy."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ..support.build import ROOT
+from .cluster import Cluster
+from .conftest import Session
+
+Account = Callable[[list[dict[str, Any]]], Path]
+
+
+def roles() -> list[dict[str, Any]]:
+    """Return the roles of docs/rbac.yaml."""
+    return list(yaml.safe_load_all((ROOT / "docs" / "rbac.yaml").read_text()))
+
+
+@pytest.fixture
+def account(session: Session, tmp_path: Path) -> Iterator[Account]:
+    """Make a service account with these roles, and return its kubeconfig."""
+    cluster, here = session.cluster, f"--namespace={session.workloads.namespace}"
+
+    def make(wanted: list[dict[str, Any]]) -> Path:
+        cluster.kubectl("create", "serviceaccount", here, "developer")
+        subject = f"--serviceaccount={session.workloads.namespace}:developer"
+        for role in wanted:
+            name = role["metadata"]["name"]
+            cluster.kubectl("apply", here, "-f", "-", given=json.dumps(role))
+            cluster.kubectl("create", "rolebinding", here, name, f"--role={name}", subject)
+        token = cluster.kubectl("create", "token", here, "developer").strip()
+        return _with_token(cluster, token, tmp_path / "kubeconfig")
+
+    yield make
+    names = "role/mirrord-target role/mirrord-agent rolebinding/mirrord-target rolebinding/mirrord-agent"
+    cluster.kubectl("delete", here, "--ignore-not-found", "serviceaccount/developer", *names.split())
+
+
+def _with_token(cluster: Cluster, token: str, path: Path) -> Path:
+    config = json.loads(cluster.kubeconfig.read_text())
+    config["users"] = [{"name": "admin", "user": {"token": token}}]
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.mark.parametrize("target", ["deployment/web", "pod/meshed", "service/web", "cronjob/nightly"])
+def test_the_rules_are_enough(target: str, session: Session, account: Account) -> None:
+    found = session(target, "sh", "-c", "echo $GREETING", kubeconfig=account(roles()))
+    assert found.lines == [session.workloads.greeting]
+
+
+def test_the_rules_are_enough_for_an_ephemeral_container(session: Session, account: Account) -> None:
+    show = ("sh", "-c", "echo $GREETING")
+    found = session("pod/meshed", *show, options=["-e"], kubeconfig=account(roles()))
+    assert found.lines == [session.workloads.greeting]
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("get", "deployments.apps"),
+        ("list", "pods"),
+        ("create", "jobs.batch"),
+        ("watch", "pods"),
+        ("get", "pods/log"),
+        ("create", "pods/portforward"),
+    ],
+)
+def test_a_missing_permission_is_named(verb: str, resource: str, session: Session, account: Account) -> None:
+    kubeconfig = account([_without(verb, resource.partition(".")[0], role) for role in roles()])
+    found = session("deployment/web", "true", kubeconfig=kubeconfig)
+    assert found.code == 125
+    place = f"in the namespace {session.workloads.namespace}"
+    (said,) = [line for line in found.err.splitlines() if "not allowed" in line]
+    assert said.startswith(f"mirrord: you are not allowed to {verb} {resource} {place}; ask for the verb")
+    assert "docs/rbac.yaml" in said
+
+
+def _without(verb: str, resource: str, role: dict[str, Any]) -> dict[str, Any]:
+    """Return a role without one permission."""
+    rules = []
+    for rule in role["rules"]:
+        others = [name for name in rule["resources"] if name != resource]
+        rules.append({**rule, "resources": others})
+        if resource in rule["resources"]:
+            verbs = [one for one in rule["verbs"] if one not in (verb, *_WITH.get(resource, ()))]
+            rules.append({**rule, "resources": [resource], "verbs": verbs})
+    return {**role, "rules": [rule for rule in rules if rule["resources"] and rule["verbs"]]}
+
+
+_WITH = {"pods/portforward": ("get",)}
+"""Verbs that stand for the same thing."""
+
+
+def test_unknown_credentials(session: Session, tmp_path: Path) -> None:
+    kubeconfig = _with_token(session.cluster, "wrong", tmp_path / "kubeconfig")
+    found = session("deployment/web", "true", kubeconfig=kubeconfig)
+    assert "the API server does not know who you are" in found.err
+
+
+@pytest.fixture
+def namespace(session: Session, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace for agents, with the labels of the test's parameter."""
+    name = f"agents-{session.workloads.namespace}"
+    metadata = {"name": name, "labels": getattr(request, "param", {})}
+    session.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    yield name
+    session.cluster.kubectl("delete", "namespace", name, "--wait=false")
+    session.cluster.kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=60s")
+
+
+def enforce(policy: str) -> dict[str, str]:
+    """Return the label that makes Pod Security admission enforce a policy."""
+    return {"pod-security.kubernetes.io/enforce": policy}
+
+
+@pytest.mark.parametrize("namespace", [enforce("baseline"), enforce("restricted")], indirect=True)
+def test_a_policy_that_forbids_the_agent(namespace: str, session: Session) -> None:
+    found = session("deployment/web", "true", options=["-a", namespace])
+    assert found.code == 125
+    assert "the cluster refuses the agent's pod: " in found.err
+    assert "violates PodSecurity" in found.err
+    assert "`agent.namespace`" in found.err
+
+
+@pytest.mark.parametrize("namespace", [enforce("restricted")], indirect=True)
+def test_without_a_target_the_strictest_policy_is_kept(namespace: str, session: Session) -> None:
+    assert session("targetless", "echo", "ok", options=["-a", namespace]).lines == ["ok"]
+
+
+@pytest.mark.parametrize("namespace", [enforce("privileged")], indirect=True)
+def test_the_agent_in_a_namespace_of_its_own(namespace: str, session: Session) -> None:
+    found = session("pod/meshed", "sh", "-c", "echo $GREETING", options=["-a", namespace])
+    assert found.lines == [session.workloads.greeting]
+
+
+def test_a_quota(namespace: str, session: Session) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": namespace},
+    }
+    session.cluster.apply({**quota, "spec": {"hard": {"pods": "0"}}})
+    found = session("deployment/web", "true", options=["-a", namespace])
+    assert "the cluster refuses the agent's pod: " in found.err
+    assert "exceeded quota: none" in found.err
+
+
+def test_an_image_that_is_not_there(session: Session) -> None:
+    found = session("deployment/web", "true", options=["-i", "localhost/none:test"])
+    assert "the agent's container cannot be started: ErrImagePull: " in found.err
+    assert "check `agent.image`" in found.err
+
+
+def configured(session: Session, target: str, agent: dict[str, Any], tmp_path: Path) -> str:
+    """Run a program with keys of ``agent`` set, and return what was said."""
+    file = tmp_path / "mirrord.json"
+    file.write_text(json.dumps({"agent": agent}))
+    return session(target, "true", options=["-f", str(file)]).err
+
+
+def test_no_node_for_it(session: Session, tmp_path: Path) -> None:
+    said = configured(session, "targetless", {"node_selector": {"disk": "fast"}}, tmp_path)
+    assert "the agent's pod cannot be scheduled: " in said
+    assert "`agent.node_selector`" in said
+
+
+@pytest.mark.parametrize(
+    ("capability", "sentence"),
+    [
+        ("SYS_ADMIN", "cannot be entered"),
+        ("SYS_PTRACE", "cannot be entered"),
+        ("DAC_OVERRIDE", "cannot be entered"),
+        ("SETUID", "the agent may not act with the credentials of the target"),
+        ("SETGID", "the agent may not act with the credentials of the target"),
+    ],
+)
+def test_a_capability_that_is_taken_away(
+    capability: str, sentence: str, session: Session, tmp_path: Path
+) -> None:
+    said = configured(session, "deployment/web", {"disabled_capabilities": [capability]}, tmp_path)
+    assert "the agent ended at once: " in said
+    assert sentence in said
+
+
+def test_what_root_may_read_takes_a_capability(session: Session, tmp_path: Path) -> None:
+    make = "mkdir /data; echo kept > /data/file; chown 1000 /data/file; chmod 600 /data/file"
+    here = f"--namespace={session.workloads.namespace}"
+    session.cluster.kubectl("exec", here, "db-0", "--", "sh", "-c", make)
+    assert session("statefulset/db", "cat", "/data/file").lines == ["kept"]
+    file = tmp_path / "mirrord.json"
+    file.write_text(json.dumps({"agent": {"disabled_capabilities": ["DAC_OVERRIDE"]}}))
+    refused = session("statefulset/db", "cat", "/data/file", options=["-f", str(file)])
+    assert "/data/file: Permission denied" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("pod/none", "there is no pod none in the namespace "),
+        ("deployment/none", "there is no deployment none in the namespace "),
+        ("label/app=none", "label/app=none has no pods in the namespace "),
+        ("pod/meshed/container/none", "meshed has no container none; it has "),
+    ],
+)
+def test_a_target_that_is_not_there(target: str, sentence: str, session: Session) -> None:
+    found = session(target, "true")
+    assert (found.code, found.out) == (125, "")
+    assert sentence in found.err
+
+
+def test_a_server_that_is_not_there(session: Session, tmp_path: Path) -> None:
+    config = json.loads(session.cluster.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    said = session("pod/meshed", "true", kubeconfig=path).err
+    assert "the API server cannot be reached: " in said

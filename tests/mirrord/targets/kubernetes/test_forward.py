@@ -1,0 +1,178 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import pytest
+from kubernetes.aio.client import ApiClient, Configuration
+from mirrord_agent.wire.errors import ChannelClosed
+from mirrord_agent.wire.websocket import WebSocket
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from mirrord.errors import LinkError, TargetError
+from mirrord.targets.kubernetes.access import Access
+from mirrord.targets.kubernetes.forward import PodEndpoint
+
+PORT: Final = 7737
+GREETING: Final = PORT.to_bytes(2, "little")
+Behaviour = Callable[[ServerConnection], Awaitable[None]]
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a coroutine function on a loop, with a limit."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(30):
+            await test()
+
+    asyncio.run(limited())
+
+
+@contextlib.asynccontextmanager
+async def api_server(
+    behave: Behaviour, *, status: int = 0
+) -> AsyncIterator[tuple[PodEndpoint, list[Request]]]:
+    """Pretend to be an API server that forwards ports; note what it is asked."""
+    asked: list[Request] = []
+
+    def look(connection: ServerConnection, request: Request) -> Response | None:
+        asked.append(request)
+        return connection.respond(status, "no\n") if status else None
+
+    options = {"subprotocols": [Subprotocol("v4.channel.k8s.io")], "max_size": None, "compression": None}
+    async with serve(behave, "127.0.0.1", 0, process_request=look, **options) as server:  # type: ignore[arg-type]
+        port = next(iter(server.sockets)).getsockname()[1]
+        settings = Configuration(host=f"http://127.0.0.1:{port}", api_key={"BearerToken": "Bearer secret"})
+        client = ApiClient(settings)
+        access = Access(client, settings, "default")
+        try:
+            yield PodEndpoint(access, "prod", "agent-1", PORT, bytes(32)), asked
+        finally:
+            await access.close()
+
+
+async def agent(connection: ServerConnection) -> None:
+    """Serve one of our websockets inside the forwarded port: send back every message."""
+    loop = asyncio.get_running_loop()
+    inside = WebSocket(loop, client=False)
+    reader_end, writer_end = await _pipe(inside)
+    await connection.send(b"\0" + GREETING)
+    await connection.send(b"\1" + GREETING)
+
+    async def outwards() -> None:
+        while data := await reader_end.read(65_536):
+            await connection.send(b"\0" + data)
+
+    copying = loop.create_task(outwards())
+    echoing = loop.create_task(_echo(inside))
+    async for message in connection:
+        assert isinstance(message, bytes)
+        assert message[0] == 0
+        writer_end.write(message[1:])
+        await writer_end.drain()
+    for task in (copying, echoing):
+        task.cancel()
+    await asyncio.gather(copying, echoing, return_exceptions=True)
+    writer_end.close()
+    inside.abort("the test has ended")
+    await inside.wait_closed()
+
+
+async def _pipe(protocol: WebSocket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    import socket
+
+    ours, theirs = socket.socketpair()
+    await asyncio.get_running_loop().create_connection(lambda: protocol, sock=theirs)
+    return await asyncio.open_connection(sock=ours)
+
+
+async def _echo(inside: WebSocket) -> None:
+    await inside.opened()
+    inside.prove()
+    while True:
+        inside.send(bytes(await inside.receive()))
+
+
+async def opened(endpoint: PodEndpoint) -> WebSocket:
+    websocket = WebSocket(asyncio.get_running_loop(), client=True)
+    await endpoint.open(websocket)
+    await websocket.opened()
+    websocket.prove()
+    return websocket
+
+
+@pytest.mark.parametrize("size", [0, 1, 200_000, 1_000_000])
+def test_messages_arrive_whole(size: int) -> None:
+    message = bytes(index % 251 for index in range(size))
+
+    async def check() -> None:
+        async with api_server(agent) as (endpoint, asked):
+            websocket = await opened(endpoint)
+            for _ in range(3):
+                websocket.send(message)
+            assert [bytes(await websocket.receive()) for _ in range(3)] == [message] * 3
+            websocket.close("done")
+            await websocket.wait_closed()
+        (request,) = asked
+        assert request.path == "/api/v1/namespaces/prod/pods/agent-1/portforward?ports=7737"
+        assert request.headers["Authorization"] == "Bearer secret"
+
+    run(check)
+
+
+def test_an_agent_that_is_not_there_is_explained() -> None:
+    async def refuse(connection: ServerConnection) -> None:
+        await connection.send(b"\0" + GREETING)
+        await connection.send(b"\1" + GREETING)
+        await connection.send(b"\1connection refused\n")
+        await connection.wait_closed()
+
+    async def check() -> None:
+        async with api_server(refuse) as (endpoint, _):
+            with pytest.raises(ChannelClosed, match="the node could not reach the agent: connection refused"):
+                await opened(endpoint)
+
+    run(check)
+
+
+def test_an_api_server_that_goes_away_is_explained() -> None:
+    async def leave(connection: ServerConnection) -> None:
+        await connection.send(b"\0" + GREETING)
+        await connection.close(1011, "restarting")
+
+    async def check() -> None:
+        async with api_server(leave) as (endpoint, _):
+            with pytest.raises(ChannelClosed, match=r"the API server closed the connection: .*restarting"):
+                await opened(endpoint)
+
+    run(check)
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (403, "not allowed to create pods/portforward in the namespace prod; ask for"),
+        (404, "the API server refused to forward to the agent: 404"),
+    ],
+)
+def test_a_refusal_is_explained(status: int, sentence: str) -> None:
+    async def check() -> None:
+        async with api_server(agent, status=status) as (endpoint, _):
+            with pytest.raises(TargetError, match=sentence):
+                await opened(endpoint)
+
+    run(check)
+
+
+def test_a_server_that_is_not_there_is_explained() -> None:
+    async def check() -> None:
+        settings = Configuration(host="http://127.0.0.1:1")
+        access = Access(ApiClient(settings), settings, "default")
+        endpoint = PodEndpoint(access, "prod", "agent-1", PORT, bytes(32))
+        with pytest.raises(LinkError, match="cannot be reached through the API server"):
+            await opened(endpoint)
+        await access.close()
+
+    run(check)

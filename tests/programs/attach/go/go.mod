@@ -1,0 +1,3 @@
+module mirrord.test/look
+
+go 1.22

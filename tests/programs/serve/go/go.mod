@@ -1,0 +1,3 @@
+module mirrord.test/serve
+
+go 1.22
