@@ -9,8 +9,10 @@ any user and for every kind of file.
 import array
 import errno
 import os
+import resource
 import secrets
 import socket
+from contextlib import suppress
 from typing import Final
 
 from mirrord_seccomp.syscalls import current_arch, number
@@ -55,17 +57,42 @@ class Giver:
         page = self.page(thread)
         at = must(thread.call(_SOCKET, socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0))
         try:
-            if self._by_name:
-                _send_by_name(thread, page, at, fd)
-            else:
-                _send(thread.tid, at, fd)
-            received = _receive(thread, page, at)
+            received = self._receive_one(thread, page, at, fd)
         except OSError:
             thread.call(_CLOSE, at)
             raise
         thread.call(_DUP3, received, at, os.O_CLOEXEC if cloexec else 0)
         thread.call(_CLOSE, received)
         return at
+
+    def _receive_one(self, thread: Borrowed, page: int, at: int, fd: int) -> int:
+        """Return the number that our descriptor has been received as; where the socket has taken the last
+        one, the limit is one higher for that moment, as far as the thread's user may raise it.
+        """
+        try:
+            self._send(thread, page, at, fd)
+            return _receive(thread, page, at)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+        try:
+            soft, hard = resource.prlimit(thread.tid, resource.RLIMIT_NOFILE)
+            resource.prlimit(thread.tid, resource.RLIMIT_NOFILE, (soft + 1, max(soft + 1, hard)))
+        except (PermissionError, ValueError) as refused:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from refused
+        try:
+            self._send(thread, page, at, fd)
+            return _receive(thread, page, at)
+        finally:
+            # one that was killed meanwhile has no limit any more
+            with suppress(ProcessLookupError):
+                resource.prlimit(thread.tid, resource.RLIMIT_NOFILE, (soft, hard))
+
+    def _send(self, thread: Borrowed, page: int, at: int, fd: int) -> None:
+        if self._by_name:
+            _send_by_name(thread, page, at, fd)
+        else:
+            _send(thread.tid, at, fd)
 
     def known_page(self, tid: int) -> int | None:
         """Return the address of a thread's page, if it has one."""

@@ -57,6 +57,7 @@ def test_any_thread_may_enter_and_nothing_stays_open(mirrord: Mirrord) -> None:
     assert said.split() == ["/app/data", "4"]
 
 
+@pytest.mark.notify_only("a thread has one tracer, which mirrord is itself")
 def test_under_a_debugger_it_is_not_supported(mirrord: Mirrord) -> None:
     session = mirrord(tool("strace"), "-o", "/dev/null", SYSTEM_PYTHON, "-c", ENTER)
 

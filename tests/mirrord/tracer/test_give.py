@@ -53,11 +53,18 @@ def test_a_socket_is_given_too() -> None:
 def test_a_program_without_room_for_a_descriptor_gets_emfile() -> None:
     with traced(fsync=lambda call: GiveFd(os.open(os.devnull, os.O_RDONLY), False)) as program:
         assert program.puppet("1") == 1, "it has started, which takes descriptors"
-        for room in (0, 1):
-            resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (3 + room, 64))
-            assert program.call("fsync", 1000) == -errno.EMFILE
-        resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (64, 64))
+        resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (3, 64))
+        assert program.call("fsync", 1000) == -errno.EMFILE
+        assert program.warnings == []
+
+
+def test_room_for_a_single_descriptor_is_enough() -> None:
+    with traced(fsync=lambda call: GiveFd(os.open(os.devnull, os.O_RDONLY), False)) as program:
+        assert program.puppet("1") == 1, "it has started, which takes descriptors"
+        resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE, (4, 64))
         assert program.call("fsync", 1000) == 3
+        assert resource.prlimit(program.puppet.pid, resource.RLIMIT_NOFILE) == (4, 64)
+        assert program.call("fsync", 1000) == -errno.EMFILE
         assert program.warnings == []
 
 
