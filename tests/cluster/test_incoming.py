@@ -1,7 +1,6 @@
 """A program gets the connections of its pod, in a real cluster."""
 
 import secrets
-import signal
 import subprocess
 
 import pytest
@@ -39,7 +38,7 @@ def test_a_request_to_the_pod(way: str, session: Session) -> None:
         assert got == (answer if way == "stolen" else own)
         while (seen := read_line(server)) != path:
             assert seen == "/"  # the kubelet's probes come here, too
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         server.communicate(timeout=30)
     assert session("targetless", "curl", "-sS", f"http://{address}:8080{path}").out == own
 
