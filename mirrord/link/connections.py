@@ -64,6 +64,8 @@ class Connection:
     state: State = State.PENDING
     error: int = 0
     """An errno that the program has not been told yet."""
+    answered: bool = False
+    """Whether its connect has ended, also where the socket alone tells how: it is PENDING here then."""
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
 
@@ -137,8 +139,8 @@ class Connections:
         self._loop.call_soon_threadsafe(self._start, connection)
 
     async def settled(self, connection: Connection) -> None:
-        """Wait until the connect has succeeded or failed."""
-        if connection.state is State.PENDING:
+        """Wait until the connect has succeeded or failed, which may have been before anybody waited."""
+        if not connection.answered:
             waiter = self._loop.create_future()
             connection.waiters.append(waiter)
             await waiter
@@ -228,6 +230,7 @@ class Connections:
                 connection.state = State.FAILED
 
     def _settle(self, connection: Connection) -> None:
+        connection.answered = True
         for waiter in connection.waiters:
             if not waiter.done():
                 waiter.set_result(None)

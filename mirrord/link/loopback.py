@@ -67,6 +67,9 @@ class Loopback:
         # either way
         disconnect(program_socket)
         with _only_port(program_socket, port):
+            number = begin(program_socket, from_name(dead.getsockname()))
+        if number == errno.EADDRNOTAVAIL:
+            # another process has the port by now; not refused, the program's connect would go on locally
             begin(program_socket, from_name(dead.getsockname()))
 
     def close(self) -> None:

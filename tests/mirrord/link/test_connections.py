@@ -172,6 +172,19 @@ def test_a_reset_from_the_pod_reaches_the_program(program: socket.socket) -> Non
     play(story, program)
 
 
+def test_the_answer_may_come_before_anybody_waits_for_it(program: socket.socket) -> None:
+    """The gate's thread begins a connect, and may be kept from handing the call to the loop until later."""
+
+    async def story(scene: Scene) -> None:
+        connection = scene.connect()
+        id, _ = await scene.opening()
+        scene.agent.fail(id, errno.ECONNREFUSED)
+        await until(lambda: scene.known() is None)
+        await asyncio.wait_for(scene.connections.settled(connection), 5)
+
+    play(story, program)
+
+
 def test_a_refused_connect_is_the_sockets_own_error(program: socket.socket) -> None:
     async def story(scene: Scene) -> None:
         connection = scene.connect()

@@ -94,6 +94,24 @@ def test_a_held_connect_is_refused(loopback: Loopback, program: socket.socket) -
     assert tcp_state(program) == CLOSE
 
 
+def test_it_is_refused_from_another_port_where_its_own_is_taken(
+    loopback: Loopback, program: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(loopback, program)
+    host, port = program.getsockname()[:2]
+    with socket.socket(program.family) as other:
+
+        def disconnect(sock: socket.socket) -> None:
+            given_up(sock)
+            other.bind((host, port))
+
+        given_up = module.disconnect
+        monkeypatch.setattr(module, "disconnect", disconnect)
+        loopback.refuse(program)
+        assert error(program) == errno.ECONNREFUSED
+        assert program.getsockname()[1] != port
+
+
 def test_an_epoll_that_was_waiting_sees_a_completion_once(loopback: Loopback, program: socket.socket) -> None:
     with select.epoll() as epoll:
         token = hold(loopback, program)
