@@ -23,7 +23,7 @@ from mirrord.errors import AttachError, MirrordError
 from mirrord.session import doors
 from mirrord.session.directory import SessionDirectory
 from mirrord.session.doors import DETACHED, END, HELD, IDLE, LISTENER, receive, send
-from mirrord.tracer.attach import attach
+from mirrord.tracer.attach import Unstoppable, attach
 from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 
@@ -154,6 +154,11 @@ class Keeper:
                 door.close()
                 doors.remove(path)
                 raise
+        except Unstoppable as error:
+            send(self._orders, error.problem, error.remedy)
+            # the kernel lets go when a tracer ends: another process keeps from here on what there is
+            if os.fork():
+                os._exit(0)
         except MirrordError as error:
             send(self._orders, error.problem, error.remedy)
         except OSError as error:

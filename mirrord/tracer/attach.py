@@ -32,7 +32,7 @@ _PTRACE_O_SUSPEND_SECCOMP: Final = 0x200000
 _FILTER_FLAGS: Final = (
     load.NEW_LISTENER | load.TSYNC | load.TSYNC_ESRCH | load.WAIT_KILLABLE_RECV | load.SPEC_ALLOW
 )
-_ATTEMPTS: Final = 40
+ATTEMPTS: Final = 40
 _PAUSE: Final = 0.05
 _PAGE: Final = 4096
 _PROT_READ_WRITE: Final = 3
@@ -51,10 +51,14 @@ class Attachment:
     """Seconds for which no thread of it ran."""
 
 
+class Unstoppable(AttachError):
+    """Raised when a thread would not stop: it will yet, and stay so until the calling process has ended."""
+
+
 def attach(pid: int, filter_: bytes) -> Attachment:
     """Put the filter onto every thread of the process; raise AttachError, the process being as it was.
 
-    Must be called from a thread that has no other tracees; blocks for two seconds at most.
+    Must be called from a thread that has no other tracees; blocks for five seconds at most.
     """
     attachable.require(pid)
     try:
@@ -78,19 +82,25 @@ def attach(pid: int, filter_: bytes) -> Attachment:
 
 
 def _attach(pid: int, process: int, filter_: bytes) -> Attachment:
-    for _ in range(_ATTEMPTS):
+    threads = Threads(pid)
+    for _ in range(ATTEMPTS):
         try:
-            return _try(pid, process, filter_)
+            return _try(threads, pid, process, filter_)
         except Busy:
-            time.sleep(_PAUSE)
-    raise AttachError(
+            pause()
+    raise Unstoppable(
         f"process {pid} has a thread that cannot be stopped, in an uninterruptible wait",
         remedy="look at the state D in: ps -L -o tid,state,wchan -p " + str(pid),
     )
 
 
-def _try(pid: int, process: int, filter_: bytes) -> Attachment:
-    with Threads(pid) as threads:
+def pause() -> None:
+    """Let the process run for a moment between two attempts."""
+    time.sleep(_PAUSE)
+
+
+def _try(threads: Threads, pid: int, process: int, filter_: bytes) -> Attachment:
+    with threads:
         listener = _inject(pid, process, filter_)
         count = len(threads)
     return Attachment(process, listener, count, threads.seconds)

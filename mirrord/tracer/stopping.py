@@ -60,12 +60,13 @@ class Busy(Exception):
 
 
 class Threads:
-    """All threads of a process, stopped within the ``with`` block."""
+    """All threads of a process, stopped within the ``with`` block, which may be entered anew after Busy."""
 
     def __init__(self, pid: int) -> None:
         self._pid: Final = pid
         self._stopped: Final[set[int]] = set()
         self._running: Final[set[int]] = set()
+        """Those that are seized, and not stopped yet."""
         self._start = 0.0
         self.seconds = 0.0
 
@@ -94,6 +95,9 @@ class Threads:
         self._release()
 
     def _seize(self, tid: int) -> None:
+        if tid in self._running:
+            # by an earlier attempt: a second PTRACE_SEIZE is refused (EPERM)
+            return
         try:
             ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD)
             self._running.add(tid)
@@ -135,11 +139,12 @@ class Threads:
             with suppress(ProcessLookupError):
                 # else it was killed while it was stopped
                 ptrace(PTRACE_DETACH, tid)
+        self._stopped.clear()
         self.seconds = time.perf_counter() - self._start
         self._let_go_late()
 
     def _let_go_late(self) -> None:
-        """Let go of those that did not stop in time, as soon as they do; the kernel does it if we end."""
+        """Let go of those that did not stop in time, as soon as they do; the kernel does it when we end."""
         deadline = time.perf_counter() + _LATE
         while self._running and time.perf_counter() < deadline:
             for tid in list(self._running):

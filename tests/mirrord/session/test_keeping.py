@@ -19,7 +19,7 @@ from mirrord.tracer.ledger import Ledger
 
 from ...support.needs import missing
 from ...support.waiting import until
-from ..tracer.puppet import Puppet, nr, puppet
+from ..tracer.puppet import Puppet, held_up, nr, puppet
 
 RULES = [Rule("getppid", Action.NOTIFY), Rule("getpgid", Action.NOTIFY, Test(0, Op.EQ, 0, 32))]
 FILTER = bpf.compile(RULES, current_arch())
@@ -74,6 +74,20 @@ def serve(pid: int, directory: str = "/nowhere/at/all") -> tuple[socket.socket, 
 def test_a_process_without_a_session_is_local(kept: Puppet) -> None:
     assert kept(f"call({nr('getppid')})") == os.getpid()
     assert ask(kept.pid, doors.DETACH) == [doors.IDLE]
+
+
+def test_one_that_would_not_stop_is_let_go_of(kept: Puppet, orders: socket.socket) -> None:
+    """Although its keeper keeps another, which it goes on to do."""
+    with puppet() as one, held_up(one) as go_on:
+        with pytest.raises(AttachError, match="has a thread that cannot be stopped"):
+            keeping.order(orders, one.pid, FILTER, TRAPS)
+        go_on()
+        assert one.hear() > 0
+        assert one(f"call({nr('getppid')})") == os.getpid()
+    assert kept(f"call({nr('getppid')})") == os.getpid()
+    session, listener = serve(kept.pid)
+    session.close()
+    listener.close()
 
 
 def test_a_session_has_the_calls_until_its_connection_ends(kept: Puppet) -> None:

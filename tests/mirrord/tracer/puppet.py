@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, Self
 
 from mirrord_seccomp import bpf
@@ -17,7 +18,10 @@ from mirrord_seccomp.syscalls import current_arch, number
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked, park
 
+from ...support.waiting import until
+
 PYTHON: Final = os.path.realpath(sys.executable)
+_CLONE_VFORK: Final = 0x4000
 _SCRIPT: Final = """
 import ctypes, mmap, os, signal, socket, sys, threading
 libc = ctypes.CDLL(None, use_errno=True)
@@ -104,6 +108,21 @@ def puppet() -> Iterator[Puppet]:
                 yield made
         finally:
             process.kill()
+
+
+@contextmanager
+def held_up(one: Puppet) -> Iterator[Callable[[], object]]:
+    """Have a puppet wait as for a vfork(2), which ptrace(2) cannot interrupt; give what lets it go on.
+
+    It then says a number above 0.
+    """
+    one("ours, theirs = os.pipe()")
+    clone = f"call({nr('clone')}, {_CLONE_VFORK | signal.SIGCHLD}, 0, 0, 0, 0)"
+    with open(f"/proc/{one.pid}/fd/{one('theirs')}", "wb", buffering=0) as theirs:
+        one.tell(f"{clone} or (os.close(theirs), os.read(ours, 1), os._exit(0))")
+        status = Path(f"/proc/{one.pid}/status")
+        until("it waits", lambda: "State:\tD" in status.read_text())
+        yield lambda: theirs.write(b"x")
 
 
 def parked(

@@ -20,7 +20,7 @@ from mirrord.tracer.attach import Attachment, attach
 
 from ...support.needs import missing
 from ...support.waiting import until
-from .puppet import Puppet, filtered, nr, puppet
+from .puppet import Puppet, filtered, held_up, nr, puppet
 
 FILTER = bpf.compile([Rule("getppid", Action.NOTIFY)], current_arch())
 
@@ -176,6 +176,20 @@ def test_a_vfork_is_waited_for() -> None:
         with attached(process.pid):
             assert process.communicate("done\n", timeout=20)[0] == "done\n\n"
             assert process.returncode == 0
+
+
+def test_one_that_does_not_stop_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread stays seized between two attempts, and is not seized again."""
+    with puppet() as one, held_up(one) as go_on:
+        pauses = iter(range(module.ATTEMPTS))
+        monkeypatch.setattr(module, "pause", lambda: go_on() if next(pauses) == 2 else None)
+        with attached(one.pid) as (made, listener):
+            assert made.threads == 1
+            assert one.hear() > 0
+            one.tell(f"call({nr('getppid')})")
+            assert listener.receive()
+            listener.send_continue(listener.notification[0])
+            assert one.hear() == os.getpid()
 
 
 def test_a_filter_of_its_own_does_not_kill_it() -> None:
