@@ -1,6 +1,7 @@
 """Users, sandboxes and runners for the tests that run the whole command."""
 
 import contextlib
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,11 @@ from .support.user import User
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the marks of these tests mean."""
     config.addinivalue_line("markers", "both_users: run as root and as an ordinary user, where possible")
+    # a shell without job control starts what is in the background with these ignored, which programs inherit
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
