@@ -10,11 +10,12 @@ from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.bound import BoundSockets, HeldListeners
 from mirrord.link.addresses import Peer
-from mirrord.link.connections import Connections, UnixConnections
+from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
 from mirrord.link.incoming import Incoming
 from mirrord.link.names import KnownNames
+from mirrord.link.unix import UnixConnections
 from mirrord.syscall import Handler, Tid
 
 DNS_PORT: Final = 53

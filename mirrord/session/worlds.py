@@ -16,7 +16,7 @@ from mirrord.dispatch.world import DNS_PORT, World
 from mirrord.errors import UsageError
 from mirrord.link.addresses import Peer
 from mirrord.link.client import Link
-from mirrord.link.connections import Connections, UnixConnections
+from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
 from mirrord.link.incoming import Incoming, Terms, Voice
@@ -26,6 +26,7 @@ from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
 from mirrord.link.resolver import LocalResolver
 from mirrord.link.space import SPACE_VARIABLE, parse_size
+from mirrord.link.unix import UnixConnections
 from mirrord.session.processes import descendants
 from mirrord.session.remote import Remote
 from mirrord.session.say import Sayings

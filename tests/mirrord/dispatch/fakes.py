@@ -19,7 +19,7 @@ from mirrord.config.paths import PathRules
 from mirrord.dispatch.bound import BoundSockets
 from mirrord.dispatch.world import World
 from mirrord.link.addresses import Peer
-from mirrord.link.connections import Connections, UnixConnections
+from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
 from mirrord.link.incoming import Incoming, Voice
@@ -27,6 +27,7 @@ from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
+from mirrord.link.unix import UnixConnections
 from mirrord.syscall import Elsewhere, Fault, Gone, Tid, Verdict, Wait
 
 from ..link.agent import FakeAgent, until

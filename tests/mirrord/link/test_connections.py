@@ -3,16 +3,16 @@ import errno
 import os
 import select
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from mirrord_agent.wire.messages import Address, Opened, OpenTcp, OpenUnix
+from mirrord_agent.wire.messages import Address, Opened, OpenTcp
 
+from mirrord.dispatch.sockets import cookie
 from mirrord.link import connections as module
 from mirrord.link.addresses import Peer, from_name
-from mirrord.link.connections import LINK_LOST, Connection, Connections, Cookie, State, UnixConnections
+from mirrord.link.connections import LINK_LOST, Connection, Connections, State
 from mirrord.link.inodes import tcp_inodes
 from mirrord.link.located import Located
 from mirrord.link.loopback import TCP_SYN_SENT, Loopback, begin, is_ipv6_only, tcp_state
@@ -22,11 +22,6 @@ from .agent import FakeAgent, until
 REMOTE = Peer("10.1.2.3", 80)
 OPENED = Opened(local=Address(host="10.9.9.9", port=4567), remote=Address(host="10.1.2.3", port=80))
 ESTABLISHED = 1
-SO_COOKIE = 57
-
-
-def cookie(sock: socket.socket) -> Cookie:
-    return Cookie(struct.unpack("=Q", sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0])
 
 
 def error(sock: socket.socket) -> int:
@@ -427,79 +422,3 @@ def test_a_plain_connect_of_a_connected_socket(program: socket.socket) -> None:
         assert scene.agent.resets == [request.stream]
 
     play(story, program)
-
-
-UnixStory = Callable[[FakeAgent, UnixConnections], Awaitable[None]]
-
-
-def play_unix(story: UnixStory) -> None:
-    async def main() -> None:
-        agent = FakeAgent()
-        await story(agent, UnixConnections(asyncio.get_running_loop(), agent.channel))
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
-@pytest.mark.parametrize("path", [b"/run/remote.sock", b"\0abstract"])
-def test_a_unix_connection(kind: int, path: bytes) -> None:
-    async def story(agent: FakeAgent, connections: UnixConnections) -> None:
-        with socket.socket(socket.AF_UNIX, kind) as program:
-            assert not connections
-            connecting = asyncio.create_task(connections.connect(program, cookie(program), path))
-            id, request = await agent.request()
-            assert isinstance(request, OpenUnix)
-            assert (request.path, request.kind) == (
-                path,
-                "stream" if kind == socket.SOCK_STREAM else "seqpacket",
-            )
-            agent.reply(id, Opened(local=Address(host="", port=0)))
-            await connecting
-            assert connections.path(cookie(program)) == path
-            known = cookie(program)
-            program.send(b"one")
-            program.send(b"two")
-            await until(lambda: b"".join(agent.data.get(request.stream, [])) == b"onetwo")
-            if kind == socket.SOCK_SEQPACKET:
-                assert agent.data[request.stream] == [b"one", b"two"]
-            agent.datagram(request.stream, b"answer")
-            await until(lambda: select.select([program], [], [], 0)[0])
-            assert program.recv(100) == b"answer"
-        agent.content(request.stream)
-        await until(lambda: not connections)
-        assert connections.path(known) is None
-
-    play_unix(story)
-
-
-@pytest.mark.parametrize("number", [errno.ENOENT, errno.ECONNREFUSED, errno.EACCES, errno.EPROTOTYPE])
-def test_a_unix_connection_that_fails(number: int) -> None:
-    async def story(agent: FakeAgent, connections: UnixConnections) -> None:
-        with socket.socket(socket.AF_UNIX) as program:
-            connecting = asyncio.create_task(connections.connect(program, cookie(program), b"/run/x"))
-            id, _ = await agent.request()
-            agent.fail(id, number)
-            with pytest.raises(OSError) as caught:
-                await connecting
-            assert caught.value.errno == number
-            assert not connections
-            assert agent.channel.open_streams == 0
-
-    play_unix(story)
-
-
-@pytest.mark.parametrize("pending", [True, False])
-def test_a_unix_connection_without_a_link(pending: bool) -> None:
-    async def story(agent: FakeAgent, connections: UnixConnections) -> None:
-        with socket.socket(socket.AF_UNIX) as program:
-            if not pending:
-                agent.lose()
-            connecting = asyncio.create_task(connections.connect(program, cookie(program), b"/run/x"))
-            if pending:
-                await agent.request()
-                agent.lose()
-            with pytest.raises(OSError) as caught:
-                await connecting
-            assert caught.value.errno == LINK_LOST
-
-    play_unix(story)

@@ -1,0 +1,67 @@
+"""The program's streams to unix sockets of the target."""
+
+import asyncio
+import os
+import socket
+from typing import Final
+
+from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed
+from mirrord_agent.wire.messages import Opened, OpenUnix
+from mirrord_agent.wire.pump import Pump
+
+from mirrord.link.connections import LINK_LOST, Cookie
+
+
+class UnixConnections:
+    """Remote unix sockets: the program's is connected to a relay of ours once the pod's is connected."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+        self._loop: Final = loop
+        self._channel: Final = channel
+        self._paths: Final[dict[Cookie, bytes]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._paths)
+
+    def path(self, cookie: Cookie) -> bytes | None:
+        """Return the remote path that a socket is connected to."""
+        return self._paths.get(cookie)
+
+    async def connect(self, program_socket: socket.socket, cookie: Cookie, path: bytes) -> None:
+        """Connect the program's socket to ``path`` in the target; raise OSError with the target's errno."""
+        kind = program_socket.type
+        stream = self._channel.open_stream()
+        try:
+            await self._channel.request(
+                OpenUnix(
+                    stream=stream.id,
+                    path=path,
+                    kind="seqpacket" if kind == socket.SOCK_SEQPACKET else "stream",
+                ),
+                Opened,
+            )
+            ours = _join(program_socket, kind)
+        except RequestFailed as failure:
+            stream.reset()
+            raise OSError(failure.errno, os.strerror(failure.errno)) from failure
+        except ChannelClosed as closed:
+            raise OSError(LINK_LOST, os.strerror(LINK_LOST)) from closed
+        except BaseException:
+            stream.reset()
+            raise
+        self._paths[cookie] = path
+        Pump(self._loop, ours, stream, on_closed=lambda: self._paths.pop(cookie, None))
+
+
+def _join(program_socket: socket.socket, kind: int) -> socket.socket:
+    """Connect the program's unix socket to a new one of ours, over a listener that lives for this one
+    connect.
+    """
+    with socket.socket(socket.AF_UNIX, kind) as listener:
+        # autobind gives an abstract name that no one else knows yet (unix(7)); only one connect is taken
+        listener.bind(b"")
+        listener.listen(1)
+        program_socket.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setblocking(False)
+    return ours
