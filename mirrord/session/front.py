@@ -144,21 +144,34 @@ class Front:
             case []:
                 if self._ended_by is not None:
                     return self._end_early(self._ended_by)
+                self._let_keeper_end_all()
                 return self._end_all("its supervisor")
         return None
 
+    def _let_keeper_end_all(self) -> None:
+        """Wait until the keeper, which has lost its child, has ended the session, unless it does not.
+
+        Were it killed from here, a kill of ours in the next moment would leave the program running.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while not self._keeper_ended() and (left := deadline - time.monotonic()) > 0:
+            signal.sigtimedwait({signal.SIGCHLD}, left)
+
     def _end_all(self, who: str) -> int:
-        """End what is left; the keeper does the same, whoever of us is its parent."""
-        ended = self._kill_all()
+        """End what is left, and say so."""
+        ended = self._kill_all() or self._started
         say(f"the session was ended: {who} died{', and the program with it' if ended else ''}")
         return EXIT_MIRRORD
 
     def _keeper_killed(self) -> bool:
         """Tell whether the keeper was killed; its normal end comes with the supervisor's last words."""
+        return self._keeper_ended() and os.WIFSIGNALED(self._keeper_status or 0)
+
+    def _keeper_ended(self) -> bool:
         if self._keeper_status is None:
             pid, status = os.waitpid(self._keeper, os.WNOHANG)
             self._keeper_status = status if pid else None
-        return self._keeper_status is not None and os.WIFSIGNALED(self._keeper_status)
+        return self._keeper_status is not None
 
     def _wait_for_watcher(self) -> None:
         """Wait until who watches has written everything; it sees the end of the session by itself."""

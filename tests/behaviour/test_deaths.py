@@ -10,7 +10,7 @@ import pytest
 
 from ..conftest import Line
 from ..support.build import SYSTEM_PYTHON, command
-from ..support.processes import Chain, is_pending, parent, state
+from ..support.processes import Chain, is_pending, parent, state, system_call
 from ..support.relay import Relay
 from ..support.running import Runner, read_line, write
 from ..support.sandboxes import Sandbox
@@ -79,6 +79,19 @@ def test_a_killed_part_takes_the_whole_session_with_it(session: Session, names: 
 
     assert "session" in said.splitlines()[-1]
     assert session.process.returncode == (-signal.SIGKILL if "front" in names else 125)
+
+
+def test_the_front_leaves_the_end_to_the_keeper(session: Session) -> None:
+    chain = session.chain
+    os.kill(chain.keeper, signal.SIGSTOP)
+    os.kill(chain.supervisor, signal.SIGKILL)
+    until("the front waits for its keeper", lambda: system_call(chain.front) == "rt_sigtimedwait")
+    os.kill(chain.front, signal.SIGKILL)
+    os.kill(chain.keeper, signal.SIGCONT)
+
+    until("the daemon has ended", lambda: state(session.daemon) in "ZX")
+    _, said = session.process.communicate(timeout=20)
+    assert "its supervisor and its front died" in said.splitlines()[-1]
 
 
 def test_a_program_that_leaves_a_daemon_ends_and_says_so(line: Line, runner: Runner, user: User) -> None:

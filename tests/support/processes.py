@@ -5,6 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mirrord_seccomp.syscalls import current_arch
+from mirrord_seccomp.syscalls import name as syscall_name
+
 
 def _read(pid: int, file: str) -> str:
     try:
@@ -39,6 +42,12 @@ def state(pid: int) -> str:
     """Return the letter of its state, X when it is gone."""
     after = _read(pid, "stat").rpartition(")")[2].split()
     return after[0] if after else "X"
+
+
+def system_call(pid: int) -> str:
+    """Return the name of the call that its first thread is in, nothing when it is in none (proc(5))."""
+    number = _read(pid, "syscall").partition(" ")[0]
+    return syscall_name(int(number), current_arch()) or "" if number.strip().isdigit() else ""
 
 
 def is_pending(pid: int) -> bool:

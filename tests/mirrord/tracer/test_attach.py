@@ -19,6 +19,7 @@ from mirrord.tracer import attach as module
 from mirrord.tracer.attach import Attachment, attach
 
 from ...support.needs import missing
+from ...support.processes import system_call
 from ...support.waiting import until
 from .puppet import Puppet, filtered, held_up, nr, puppet
 
@@ -36,8 +37,7 @@ def attached(pid: int) -> Iterator[tuple[Attachment, Listener]]:
 
 def blocked(pid: int, call: str) -> None:
     """Wait until the process's first thread is in a system call."""
-    path = Path(f"/proc/{pid}/syscall")
-    until(f"it is in {call}", lambda: path.read_text().split()[0] == str(nr(call)))
+    until(f"it is in {call}", lambda: system_call(pid) == call)
 
 
 def descriptors(pid: int) -> set[str]:
