@@ -5,19 +5,21 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mirrord_agent.content import ContentSender, is_settled, known_part
 from mirrord_agent.datagrams import open_udp
 from mirrord_agent.directories import Directories
 from mirrord_agent.files import Files
-from mirrord_agent.incoming import Incoming
 from mirrord_agent.sockets import UnixSockets, open_tcp
 from mirrord_agent.target import Target
 from mirrord_agent.watches import Watches, is_of_this_machine
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import Reply, Request
+
+if TYPE_CHECKING:
+    from mirrord_agent.incoming import Incoming
 
 
 class RequestHandler:
@@ -29,7 +31,7 @@ class RequestHandler:
         self._watches: Final = Watches()
         self._directories: Final = Directories(files, self._watches)
         self._unix: Final = UnixSockets(target, files)
-        self._incoming: Final = Incoming(reserved=target.reserved)
+        self._incoming: Incoming | None = None
         self._counts: Final[Counter[str]] = Counter()
         self._most_in_flight: int = 0
         self._sending: Final[set[asyncio.Task[None]]] = set()
@@ -45,8 +47,8 @@ class RequestHandler:
             messages.ReadLink: self._read_link,
             messages.Access: self._access,
             messages.ListDirectory: self._list,
-            messages.Subscribe: self._incoming.subscribe,
-            messages.Unsubscribe: self._incoming.unsubscribe,
+            messages.Subscribe: self._subscribe,
+            messages.Unsubscribe: self._unsubscribe,
             messages.Unwatch: self._unwatch,
             messages.GetFileSystem: self._file_system,
             messages.GetXattr: self._xattr,
@@ -61,7 +63,8 @@ class RequestHandler:
 
     async def drained(self) -> None:
         """Wait until what was begun for clients of the target is done; nothing new begins."""
-        await self._incoming.drained()
+        if self._incoming is not None:
+            await self._incoming.drained()
 
     async def _environment(self, request: messages.GetEnvironment, channel: Channel) -> messages.Environment:
         return messages.Environment(variables=self._target.environment)
@@ -77,7 +80,7 @@ class RequestHandler:
             streams_opened=channel.streams_opened,
             streams_open=channel.open_streams,
             resident_bytes=_resident_bytes(),
-            incoming=self._incoming.counts,
+            incoming={} if self._incoming is None else self._incoming.counts,
         )
 
     async def _udp(self, request: messages.OpenUdp, channel: Channel) -> messages.Opened:
@@ -132,6 +135,19 @@ class RequestHandler:
         return await self._files.run(
             self._directories.listing, request.path, request.after, request.only_watched
         )
+
+    async def _subscribe(self, request: messages.Subscribe, channel: Channel) -> messages.Done:
+        if self._incoming is None:
+            # HTTP, its filters and rules are a fifth of the agent's memory, and few clients serve anything
+            from mirrord_agent.incoming import Incoming
+
+            self._incoming = Incoming(reserved=self._target.reserved)
+        return await self._incoming.subscribe(request, channel)
+
+    async def _unsubscribe(self, request: messages.Unsubscribe, channel: Channel) -> messages.Done:
+        if self._incoming is not None:
+            await self._incoming.unsubscribe(request, channel)
+        return messages.Done()
 
     async def _unwatch(self, request: messages.Unwatch, channel: Channel) -> messages.Done:
         self._watches.drop(request.watches)
