@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -123,8 +123,8 @@ def slow() -> Iterator[Callable[..., Relay]]:
     with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory(prefix="relay-") as folder:
         Path(folder).chmod(0o755)
 
-        def start(*, delay: float = 0.0, rate: float | None = None) -> Relay:
-            return stack.enter_context(relay(Path(folder, "link"), delay=delay, rate=rate))
+        def start(**quality: Any) -> Relay:
+            return stack.enter_context(relay(Path(folder, "link"), **quality))
 
         yield start
 

@@ -7,7 +7,7 @@ import pytest
 from ..conftest import Mirrord
 from ..support.build import SYSTEM_PYTHON, command
 from ..support.needs import tool
-from ..support.relay import Relay
+from ..support.relay import Gather, Relay
 from ..support.running import Outcome
 
 HOST = "echo.default.svc.cluster.local"
@@ -50,15 +50,13 @@ def test_curl_says_the_same(mirrord: Mirrord, port: str, outcome: str) -> None:
 def test_connects_started_together_are_asked_for_together(
     mirrord: Mirrord, slow: Callable[..., Relay], program: str
 ) -> None:
-    # each way; twice this is longer than a busy machine takes to start them all
-    link = slow(delay=0.75)
+    link = slow(gather=Gather("open_tcp", 500))
 
     session = mirrord(*command(f"burst-{program}"), ECHO4, "7", "500", env=link.env)
 
     assert session.lines == ["500"]
     assert link.requests.counts["open_tcp"] == 500
-    # all but what a scheduler may hold back for one round trip
-    assert link.requests.together["open_tcp"] > 400
+    assert link.requests.together["open_tcp"] == 500
 
 
 # A first line of each test: the way and the address; then whatever the pod itself prints.

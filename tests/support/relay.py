@@ -20,6 +20,18 @@ _HELD: Final = 256
 """Pieces on their way in one direction; then the sender has to wait, as with a full pipe."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Answers nothing from the first request of a kind on, until that many are on their way."""
+
+    request: str
+    number: int
+
+    def waits(self, requests: Requests) -> bool:
+        """Tell whether there are some, but not enough."""
+        return 0 < requests.counts[self.request] < self.number
+
+
 @dataclass(slots=True)
 class Quality:
     """What the link is like now; it may be changed while it is in use."""
@@ -30,6 +42,7 @@ class Quality:
     """Bytes per second in each direction, None for no limit."""
     flows: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared while the link is stalled."""
+    gather: Gather | None = None
 
 
 class Relay:
@@ -41,6 +54,7 @@ class Relay:
         """What was asked so far."""
         self._loop: Final = loop
         self._quality: Final = quality
+        self._asked: Final = asyncio.Event()
         self._writers: Final[set[asyncio.StreamWriter]] = set()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
 
@@ -95,9 +109,12 @@ class Relay:
                 due, piece = pieces.popleft()
                 left.release()
                 await self._wait_until(due, len(piece))
+                if seen == self.requests.answered:
+                    await self._gathered()
                 if not piece:
                     break
                 seen(piece)
+                self._asked.set()
                 writer.write(piece)
                 await writer.drain()
             writer.write_eof()
@@ -117,6 +134,12 @@ class Relay:
         if self._quality.rate is not None:
             await asyncio.sleep(size / self._quality.rate)
         await self._quality.flows.wait()
+
+    async def _gathered(self) -> None:
+        gather = self._quality.gather
+        while gather is not None and gather.waits(self.requests):
+            self._asked.clear()
+            await self._asked.wait()
 
     async def close(self) -> None:
         """End what is still open."""
@@ -147,7 +170,9 @@ async def _forgive(writing: Coroutine[Any, Any, None]) -> None:
 
 
 @contextlib.contextmanager
-def relay(path: Path, *, delay: float = 0.0, rate: float | None = None) -> Iterator[Relay]:
+def relay(
+    path: Path, *, delay: float = 0.0, rate: float | None = None, gather: Gather | None = None
+) -> Iterator[Relay]:
     """Keep a relay up at ``path``."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="relay")
@@ -156,7 +181,7 @@ def relay(path: Path, *, delay: float = 0.0, rate: float | None = None) -> Itera
     def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
 
-    quality = Quality(delay, rate)
+    quality = Quality(delay, rate, gather=gather)
     quality.flows.set()
     one = Relay(path, loop, quality)
     server = run(one.listen())
