@@ -132,7 +132,7 @@ def test_a_log_is_followed(line: Line, runner: Runner, in_pod: Callable[..., Out
     """By ``tail -F``, as it grows and is rotated."""
     log = f"{tree.path}/log"
     in_pod("sh", "-c", "echo first > $0", log)
-    with runner.start(line("tail", "-F", log, options=["-q", *tree.options])) as process:
+    with runner.start(line("tail", "-s", "0.1", "-F", log, options=["-q", *tree.options])) as process:
         assert read_line(process) == "first"
         in_pod("sh", "-c", "echo second >> $0", log)
         assert read_line(process) == "second"
