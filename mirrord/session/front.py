@@ -144,22 +144,26 @@ class Front:
             case []:
                 if self._ended_by is not None:
                     return self._end_early(self._ended_by)
-                self._let_keeper_end_all()
-                return self._end_all("its supervisor")
+                return EXIT_MIRRORD if self._keeper_ends_all() else self._end_all("its supervisor")
         return None
 
-    def _let_keeper_end_all(self) -> None:
-        """Wait until the keeper, which has lost its child, has ended the session, unless it does not.
+    def _keeper_ends_all(self) -> bool:
+        """Wait until the keeper, which has lost its child, has ended the session and said so; tell whether it
+        has.
 
         Were it killed from here, a kill of ours in the next moment would leave the program running.
         """
         deadline = time.monotonic() + _PATIENCE
         while not self._keeper_ended() and (left := deadline - time.monotonic()) > 0:
             signal.sigtimedwait({signal.SIGCHLD}, left)
+        if not self._keeper_ended() or self._keeper_killed():
+            return False
+        self._wait_for_watcher()
+        return True
 
     def _end_all(self, who: str) -> int:
         """End what is left, and say so."""
-        ended = self._kill_all() or self._started
+        ended = self._kill_all()
         say(f"the session was ended: {who} died{', and the program with it' if ended else ''}")
         return EXIT_MIRRORD
 

@@ -95,7 +95,7 @@ def _finish(chain: Chain, status: int) -> NoReturn:
         os._exit(0)
     kill_all_descendants()
     chain.directory.remove()
-    if os.getppid() != chain.front:
-        who = "its front" if status == _STUCK else "its supervisor and its front"
-        say(f"the session was ended: {who} died, and the program with it")
+    both = "its supervisor" if os.getppid() == chain.front else "its supervisor and its front"
+    who = "its front" if status == _STUCK else both
+    say(f"the session was ended: {who} died, and the program with it")
     os._exit(EXIT_MIRRORD)

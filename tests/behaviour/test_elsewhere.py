@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,20 +55,16 @@ def test_a_root_of_ones_own_is_left_alone(mirrord: Mirrord) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a setuid program")
 @pytest.mark.both_users
-def test_a_setuid_program_has_its_privileges_as_root_alone(
-    mirrord: Mirrord, user: User, tmp_path: Path
-) -> None:
+def test_a_setuid_program_has_its_privileges_as_root_alone(mirrord: Mirrord, user: User) -> None:
     """For an ordinary user the filter takes them (no_new_privs, seccomp(2))."""
-    folder = Path("/var/lib/mirrord-test-setuid")
-    folder.mkdir(mode=0o755)
-    try:
-        program = folder / "id"
+    # /tmp may be mounted without setuid
+    with tempfile.TemporaryDirectory(prefix="mirrord-test-", dir="/var/lib") as folder:
+        Path(folder).chmod(0o755)
+        program = Path(folder, "id")
         shutil.copy(tool("id"), program)
         os.chown(program, 1, 1)
         program.chmod(0o4755)
 
         session = mirrord(str(program), "-u")
-    finally:
-        shutil.rmtree(folder)
 
     assert session.lines == ["1" if user.name == "root" else "65534"]

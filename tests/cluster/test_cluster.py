@@ -4,8 +4,11 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from ..support.processes import everything, state
 from ..support.waiting import until
@@ -43,13 +46,20 @@ def inside(init: int) -> Iterator[int]:
             yield pid
 
 
-def test_ending_its_first_process_ends_all_of_it(cluster: Cluster, tmp_path: Path) -> None:
-    before = traces(tmp_path)
-    with running(tmp_path) as other:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for a second cluster, of a short name: the kubelet's sockets are below it (unix(7))."""
+    with tempfile.TemporaryDirectory(prefix="node-") as made:
+        yield Path(made)
+
+
+def test_ending_its_first_process_ends_all_of_it(cluster: Cluster, folder: Path) -> None:
+    before = traces(folder)
+    with running(folder) as other:
         assert other.init is not None
         (node,) = other.get("nodes")["items"]
         assert node["metadata"]["name"] == "node1"
-        added = traces(tmp_path) - before
+        added = traces(folder) - before
         assert [name for name in added if name.startswith("mirrord")]
         assert [name for name in added if not name.startswith(("mirrord", str(ROOT)))] == []
         processes = list(inside(other.init))
@@ -58,6 +68,6 @@ def test_ending_its_first_process_ends_all_of_it(cluster: Cluster, tmp_path: Pat
         # the one that started it is our child, and is waited for only afterwards
         until("all have ended", lambda: {state(pid) for pid in processes} <= {"X", "Z"}, seconds=30)
     # the kernel takes a network namespace apart when it has time to
-    until("nothing of it is left", lambda: not added & traces(tmp_path), seconds=30)
+    until("nothing of it is left", lambda: not added & traces(folder), seconds=30)
     # the other one has not noticed
     assert cluster.get("nodes")["items"]
