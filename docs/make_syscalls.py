@@ -59,7 +59,10 @@ def _returning(_: object) -> Any:
 
 
 def _line(plane: str, row: Row) -> str:
-    tests = " and ".join(f"argument {test.arg} {test.op.value} {test.value:#x}" for test in row.rule.tests)
+    tests = " and ".join(
+        f"argument {test.arg} {test.op.value} {test.value if test.value < 0 else hex(test.value)}"
+        for test in row.rule.tests
+    )
     return f"| `{row.rule.syscall}` | {plane} | {tests or 'always'} | {_fate(row)} |\n"
 
 

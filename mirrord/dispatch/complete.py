@@ -17,7 +17,7 @@ from mirrord.config.load import validate
 from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
-from mirrord.dispatch.row import Row
+from mirrord.dispatch.row import Row, traps_of
 from mirrord.dispatch.table import rows_of
 from mirrord.dispatch.world import World
 from mirrord.syscall import CONTINUE, Call, Fail, Handler, Verdict
@@ -33,7 +33,7 @@ class CompleteTable:
         complete = _trapped(rows_of(_with_everything(world)))
         wanted = _by_number(_trapped(rows_of(world)))
         self.filter: Final = bpf.compile(_once(row.rule for row in complete), current_arch())
-        self.traps: Final = {found: row.rule for row in complete if (found := _number(row)) is not None}
+        self.traps: Final = traps_of(complete)
         """What is trapped, by number."""
         trapped = _by_number(complete)
         self.handlers: Final = Handlers(
@@ -83,8 +83,10 @@ class _FirstMatch:
 def _handler(wanted: Sequence[Row], trapped: Sequence[Row]) -> Handler:
     if not wanted:
         return go_on
-    if len(wanted) == 1 and [row.rule for row in trapped] == [wanted[0].rule] and wanted[0].handler:
-        return wanted[0].handler
+    first = wanted[0].handler
+    alike = all(row.handler == first for row in wanted)
+    if first and alike and [row.rule for row in trapped] == [row.rule for row in wanted]:
+        return first
     return _FirstMatch(wanted)
 
 

@@ -5,8 +5,8 @@ import os
 from functools import partial
 from typing import Final
 
-from mirrord.dispatch.places import AT_FDCWD, Moved, Places, Remote
-from mirrord.dispatch.row import Row, trap
+from mirrord.dispatch.places import Moved, Places, Remote
+from mirrord.dispatch.row import AT_EMPTY_PATH, AT_FDCWD, Row, trap
 from mirrord.dispatch.world import World
 from mirrord.link.files import RemoteFiles
 from mirrord.syscall import CONTINUE, Call, Enter, Fail, Return, Verdict, Wait
@@ -77,5 +77,6 @@ class Directories:
 
     def name_to_handle_at(self, call: Call) -> Verdict:
         """Say that remote files have no handles (name_to_handle_at(2)), as many file systems do."""
-        place = self._places.place(call, call.args[0], call.args[1])
+        empty = bool(call.args[4] & AT_EMPTY_PATH)
+        place = self._places.place(call, call.args[0], call.args[1], empty=empty)
         return Fail(errno.EOPNOTSUPP) if isinstance(place, Remote) else CONTINUE

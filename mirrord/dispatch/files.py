@@ -1,8 +1,9 @@
 """The files plane: each call that names a path, decided by the rules of the session.
 
 A local path is continued at once. A remote one is looked up in the target: opened as a placeholder with all
-its content in it, answered from what is known of the target's directories, or asked for. Calls that act on an
-open descriptor alone are never trapped.
+its content in it, answered from what is known of the target's directories, or asked for. Of the calls that
+act on an open descriptor alone only those are trapped that change a file's attributes, or look at what a
+placeholder does not have.
 """
 
 from typing import Final
@@ -14,6 +15,7 @@ from mirrord.dispatch.places import Places
 from mirrord.dispatch.refusing import Refusing
 from mirrord.dispatch.row import Row
 from mirrord.dispatch.world import World
+from mirrord.dispatch.xattrs import Xattrs
 
 
 class Files:
@@ -25,6 +27,7 @@ class Files:
         self._parts: Final = (
             Opening(world, places),
             Looking(world, places),
+            Xattrs(world, places),
             Directories(world, places),
             Refusing(world, places),
         )

@@ -8,8 +8,8 @@ from typing import Final
 
 from mirrord_agent.wire.messages import Attributes, FileSystem
 
-from mirrord.dispatch.places import AT_FDCWD, Moved, Places, Remote
-from mirrord.dispatch.row import AT_EMPTY_PATH, Row, trap, without
+from mirrord.dispatch.places import Moved, Places, Remote, while_it_has_a_path
+from mirrord.dispatch.row import AT_EMPTY_PATH, AT_FDCWD, Row, trap, trap_paths
 from mirrord.dispatch.sockets import descriptor
 from mirrord.dispatch.stat import local_attributes, pack_stat, pack_statfs, pack_statx
 from mirrord.dispatch.world import World
@@ -19,19 +19,19 @@ from mirrord.syscall import CONTINUE, SUCCESS, Call, Fail, Return, Verdict, Wait
 
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _AT_EACCESS: Final = 0x200
-_STAT_FLAGS: Final = _AT_SYMLINK_NOFOLLOW | 0x800
+_STAT_FLAGS: Final = _AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | 0x800
 """And AT_NO_AUTOMOUNT."""
+_ACCESS_FLAGS: Final = _AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | _AT_EACCESS
 _STATX_FLAGS: Final = _STAT_FLAGS | 0x6000
 """And AT_STATX_FORCE_SYNC and AT_STATX_DONT_SYNC."""
 _STATX_RESERVED: Final = 0x80000000
 _INT: Final = 0xFFFFFFFF
-_XATTR_NAME_MAX: Final = 255
 
 _Pack = Callable[[Attributes, Identity], bytes]
 
 
 class Looking:
-    """``stat`` and its relatives, ``access``, ``readlink``, ``statfs`` and extended attributes."""
+    """``stat`` and its relatives, ``access``, ``readlink`` and ``statfs``."""
 
     def __init__(self, world: World, places: Places) -> None:
         self._places: Final = places
@@ -39,48 +39,49 @@ class Looking:
 
     def rows(self) -> list[Row]:
         """Return the calls that look."""
-        on_path = (without(3, AT_EMPTY_PATH),)
         return [
             trap("stat", partial(self.stat, follow=True)),
             trap("lstat", partial(self.stat, follow=False)),
-            trap("newfstatat", self.newfstatat, *on_path),
-            trap("statx", self.statx, without(2, AT_EMPTY_PATH)),
+            *trap_paths("newfstatat", self.newfstatat, directory=0, flags=3),
+            *trap_paths("statx", self.statx, directory=0, flags=2),
             trap("access", self.access),
             trap("faccessat", self.faccessat),
-            trap("faccessat2", self.faccessat2, *on_path),
+            trap("faccessat2", self.faccessat2),
             trap("readlink", self.readlink),
             trap("readlinkat", self.readlinkat),
             trap("statfs", self.statfs),
-            trap("getxattr", partial(self.getxattr, follow=True)),
-            trap("lgetxattr", partial(self.getxattr, follow=False)),
-            trap("listxattr", partial(self.listxattr, follow=True)),
-            trap("llistxattr", partial(self.listxattr, follow=False)),
+            trap("fstatfs", self.fstatfs),
         ]
 
     def stat(self, call: Call, *, follow: bool) -> Verdict:
         """Look at a path (stat(2), lstat(2))."""
-        return self._look(call, AT_FDCWD, call.args[0], call.args[1], pack_stat, follow=follow)
+        flags = 0 if follow else _AT_SYMLINK_NOFOLLOW
+        return self._look(call, AT_FDCWD, call.args[0], call.args[1], pack_stat, flags)
 
     def newfstatat(self, call: Call) -> Verdict:
         """Look at a path relative to a directory (fstatat(2))."""
         directory, path, buffer, flags = call.args[:4]
         if flags & _INT & ~_STAT_FLAGS:
             return CONTINUE
-        return self._look(call, directory, path, buffer, pack_stat, follow=not flags & _AT_SYMLINK_NOFOLLOW)
+        return self._look(call, directory, path, buffer, pack_stat, flags)
 
     def statx(self, call: Call) -> Verdict:
         """Look at a path in full (statx(2))."""
         directory, path, flags, mask, buffer = call.args[:5]
         if flags & _INT & ~_STATX_FLAGS or mask & _STATX_RESERVED:
             return CONTINUE
-        return self._look(call, directory, path, buffer, pack_statx, follow=not flags & _AT_SYMLINK_NOFOLLOW)
+        return self._look(call, directory, path, buffer, pack_statx, flags)
 
-    def _look(
-        self, call: Call, directory: int, path: int, buffer: int, pack: _Pack, *, follow: bool
-    ) -> Verdict:
-        place = self._places.place(call, directory, path)
-        if place is None or (isinstance(place, Remote) and place.link is not None):
+    def _look(self, call: Call, directory: int, path: int, buffer: int, pack: _Pack, flags: int) -> Verdict:
+        empty = bool(flags & AT_EMPTY_PATH)
+        if empty and not path:
+            # as an empty path since Linux 6.11, EFAULT before
             return CONTINUE
+        place = self._places.place(call, directory, path, empty=empty)
+        if place is None or (isinstance(place, Remote) and (place.opened or place.link is not None)):
+            # what is open is looked at as fstat(2) does
+            return CONTINUE
+        follow = not flags & _AT_SYMLINK_NOFOLLOW
         if isinstance(place, Moved):
             return Return(0, ((buffer, pack(*local_attributes(place.path, follow=follow))),))
         known = self._files.known(place.path, follow=follow)
@@ -101,7 +102,7 @@ class Looking:
 
     def faccessat2(self, call: Call) -> Verdict:
         """Check one's right to a path, with flags (faccessat2(2))."""
-        if call.args[3] & _INT & ~(_AT_SYMLINK_NOFOLLOW | _AT_EACCESS):
+        if call.args[3] & _INT & ~_ACCESS_FLAGS:
             return CONTINUE
         return self._access(call, call.args[0], call.args[1], call.args[2], call.args[3])
 
@@ -109,7 +110,7 @@ class Looking:
         mode &= _INT
         if mode & ~7:
             return CONTINUE
-        place = self._places.place(call, directory, path)
+        place = self._places.place(call, directory, path, empty=bool(flags & AT_EMPTY_PATH))
         if place is None:
             return CONTINUE
         follow, effective = not flags & _AT_SYMLINK_NOFOLLOW, bool(flags & _AT_EACCESS)
@@ -136,13 +137,15 @@ class Looking:
         if room <= 0:
             # EINVAL, whatever the path is
             return CONTINUE
-        place = self._places.place(call, directory, path)
+        place = self._places.place(call, directory, path, empty=True)
         if place is None:
             return CONTINUE
         if isinstance(place, Moved):
             return _link(os.readlink(place.path), buffer, room)
         if place.link is not None:
             return _link(place.path, buffer, room)
+        if place.opened:
+            return Wait(partial(self._linked_opened, place.path, buffer, room))
         target = self._files.known_link(place.path)
         if target is not None:
             return _link(target, buffer, room)
@@ -150,6 +153,15 @@ class Looking:
 
     async def _linked(self, path: bytes, buffer: int, room: int) -> Verdict:
         return _link(await self._files.read_link(path), buffer, room)
+
+    async def _linked_opened(self, path: bytes, buffer: int, room: int) -> Verdict:
+        """An empty path that is no link is ENOENT (``do_readlinkat``, fs/stat.c)."""
+        try:
+            return await self._linked(path, buffer, room)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return Fail(errno.ENOENT)
 
     def statfs(self, call: Call) -> Verdict:
         """Look at the file system of a path (statfs(2))."""
@@ -162,44 +174,12 @@ class Looking:
         found: FileSystem = await self._files.file_system(path)
         return Return(0, ((buffer, pack_statfs(found)),))
 
-    def getxattr(self, call: Call, *, follow: bool) -> Verdict:
-        """Read an extended attribute (getxattr(2), lgetxattr(2))."""
-        place = self._places.place(call, AT_FDCWD, call.args[0])
-        if place is None:
+    def fstatfs(self, call: Call) -> Verdict:
+        """Look at the file system of what is open (fstatfs(2))."""
+        path = self._places.opened(call, call.args[0], for_use=False)
+        if path is None:
             return CONTINUE
-        name = call.string(call.args[1])
-        if not 0 < len(name) <= _XATTR_NAME_MAX:
-            return Fail(errno.ERANGE)
-        if isinstance(place, Moved):
-            return _value(os.getxattr(place.path, name, follow_symlinks=follow), call.args[2], call.args[3])
-        if number := self._files.known_xattr_errno(place.path, name, follow=follow):
-            return Fail(number)
-        return Wait(partial(self._xattr, place.path, name, follow, call.args[2], call.args[3]))
-
-    async def _xattr(self, path: bytes, name: bytes, follow: bool, buffer: int, room: int) -> Verdict:
-        return _value(await self._files.xattr(path, name, follow=follow), buffer, room)
-
-    def listxattr(self, call: Call, *, follow: bool) -> Verdict:
-        """List extended attributes (listxattr(2), llistxattr(2))."""
-        place = self._places.place(call, AT_FDCWD, call.args[0])
-        if place is None:
-            return CONTINUE
-        if isinstance(place, Moved):
-            names = os.listxattr(place.path, follow_symlinks=follow)
-            return _value(b"".join(os.fsencode(name) + b"\0" for name in names), call.args[1], call.args[2])
-        if self._files.is_known_without_xattrs(place.path, follow=follow):
-            return SUCCESS
-        return Wait(partial(self._xattrs, place.path, follow, call.args[1], call.args[2]))
-
-    async def _xattrs(self, path: bytes, follow: bool, buffer: int, room: int) -> Verdict:
-        return _value(await self._files.xattrs(path, follow=follow), buffer, room)
-
-
-def _value(value: bytes, buffer: int, room: int) -> Verdict:
-    """Give a value as xattr calls do: without room only its size is asked for."""
-    if not room:
-        return Return(len(value))
-    return Return(len(value), ((buffer, value),)) if len(value) <= room else Fail(errno.ERANGE)
+        return Wait(partial(while_it_has_a_path, partial(self._file_system, path, call.args[1])))
 
 
 def _link(target: bytes, buffer: int, room: int) -> Verdict:

@@ -6,8 +6,8 @@ import stat
 from functools import partial
 from typing import Final
 
-from mirrord.dispatch.places import AT_FDCWD, Moved, Places, Remote
-from mirrord.dispatch.row import Row, trap
+from mirrord.dispatch.places import Moved, Places, Remote
+from mirrord.dispatch.row import AT_FDCWD, Row, trap
 from mirrord.dispatch.world import World
 from mirrord.link.files import RemoteFiles
 from mirrord.syscall import CONTINUE, Call, Fail, GiveFd, OpenPath, Verdict, Wait

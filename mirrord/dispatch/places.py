@@ -8,16 +8,18 @@ to know through ``/proc``, stands for the remote one.
 import errno
 import os
 import re
+import stat
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from mirrord.config.paths import Side
+from mirrord.dispatch.row import AT_FDCWD
 from mirrord.dispatch.sockets import descriptor
 from mirrord.dispatch.world import World
 from mirrord.link.files import RemoteFiles
-from mirrord.syscall import Call
+from mirrord.syscall import CONTINUE, Call, Verdict
 
-AT_FDCWD: Final = -100
 _RESOLVE_BENEATH: Final = 0x08
 _RESOLVE_IN_ROOT: Final = 0x10
 _PROC: Final = re.compile(rb"/+proc/+(self|thread-self|\d+)(?:/+task/+\d+)?/+(fd/+\d+|cwd)")
@@ -38,6 +40,8 @@ class Remote:
     """The placeholder, where the path is a link of ``/proc`` to one that a process has open."""
     relative: bool = False
     """Whether it is remote because of the directory, and not by any rule."""
+    opened: bool = False
+    """Whether the path was empty: it is what the descriptor has open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,24 @@ class Places:
         self._files: Final[RemoteFiles] = world.files
 
     def place(
-        self, call: Call, directory: int, address: int, *, write: bool = False, resolve: int = 0
+        self,
+        call: Call,
+        directory: int,
+        address: int,
+        *,
+        write: bool = False,
+        resolve: int = 0,
+        empty: bool = False,
     ) -> Remote | Moved | None:
         """Decide where a path is; None for one that the kernel resolves. Raise OSError ENOENT for what must
         not be there.
+
+        An ``empty`` path is the directory itself; without that it is left to the kernel, which has ENOENT for
+        it.
         """
         path = call.string(address)
+        if not path:
+            return self._relative(call, descriptor(directory), path, resolve) if empty else None
         if not path.startswith(b"/") or resolve & (_RESOLVE_BENEATH | _RESOLVE_IN_ROOT):
             return self._relative(call, descriptor(directory), path, resolve)
         decision = self._paths.decide(path, write=write)
@@ -80,21 +96,33 @@ class Places:
             return None
         return self._files.placeholders.remote_path(call.working_directory())
 
+    def opened(self, call: Call, argument: int, *, for_use: bool = True) -> bytes | None:
+        """Return the remote path of what a descriptor has open, None where that is local.
+
+        What is open as a place only (O_PATH) is left to the kernel, unless it is not ``for_use``. Raise
+        OSError EBADF.
+        """
+        if not self._files.placeholders.in_use:
+            return None
+        number = descriptor(argument)
+        path = self._files.placeholders.remote_path(call.descriptor_path(number))
+        return None if path is None or (for_use and _is_place_only(call, number)) else path
+
     def _relative(self, call: Call, directory: int, path: bytes, resolve: int) -> Remote | None:
-        base = self._directory(call, directory, path)
+        base = self._directory(call, directory)
         if base is None:
             return None
         call.require_files()
+        if not path:
+            return Remote(base, relative=True, opened=True)
         if resolve & (_RESOLVE_BENEATH | _RESOLVE_IN_ROOT):
             return Remote(path, base, resolve, relative=True)
-        return Remote(os.path.join(base, path) if path else base, None, resolve, relative=True)
+        return Remote(os.path.join(base, path), None, resolve, relative=True)
 
-    def _directory(self, call: Call, directory: int, path: bytes) -> bytes | None:
+    def _directory(self, call: Call, directory: int) -> bytes | None:
         if directory == AT_FDCWD:
-            return self.current_directory(call) if path else None
-        if not self._files.placeholders.in_use:
-            return None
-        return self._files.placeholders.remote_path(call.descriptor_path(directory))
+            return self.current_directory(call)
+        return self.opened(call, directory, for_use=False)
 
     def _behind_proc(self, call: Call, path: bytes) -> Remote | None:
         """Look where a link of ``/proc`` leads, as the kernel would for the calling thread."""
@@ -113,6 +141,23 @@ class Places:
         if rest:
             return Remote(os.path.join(remote, rest.lstrip(b"/")), relative=True)
         return Remote(remote, link=local, relative=True)
+
+
+async def while_it_has_a_path(answer: Callable[[], Awaitable[Verdict]]) -> Verdict:
+    """Answer about what is open by its path; what has none any more is left to the kernel, which looks at the
+    placeholder.
+    """
+    try:
+        return await answer()
+    except (FileNotFoundError, NotADirectoryError):
+        return CONTINUE
+
+
+def _is_place_only(call: Call, number: int) -> bool:
+    """Tell whether a descriptor can neither read nor write: its link in ``/proc`` has no rights
+    (``tid_fd_update_inode``, fs/proc/fd.c).
+    """
+    return not stat.S_IMODE(os.lstat(b"/proc/%d/fd/%d" % (call.tid, number)).st_mode)
 
 
 def _own_link(call: Call, path: bytes) -> tuple[bytes, bytes]:

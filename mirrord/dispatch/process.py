@@ -6,8 +6,8 @@ import socket
 from functools import partial
 from typing import Final
 
-from mirrord.dispatch.places import AT_FDCWD, Places, Remote
-from mirrord.dispatch.row import AT_EMPTY_PATH, Row, equal, refuse, trap
+from mirrord.dispatch.places import Places, Remote
+from mirrord.dispatch.row import AT_EMPTY_PATH, AT_FDCWD, Row, equal, refuse, trap
 from mirrord.dispatch.world import World
 from mirrord.syscall import CONTINUE, Call, Fail, Verdict, Wait
 

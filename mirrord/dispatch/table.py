@@ -13,7 +13,7 @@ from mirrord.dispatch.names import Names
 from mirrord.dispatch.outgoing import Outgoing
 from mirrord.dispatch.process import Process
 from mirrord.dispatch.receive import Receive
-from mirrord.dispatch.row import Row
+from mirrord.dispatch.row import Row, traps_of
 from mirrord.dispatch.send import Send
 from mirrord.dispatch.world import World
 from mirrord.syscall import Handler
@@ -25,11 +25,7 @@ class Table:
     def __init__(self, rows: Iterable[Row]) -> None:
         rows = list(rows)
         self.filter: Final = bpf.compile([row.rule for row in rows], current_arch())
-        self.traps: Final = {
-            found: row.rule
-            for row in rows
-            if row.handler is not None and (found := number(row.rule.syscall, current_arch())) is not None
-        }
+        self.traps: Final = traps_of(rows)
         """What is trapped, by number."""
         self.handlers: Final[dict[int, Handler]] = {
             found: row.handler

@@ -6,7 +6,7 @@ from typing import Final
 from mirrord_seccomp.syscalls import Kind, current_arch, table
 
 from mirrord.dispatch.process import AFRESH, MOVES
-from mirrord.dispatch.row import AT_EMPTY_PATH, Row, equal, given, trap, without
+from mirrord.dispatch.row import Row, equal, given, trap, trap_paths
 from mirrord.syscall import CONTINUE, Call, Handler, Tid, Verdict
 
 _SOCKETS: Final = (
@@ -15,7 +15,7 @@ _SOCKETS: Final = (
 )
 _SOL_SOCKET: Final = 1
 _SO_ERROR: Final = 4
-_FLAGS: Final = {"newfstatat": 3, "statx": 2, "faccessat2": 3}
+_FLAGS: Final = {"newfstatat": 3, "statx": 2}
 """Calls that may be about an open descriptor alone, and where that is said."""
 
 
@@ -41,8 +41,7 @@ class Watch:
             yield trap("rt_sigreturn", self._returning)
         for call in table(current_arch()).values():
             if call.name not in (*AFRESH, *MOVES) and any(one.kind is Kind.PATH for one in call.args):
-                flags = _FLAGS.get(call.name)
-                yield trap(call.name, look, *(() if flags is None else (without(flags, AT_EMPTY_PATH),)))
+                yield from _on_path(call.name)
         yield trap("uname", look)
         yield from (trap(name, look) for name in _SOCKETS)
         yield trap("sendto", look, given(4))
@@ -58,6 +57,11 @@ class Watch:
         """Look at every thread afresh after this call."""
         self._forget_threads()
         return CONTINUE
+
+
+def _on_path(name: str) -> tuple[Row, ...]:
+    flags = _FLAGS.get(name)
+    return (trap(name, look),) if flags is None else trap_paths(name, look, directory=0, flags=flags)
 
 
 def look(call: Call) -> Verdict:

@@ -8,9 +8,9 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 from mirrord_seccomp.rules import Action, Op, Rule, Test
 
@@ -116,27 +116,27 @@ def remove(path: str) -> None:
         os.rmdir(os.path.dirname(path))
 
 
-def encode(traps: Mapping[int, Rule]) -> str:
+def encode(traps: Mapping[int, Sequence[Rule]]) -> str:
     """Return rules by number as text."""
-    return json.dumps(
-        {
-            number: [
-                rule.syscall,
-                rule.action.value,
-                [(test.arg, test.op.value, test.value, test.width, test.mask) for test in rule.tests],
-            ]
-            for number, rule in traps.items()
-        }
-    )
+    return json.dumps({number: [_encoded(rule) for rule in rules] for number, rules in traps.items()})
 
 
-def decode(text: str) -> dict[int, Rule]:
+def _encoded(rule: Rule) -> list[object]:
+    tests = [(test.arg, test.op.value, test.value, test.width, test.mask) for test in rule.tests]
+    return [rule.syscall, rule.action.value, tests]
+
+
+def decode(text: str) -> dict[int, tuple[Rule, ...]]:
     """Return what :func:`encode` has made text of."""
     return {
-        int(number): Rule(
-            name,
-            Action(action),
-            *(Test(arg, Op(op), value, width, mask=mask) for arg, op, value, width, mask in tests),
-        )
-        for number, (name, action, tests) in json.loads(text).items()
+        int(number): tuple(_decoded(name, action, tests) for name, action, tests in rules)
+        for number, rules in json.loads(text).items()
     }
+
+
+def _decoded(name: str, action: int, tests: Iterable[tuple[int, str, int, Literal[32, 64], int]]) -> Rule:
+    return Rule(
+        name,
+        Action(action),
+        *(Test(arg, Op(op), value, width, mask=mask) for arg, op, value, width, mask in tests),
+    )

@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -47,7 +47,9 @@ def spawn() -> socket.socket:
     return ours
 
 
-def order(orders: socket.socket, pid: int, filter_: bytes, traps: Mapping[int, Rule]) -> tuple[int, float]:
+def order(
+    orders: socket.socket, pid: int, filter_: bytes, traps: Mapping[int, Sequence[Rule]]
+) -> tuple[int, float]:
     """Have a keeper attach to a process; return how many threads it has and for how many seconds they were
     stopped. ``traps`` is what the filter traps, by number. Raises AttachError.
     """
@@ -143,7 +145,7 @@ class Keeper:
                 self._close(self._orders)
                 self._orders = None
 
-    def _attach(self, pid: int, filter_: bytes, traps: Mapping[int, Rule]) -> None:
+    def _attach(self, pid: int, filter_: bytes, traps: Mapping[int, Sequence[Rule]]) -> None:
         assert self._orders is not None
         try:
             path = doors.path_of(pid)

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mirrord_seccomp.notify import Listener
 from mirrord_seccomp.rules import Rule
@@ -20,7 +20,7 @@ from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 
 
-def replace(pid: int, listener: int, ledger: int, traps: Mapping[int, Rule]) -> None:
+def replace(pid: int, listener: int, ledger: int, traps: Mapping[int, Sequence[Rule]]) -> None:
     """Start a keeper and wait until it can be asked; raise AttachError."""
     code = f"import sys; sys.path[:] = {sys.path!r}; from mirrord.session import replacing; replacing.main()"
     done = subprocess.run(

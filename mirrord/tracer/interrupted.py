@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mirrord_seccomp.notify import Notification
@@ -55,8 +55,8 @@ class Interrupted:
 
     def __init__(self) -> None:
         arch = current_arch()
-        self.trapped: Mapping[int, Rule] = {}
-        """The calls that are trapped, by number."""
+        self.trapped: Mapping[int, Sequence[Rule]] = {}
+        """The calls that are trapped, by number; each rule is enough."""
         self.received: Final[dict[int, Notification]] = {}
         """The last call of each thread; the gate keeps it up."""
         self._sockets: Final = {number(name, arch) for name in _SOCKET_CALLS}
@@ -76,8 +76,8 @@ class Interrupted:
 
     def _repair(self, call: Call, at: int, registers: tuple[int, ...]) -> None:
         found = _number(call.read(registers[_RIP] - _LOOK_BACK, _LOOK_BACK))
-        rule = self.trapped.get(found)
-        if rule is None or not rule.matches([registers[at] for at in _ARGUMENTS]):
+        arguments = [registers[at] for at in _ARGUMENTS]
+        if not any(rule.matches(arguments) for rule in self.trapped.get(found, ())):
             # never trapped: the kernel itself gave this EINTR
             return
         if not self._waited(call, found, registers):

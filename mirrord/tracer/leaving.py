@@ -4,7 +4,7 @@ Also then a signal may end a call before it is received, so the frame of its han
 session (``interrupted.py``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mirrord_seccomp.notify import Listener
@@ -24,7 +24,7 @@ _MOST_THREADS: Final = 4096
 class Leaving:
     """Leaves the calls of one listener to the kernel, one at a time."""
 
-    def __init__(self, listener: Listener, trapped: Mapping[int, Rule]) -> None:
+    def __init__(self, listener: Listener, trapped: Mapping[int, Sequence[Rule]]) -> None:
         """``trapped`` is what the filter traps, by number."""
         self._listener: Final = listener
         self._threads: Final = Threads(listener.valid)

@@ -66,6 +66,9 @@ NAMES: Final = (
 BASE: Final = f"/app/tree-{secrets.token_hex(4)}"
 O_PATH: Final = 0o10000000
 FLAGS: Final = (0, 0o200000, 0o400000, 0o600000, O_PATH, O_PATH | 0o400000, O_PATH | 0o200000, 0o4000)
+AT_EMPTY_PATH: Final = 0x1000
+LOOKS: Final = (0, AT_EMPTY_PATH, AT_EMPTY_PATH | 0x100, AT_EMPTY_PATH | 0x800, 0x100)
+CHECKS: Final = (0, AT_EMPTY_PATH, AT_EMPTY_PATH | 0x200, AT_EMPTY_PATH | 0x100)
 
 relative = (
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)
@@ -98,6 +101,8 @@ call = st.one_of(
     st.tuples(st.just("pread"), slot, st.integers(0, 20), st.sampled_from([0, 3, 102_395, 200_000])),
     st.tuples(st.sampled_from(["list", "types", "fchdir", "link"]), slot),
     st.tuples(st.just("stat"), directory, path, follow),
+    st.tuples(st.just("look"), directory, path | st.just(""), st.sampled_from(LOOKS)),
+    st.tuples(st.just("check"), directory, path | st.just(""), st.integers(0, 7), st.sampled_from(CHECKS)),
     st.tuples(st.just("same"), directory, path),
     st.tuples(st.just("access"), directory, path, st.integers(0, 7), follow, follow),
     st.tuples(st.just("readlink"), directory, path, st.sampled_from([0, 1, 5, 64, -1])),
@@ -106,6 +111,8 @@ call = st.one_of(
     st.tuples(st.just("statfs"), absolute),
     st.tuples(st.just("xattr"), absolute, st.sampled_from(["user.color", "user.none", "bad"]), follow),
     st.tuples(st.just("xattrs"), absolute, follow),
+    st.tuples(st.just("fxattr"), slot, st.sampled_from(["user.color", "user.none", "bad"])),
+    st.tuples(st.sampled_from(["fxattrs", "fstatfs"]), slot),
     st.tuples(
         st.just("bad"),
         st.sampled_from(["openat", "newfstatat", "readlinkat", "statfs"]),
@@ -157,6 +164,8 @@ def test_calls_give_the_same_here_and_there(both: Both) -> None:
     @example([("chdir", f"{BASE}/dirlink"), ("open", None, "..", 0), ("list", 1), ("getcwd", 4096)])
     @example([("open", None, BASE, 0), ("open", 0, "link", O_PATH | 0o400000), ("readlink", 1, "", 64)])
     @example([("open", None, f"{BASE}/dir/file", O_PATH), ("reopen", 0, 0), ("pread", 1, 20, 0)])
+    @example([("open", None, f"{BASE}/dir/file", 0), ("fxattr", 0, "user.color"), ("fxattrs", 0)])
+    @example([("look", None, f"{BASE}/link", AT_EMPTY_PATH), ("look", None, f"{BASE}/link", 0x1100)])
     def compare(calls: list[Any]) -> None:
         pod, here = both.run([list(one) for one in calls])
         assert here == pod

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from .fakes import Stage, Theatre
+from .remote import RemoteWorld
 
 
 @pytest.fixture
@@ -18,3 +19,11 @@ def theatre(tmp_path: Path) -> Iterator[Theatre]:
 def stage(theatre: Theatre) -> Stage:
     """A world with the default configuration, whose link must not be touched."""
     return theatre.stage()
+
+
+@pytest.fixture
+def remote(theatre: Theatre) -> Iterator[RemoteWorld]:
+    """A world with remote files, some of them open."""
+    made = RemoteWorld(theatre)
+    yield made
+    made.close()

@@ -4,8 +4,9 @@ import os
 import pytest
 from mirrord_agent.wire.messages import Stat
 
-from mirrord.dispatch.places import AT_FDCWD, Moved, Places, Remote
-from mirrord.syscall import Elsewhere
+from mirrord.dispatch.places import Moved, Places, Remote, while_it_has_a_path
+from mirrord.dispatch.row import AT_FDCWD
+from mirrord.syscall import CONTINUE, SUCCESS, Elsewhere, Verdict
 
 from ..link.agent import attributes
 from .fakes import FakeCall, Stage, Theatre
@@ -24,11 +25,14 @@ def stage(theatre: Theatre) -> Stage:
     return made
 
 
-def place(stage: Stage, path: bytes, *, directory: int = AT_FDCWD, resolve: int = 0) -> Remote | Moved | None:
+def place(
+    stage: Stage, path: bytes, *, directory: int = AT_FDCWD, resolve: int = 0, empty: bool = False
+) -> Remote | Moved | None:
     call = FakeCall()
     root = stage.world.files.placeholders.root
     call.paths = {5: root + b"/srv/dir", 6: b"/usr"}
-    return Places(stage.world).place(call, directory, call.place(path + b"\0"), resolve=resolve)
+    address = call.place(path + b"\0")
+    return Places(stage.world).place(call, directory, address, resolve=resolve, empty=empty)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,8 @@ def test_a_rule_makes_remote_absent_or_moved(stage: Stage) -> None:
 
 def test_what_is_relative_to_a_remote_directory_is_remote(stage: Stage) -> None:
     assert place(stage, b"a/b", directory=5) == Remote(b"/srv/dir/a/b", relative=True)
-    assert place(stage, b"", directory=5) == Remote(b"/srv/dir", relative=True)
+    assert place(stage, b"", directory=5, empty=True) == Remote(b"/srv/dir", relative=True, opened=True)
+    assert place(stage, b"", directory=5) is None, "ENOENT is the kernel's"
     assert place(stage, b"a", directory=5, resolve=BENEATH) == Remote(
         b"a", b"/srv/dir", BENEATH, relative=True
     )
@@ -85,3 +90,18 @@ def test_a_process_that_lives_elsewhere_is_left_alone(stage: Stage) -> None:
     assert places.place(call, AT_FDCWD, call.place(b"/usr/x\0")) is None
     with pytest.raises(Elsewhere):
         places.place(call, AT_FDCWD, call.place(b"/srv/x\0"))
+
+
+@pytest.mark.parametrize(
+    ("failure", "verdict"),
+    [(None, SUCCESS), (FileNotFoundError(), CONTINUE), (NotADirectoryError(), CONTINUE)],
+)
+def test_what_has_no_path_any_more_is_the_kernels(
+    stage: Stage, failure: OSError | None, verdict: Verdict
+) -> None:
+    async def answer() -> Verdict:
+        if failure is not None:
+            raise failure
+        return SUCCESS
+
+    assert stage.loop.run_until_complete(while_it_has_a_path(answer)) is verdict

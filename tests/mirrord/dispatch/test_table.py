@@ -109,6 +109,8 @@ CHANGES: Final[dict[str, tuple[int | None, ...]]] = {
     **dict.fromkeys(("setxattr", "lsetxattr", "removexattr", "lremovexattr"), (None,)),
 }
 """Arguments of the calls that change something; None is the path that matters."""
+OPENED: Final = {"fchmod", "fchown", "fsetxattr", "fremovexattr", "fgetxattr", "flistxattr", "fstatfs"}
+"""Calls about a descriptor alone."""
 
 
 NAMES: Final = sorted(
@@ -117,6 +119,7 @@ NAMES: Final = sorted(
     | {"open", "creat", "openat", "openat2", "stat", "lstat", "newfstatat", "statx"}
     | {"access", "faccessat", "faccessat2", "readlink", "readlinkat"}
     | {"getxattr", "lgetxattr", "listxattr", "llistxattr", "statfs"}
+    | OPENED
     | {"chdir", "getcwd", "inotify_add_watch", "name_to_handle_at"}
     | CHANGES.keys()
     | SILENT
@@ -201,6 +204,8 @@ def local_calls(name: str, call: FakeCall) -> list[tuple[int, ...]]:
             tuple(place if one is None else first if one == PAGE else one for one in CHANGES[name])
             for place in (path, relative)
         ]
+    if name in OPENED:
+        return [(3, room, room, 0)]
     before = {
         "inotify_add_watch": 1,
         "name_to_handle_at": 1,

@@ -75,7 +75,7 @@ def returning() -> Interrupted:
     one = Interrupted()
     given = Test(4, Op.NE, 0, 64)
     rules = [Rule(name, Action.NOTIFY) for name in ("stat", "open", "openat", "recvmsg", "connect")]
-    one.trapped = {nr(rule.syscall): rule for rule in [*rules, Rule("recvfrom", Action.NOTIFY, given)]}
+    one.trapped = {nr(rule.syscall): (rule,) for rule in [*rules, Rule("recvfrom", Action.NOTIFY, given)]}
     return one
 
 

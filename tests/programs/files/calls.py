@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import platform
+import struct
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -17,7 +18,9 @@ libc.syscall.restype = ctypes.c_long
 NUMBERS = {
     "x86_64": {"openat": 257, "newfstatat": 262, "readlinkat": 267, "getcwd": 79, "statfs": 137},
     "aarch64": {"openat": 56, "newfstatat": 79, "readlinkat": 78, "getcwd": 17, "statfs": 43},
-}[platform.machine()] | {"openat2": 437}
+}[platform.machine()] | {"openat2": 437, "faccessat2": 439}
+MODE = struct.Struct({"x86_64": "=24xI", "aarch64": "=16xI"}[platform.machine()])
+"""The mode in a ``struct stat``."""
 AT_FDCWD = -100
 START = "/usr"
 
@@ -95,6 +98,24 @@ class Calls:
             found.st_gid,
             found.st_mtime_ns,
         ]
+
+    def look(self, directory: int | None, path: str, flags: int) -> object:
+        """Look by the call itself: what a path may be is among its flags."""
+        buffer = ctypes.create_string_buffer(256)
+        syscall("newfstatat", self.fd(directory), path.encode("latin-1"), buffer, flags)
+        return MODE.unpack_from(buffer)[0]
+
+    def check(self, directory: int | None, path: str, mode: int, flags: int) -> object:
+        return syscall("faccessat2", self.fd(directory), path.encode("latin-1"), mode, flags)
+
+    def fxattr(self, which: int, name: str) -> object:
+        return os.getxattr(self.fd(which), name).decode("latin-1")
+
+    def fxattrs(self, which: int) -> object:
+        return sorted(os.listxattr(self.fd(which)))
+
+    def fstatfs(self, which: int) -> object:
+        return os.fstatvfs(self.fd(which))[:2]
 
     def same(self, directory: int | None, path: str) -> object:
         """Tell whether an open file is the one that stat tells of."""
