@@ -8,6 +8,7 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, Stream, StreamReset
@@ -15,13 +16,7 @@ from mirrord_agent.wire.messages import Attributes, FileOpened, OpenFile
 
 from mirrord.link.ask import LINK_LOST, ask, error
 from mirrord.link.placeholders import Content, Placeholders
-
-_PATIENCE: Final = 1.0
-"""Seconds after which the user is told what is waited for."""
-_FIRST_PROGRESS: Final = 2.0
-"""Seconds from then to the first word of how far it is."""
-_PROGRESS: Final = 5.0
-Tell = Callable[[str], None]
+from mirrord.link.progress import Progress, Tell, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +36,8 @@ class _Fetch:
 
     task: "asyncio.Task[tuple[Attributes, bytes | None]]"
     waiting: int = 0
+    opened: bool = False
+    """Whether a program waits for it, or has."""
 
 
 class Fetches:
@@ -53,17 +50,19 @@ class Fetches:
         self._warn: Final = warn
         self._under_way: Final[dict[Wanted, _Fetch]] = {}
         self.watch: Callable[[bytes, int, bool], None] | None = None
-        """Is told of each file that was opened: its path, its size, whether it was here already."""
+        """Is told of each file that was opened, by :meth:`tell`."""
 
-    async def get(self, wanted: Wanted) -> tuple[Attributes, bytes | None]:
+    async def get(self, wanted: Wanted, *, ahead: bool = False) -> tuple[Attributes, bytes | None]:
         """Return a file's attributes, and its placeholder with all content in it; None for a directory.
 
-        Raise OSError. What nobody waits for any more is not fetched any further.
+        Raise OSError. What nobody waits for any more is not fetched any further. Nothing is said of what is
+        fetched ``ahead``, until a program waits for it, too.
         """
         fetch = self._under_way.get(wanted)
         if fetch is None:
             fetch = self._under_way[wanted] = _Fetch(asyncio.ensure_future(self._fetch(wanted)))
         fetch.waiting += 1
+        fetch.opened = fetch.opened or not ahead
         try:
             return await asyncio.shield(fetch.task)
         finally:
@@ -86,19 +85,28 @@ class Fetches:
                 digest=known.digest.digest() if known is not None else None,
             )
             opened = await ask(self._channel, request, FileOpened)
-            if self.watch is not None:
-                self.watch(wanted.path, opened.attributes.size, opened.unchanged)
+            if self._is_opened(wanted):
+                self.tell(wanted.path, opened.attributes.size, here=opened.unchanged)
             if stat.S_ISDIR(opened.attributes.mode):
                 return opened.attributes, None
-            placeholder = await self._take(wanted.path, opened, known, stream)
+            placeholder = await self._take(wanted, opened, known, stream)
             self._placeholders.asked(wanted.path, opened.attributes)
             return opened.attributes, placeholder
 
-    async def _take(self, path: bytes, opened: FileOpened, known: Content | None, stream: Stream) -> bytes:
-        attributes, placeholders = opened.attributes, self._placeholders
+    def tell(self, path: bytes, size: int, *, here: bool) -> None:
+        """Tell who watches that a program has opened a file, and whether it was here already."""
+        if self.watch is not None:
+            self.watch(path, size, here)
+
+    def _is_opened(self, wanted: Wanted) -> bool:
+        fetch = self._under_way.get(wanted)
+        return fetch is not None and fetch.opened
+
+    async def _take(self, wanted: Wanted, opened: FileOpened, known: Content | None, stream: Stream) -> bytes:
+        path, attributes, placeholders = wanted.path, opened.attributes, self._placeholders
         if opened.unchanged or (attributes.size and placeholders.has(attributes)):
             return placeholders.path(path, attributes)
-        self._make_room(path, attributes.size - opened.offset)
+        self._make_room(wanted, attributes.size - opened.offset)
         # only now: making room may have taken away what the rest would have been appended to
         placeholder = placeholders.path(path, attributes)
         if not opened.offset:
@@ -106,22 +114,28 @@ class Fetches:
         elif known is None or not placeholders.complete(placeholder):
             raise error(errno.EIO)
         digest = known.digest.copy() if opened.offset and known is not None else hashlib.blake2b()
-        async with _Progress(self._inform, path, attributes.size) as progress:
+        tell = partial(self._tell, wanted)
+        async with Progress(tell, path, attributes.size) as progress:
             size = await self._fill(placeholder, stream, digest, opened.offset, progress)
         placeholders.filled(attributes, Content(attributes.version(), opened.settled, digest, size))
         placeholders.dress(placeholder, attributes)
         return placeholder
 
-    def _make_room(self, path: bytes, size: int) -> None:
+    def _tell(self, wanted: Wanted, text: str) -> None:
+        if self._is_opened(wanted):
+            self._inform(text)
+
+    def _make_room(self, wanted: Wanted, size: int) -> None:
         try:
             self._placeholders.make_room(size)
         except OSError as failure:
-            self._tell_of_space(path, failure)
+            if self._is_opened(wanted):
+                self._tell_of_space(wanted.path, failure)
             raise
 
     def _tell_of_space(self, path: bytes, failure: OSError) -> None:
         if failure.errno == errno.ENOSPC:
-            limit = _size(self._placeholders.space.limit)
+            limit = size_text(self._placeholders.space.limit)
             self._warn(
                 f"there is no room here for {os.fsdecode(path)} of the target: remote files that are open "
                 f"take up to {limit}; set MIRRORD_FS_SPACE for more, "
@@ -134,7 +148,7 @@ class Fetches:
         stream: Stream,
         digest: "hashlib.blake2b",
         at: int,
-        progress: "_Progress",
+        progress: "Progress",
     ) -> int:
         """Write what comes; return where it ends."""
         reader = stream.reader()
@@ -196,39 +210,3 @@ class _Target:
     def finish(self) -> None:
         """Make the file as long as what was written, a hole at its end included."""
         os.ftruncate(self._fd, self.at)
-
-
-class _Progress:
-    """Tells the user of a fetch that takes long."""
-
-    def __init__(self, inform: Tell, path: bytes, size: int) -> None:
-        self.path: Final = path
-        self.done: int = 0
-        self._inform: Final = inform
-        self._size: Final = size
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def __aenter__(self) -> "_Progress":
-        self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self._begin)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _begin(self) -> None:
-        self._inform(f"fetching {os.fsdecode(self.path)} ({_size(self._size)}) from the target …")
-        self._timer = asyncio.get_running_loop().call_later(_FIRST_PROGRESS, self._go_on)
-
-    def _go_on(self) -> None:
-        of = f"{self.done * 100 // self._size:3} % of {_size(self._size)}" if self._size else _size(self.done)
-        self._inform(f"{os.fsdecode(self.path)}: {of}")
-        self._timer = asyncio.get_running_loop().call_later(_PROGRESS, self._go_on)
-
-
-def _size(count: int) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count} {unit}"
-        count //= 1024
-    return f"{count} GiB"

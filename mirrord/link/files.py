@@ -28,12 +28,14 @@ from mirrord_agent.wire.messages import (
     Value,
 )
 
+from mirrord.link.ahead import Ahead
 from mirrord.link.ask import LINK_LOST, ask, checked, error
 from mirrord.link.cache import Found
-from mirrord.link.fetch import Fetches, Tell, Wanted
+from mirrord.link.fetch import Fetches, Wanted
 from mirrord.link.following import Following
 from mirrord.link.listings import Listings, is_directory
 from mirrord.link.placeholders import Identity, Placeholders
+from mirrord.link.progress import Tell
 
 __all__ = ["LINK_LOST", "RemoteFiles", "Wanted"]
 _DECIDING: Final = os.O_NOFOLLOW | os.O_DIRECTORY | os.O_NOATIME
@@ -69,6 +71,7 @@ class RemoteFiles:
         self._cache: Final = self._listings.cache
         self._xattr_errnos: Final = self._listings.xattr_errnos
         self._fetches: Final = Fetches(channel, placeholders, inform=inform, warn=warn)
+        self._ahead: Final = Ahead(self._cache, self._fetches, placeholders)
         self._following: Final = Following(self._listings, self._fetches, placeholders)
 
     def watch(self, told: Callable[[bytes, int, bool], None] | None) -> None:
@@ -214,6 +217,7 @@ class RemoteFiles:
         placeholder = None if resolve else await self._here(wanted)
         if placeholder is None:
             placeholder = await self._fetched(wanted)
+        self._ahead.opened(wanted)
         return os.open(placeholder, flags & _OURS | os.O_CLOEXEC)
 
     async def _here(self, wanted: Wanted) -> bytes | None:
@@ -229,7 +233,10 @@ class RemoteFiles:
             return await self._directory(found.path)
         if wanted.flags & os.O_DIRECTORY:
             raise error(errno.ENOTDIR)
-        return self.placeholders.path(found.path, attributes) if self.placeholders.has(attributes) else None
+        if not self.placeholders.has(attributes):
+            return None
+        self._fetches.tell(wanted.path, attributes.size, here=True)
+        return self.placeholders.path(found.path, attributes)
 
     async def _fetched(self, wanted: Wanted) -> bytes:
         try:

@@ -12,8 +12,8 @@ from mirrord_agent.wire.messages import Changed, Done, Entry, ListDirectory, Lis
 
 from mirrord.link.ask import ask
 from mirrord.link.cache import Cache, Directory
-from mirrord.link.fetch import Tell
 from mirrord.link.placeholders import Placeholders
+from mirrord.link.progress import Tell
 
 _MOST_UNLISTABLE: Final = 4096
 _MOST_PAGES: Final = 8

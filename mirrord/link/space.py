@@ -41,15 +41,19 @@ class Space:
         """Note that a placeholder holds nothing any more."""
         self._used -= self._sizes.pop(placeholder, 0)
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether so many bytes more fit without anything having to go."""
+        return self._used + size <= self.limit
+
     def must_go(self, size: int) -> Iterator[bytes]:
         """Empty what nobody has open until there is room; give each that was. Raise OSError ENOSPC."""
         for placeholder in list(self._sizes):
-            if self._used + size <= self.limit:
+            if self.has_room(size):
                 return
             if _emptied(placeholder):
                 self.lets_go(placeholder)
                 yield placeholder
-        if self._used + size > self.limit:
+        if not self.has_room(size):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -23,7 +23,7 @@ from ..tracer.puppet import Puppet, held_up, nr, puppet
 
 RULES = [Rule("getppid", Action.NOTIFY), Rule("getpgid", Action.NOTIFY, Test(0, Op.EQ, 0, 32))]
 FILTER = bpf.compile(RULES, current_arch())
-TRAPS = {nr(rule.syscall): rule for rule in RULES}
+TRAPS = {nr(rule.syscall): (rule,) for rule in RULES}
 
 
 @pytest.fixture(autouse=True)
