@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 _PIECE = 256 * 1024
 _TALKS = (9, 5, 100)
@@ -88,22 +89,40 @@ def http(host: str, port: str, count: str, at_once: str, header: str) -> None:
 
 
 def files(folder: str, count: str) -> None:
-    """Time opening and reading small files, each for the first time, and looking for absent ones."""
+    """Time opening and reading small files, each for the first time; and looking for absent ones in a listed
+    directory.
+    """
+    took = [_timed(_read, f"{folder}/{number:04}.txt") for number in range(int(count))]
     os.listdir(folder)
-    took: list[float] = []
-    absent: list[float] = []
-    for number in range(int(count)):
-        start = time.perf_counter()
-        fd = os.open(f"{folder}/{number:04}.txt", os.O_RDONLY)
-        os.read(fd, 65536)
-        os.close(fd)
-        took.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(f"{folder}/absent-{number}")
-        absent.append(time.perf_counter() - start)
+    absent = [_timed(_look, f"{folder}/absent-{number}") for number in range(int(count))]
     _print("file", took)
     _print("absent", absent)
+
+
+def walk(folder: str, count: str) -> None:
+    """Time listing a directory and reading its small files one after another: the mean of one file."""
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".txt"))[: int(count)]
+    start = time.perf_counter()
+    for name in names:
+        _read(f"{folder}/{name}")
+    _print("walk", [(time.perf_counter() - start) / len(names)])
+
+
+def _timed(work: Callable[[str], None], path: str) -> float:
+    start = time.perf_counter()
+    work(path)
+    return time.perf_counter() - start
+
+
+def _read(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    os.read(fd, 65536)
+    os.close(fd)
+
+
+def _look(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(path)
 
 
 def down(host: str, port: str, size: str) -> None:
