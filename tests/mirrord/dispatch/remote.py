@@ -55,7 +55,7 @@ COLOR: Final = b"user.color"
 
 
 class RemoteWorld:
-    """Directory 5, file 6 and link 7 are open, 8 is a local file, 9 is not open; the file has a color."""
+    """A directory, a file that has a color, and a link are open, and a local file."""
 
     def __init__(self, theatre: Theatre, **fs: Any) -> None:
         self.stage: Final = theatre.stage({"fs": fs} if fs else None, agent=True)
@@ -106,14 +106,14 @@ class RemoteWorld:
     def _answer(self, request: Request) -> Reply | None:
         match request:
             case Stat(path=path):
-                return self._about(path)
+                return self.about(path)
             case Access(path=path):
-                found = self._about(path)
+                found = self.about(path)
                 return Done() if isinstance(found, Attributes) else found
             case ReadLink(path=path):
                 return Link(target=b"../x") if path == LINK else Failed(errno=errno.EINVAL)
             case GetFileSystem(path=path):
-                found = self._about(path)
+                found = self.about(path)
                 return SYSTEM if isinstance(found, Attributes) else found
             case GetXattr(path=path, name=name):
                 known = path == FILE and name == COLOR
@@ -122,6 +122,7 @@ class RemoteWorld:
                 return Value(value=COLOR + b"\0" if path == FILE else b"")
         return None
 
-    def _about(self, path: bytes) -> Attributes | Failed:
+    def about(self, path: bytes) -> Attributes | Failed:
+        """Return what the target says of a file."""
         found = self.files.get(os.path.normpath(path))
         return Failed(errno=errno.ENOENT) if found is None else found
