@@ -77,6 +77,9 @@ class Places:
         path = call.string(address)
         if not path:
             return self._relative(call, descriptor(directory), path, resolve) if empty else None
+        if path.startswith(b"/") and resolve & _RESOLVE_BENEATH:
+            # EXDEV, whatever the directory is (``path_init``, fs/namei.c)
+            return None
         if not path.startswith(b"/") or resolve & (_RESOLVE_BENEATH | _RESOLVE_IN_ROOT):
             return self._relative(call, descriptor(directory), path, resolve)
         decision = self._paths.decide(path, write=write)

@@ -164,6 +164,7 @@ def test_calls_give_the_same_here_and_there(both: Both) -> None:
     @example([("chdir", f"{BASE}/dirlink"), ("open", None, "..", 0), ("list", 1), ("getcwd", 4096)])
     @example([("open", None, BASE, 0), ("open", 0, "link", O_PATH | 0o400000), ("readlink", 1, "", 64)])
     @example([("open", None, f"{BASE}/dir/file", O_PATH), ("reopen", 0, 0), ("pread", 1, 20, 0)])
+    @example([("openat2", 0, BASE, 0, 0, 8)])
     @example([("open", None, f"{BASE}/dir/file", 0), ("fxattr", 0, "user.color"), ("fxattrs", 0)])
     @example([("look", None, f"{BASE}/link", AT_EMPTY_PATH), ("look", None, f"{BASE}/link", 0x1100)])
     def compare(calls: list[Any]) -> None:

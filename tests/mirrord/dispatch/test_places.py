@@ -57,6 +57,7 @@ def test_what_is_relative_to_a_remote_directory_is_remote(stage: Stage) -> None:
     assert place(stage, b"a", directory=5, resolve=BENEATH) == Remote(
         b"a", b"/srv/dir", BENEATH, relative=True
     )
+    assert place(stage, b"/srv/dir", directory=7, resolve=BENEATH) is None, "EXDEV is the kernel's"
     with pytest.raises(OSError) as caught:
         place(stage, b"a", directory=7)
     assert caught.value.errno == errno.EBADF
