@@ -37,7 +37,12 @@ class Directories:
                 return Listing(attributes=attributes, entries=(), exhausted=self._watches.exhausted)
             names = self._sorted_names(fd, attributes, fresh=after is None)
             begin = 0 if after is None else bisect_right(names, after)
-            entries, end = self._page(fd, attributes, names, begin)
+            try:
+                entries, end = self._page(fd, attributes, names, begin)
+            except PermissionError:
+                # it may be read but not searched: names and types are all that there is to know
+                page = names[begin : begin + PAGE]
+                entries, end, watch, above = _outline(fd, attributes, page), begin + len(page), None, ()
             return Listing(
                 attributes=attributes,
                 entries=tuple(entries),
@@ -129,6 +134,43 @@ class Directories:
         names = sorted(os.fsencode(name) for name in os.listdir(fd))
         self._names = (key, names) if len(names) > PAGE // 4 else None
         return names
+
+
+def _outline(directory: int, parent: Attributes, names: list[bytes]) -> list[Entry]:
+    """Return entries of which only the number and the type are known, the rest zero."""
+    wanted = frozenset(names)
+    with os.scandir(directory) as found:
+        entries = {os.fsencode(one.name): one for one in found}
+    return [
+        Entry(name=name, attributes=_unknown(parent.dev, entries[name]), steady=False)
+        for name in sorted(wanted & entries.keys())
+    ]
+
+
+def _unknown(dev: int, entry: "os.DirEntry[str]") -> Attributes:
+    return Attributes(
+        dev=dev,
+        ino=entry.inode(),
+        mode=_type(entry),
+        nlink=1,
+        uid=0,
+        gid=0,
+        rdev=0,
+        size=0,
+        blksize=0,
+        blocks=0,
+        atime_ns=0,
+        mtime_ns=0,
+        ctime_ns=0,
+    )
+
+
+def _type(entry: "os.DirEntry[str]") -> int:
+    if entry.is_symlink():
+        return stat.S_IFLNK
+    if entry.is_dir(follow_symlinks=False):
+        return stat.S_IFDIR
+    return stat.S_IFREG if entry.is_file(follow_symlinks=False) else stat.S_IFSOCK
 
 
 def _ends(path: bytes) -> list[int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mirrord_agent import linux
 from mirrord_agent.directories import Directories
 from mirrord_agent.files import Files
 from mirrord_agent.watches import Watches
@@ -136,3 +137,29 @@ async def test_the_proc_file_system_is_not_watched() -> None:
     assert not listing.exhausted
     watches.close()
     os.close(target.root)
+
+
+def test_a_directory_that_may_not_be_searched_gives_names_and_types(
+    directories: Directories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    usual = linux.statx
+
+    def statx(fd: int, path: bytes, flags: int) -> linux.Statx:
+        if path:
+            raise PermissionError(errno.EACCES, "not searched")
+        return usual(fd, path, flags)
+
+    monkeypatch.setattr(linux, "statx", statx)
+    listing = directories.listing(b"/", None)
+    assert {entry.name: stat.S_IFMT(entry.attributes.mode) for entry in listing.entries} == {
+        b"dir": stat.S_IFDIR,
+        b"file": stat.S_IFREG,
+        b"link": stat.S_IFLNK,
+        b"pipe": stat.S_IFSOCK,
+    }
+    assert not any(entry.steady for entry in listing.entries)
+    assert (listing.watch, listing.above, listing.more) == (None, (), False)

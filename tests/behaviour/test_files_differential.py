@@ -67,7 +67,7 @@ BASE: Final = f"/app/tree-{secrets.token_hex(4)}"
 O_PATH: Final = 0o10000000
 FLAGS: Final = (0, 0o200000, 0o400000, 0o600000, O_PATH, O_PATH | 0o400000, O_PATH | 0o200000, 0o4000)
 AT_EMPTY_PATH: Final = 0x1000
-LOOKS: Final = (0, AT_EMPTY_PATH, AT_EMPTY_PATH | 0x100, AT_EMPTY_PATH | 0x800, 0x100)
+LOOKS: Final = (0, AT_EMPTY_PATH | 0x100, AT_EMPTY_PATH | 0x800, 0x100)
 CHECKS: Final = (0, AT_EMPTY_PATH, AT_EMPTY_PATH | 0x200, AT_EMPTY_PATH | 0x100)
 
 relative = (
@@ -83,16 +83,18 @@ absolute = st.one_of(
     st.just(f"{BASE}/" + "dir/../" * 600 + "dir"),
 )
 path = absolute | relative
+# to open a named pipe waits for another program in the pod, and is refused here
+opened = path.filter(lambda path: "fifo" not in path)
 slot = st.integers(0, 5)
 directory = st.none() | slot
 follow = st.booleans()
 call = st.one_of(
-    st.tuples(st.just("open"), directory, path, st.sampled_from(FLAGS)),
-    st.tuples(st.just("open"), st.none(), absolute, st.sampled_from(FLAGS)),
+    st.tuples(st.just("open"), directory, opened, st.sampled_from(FLAGS)),
+    st.tuples(st.just("open"), st.none(), opened, st.sampled_from(FLAGS)),
     st.tuples(
         st.just("openat2"),
         directory,
-        path,
+        opened,
         st.sampled_from(FLAGS),
         st.sampled_from([0, 0, 0, 1]),
         st.sampled_from([0, 0x02, 0x04, 0x08, 0x10, 0x18, 0x40]),
@@ -102,8 +104,11 @@ call = st.one_of(
     st.tuples(st.sampled_from(["list", "types", "fchdir", "link"]), slot),
     st.tuples(st.just("stat"), directory, path, follow),
     st.tuples(st.just("look"), directory, path | st.just(""), st.sampled_from(LOOKS)),
+    st.tuples(st.just("look"), st.none(), path | st.just(""), st.just(AT_EMPTY_PATH)),
+    # of these a filter cannot see whether the path is empty
+    st.tuples(st.just("look"), slot, st.just(""), st.just(AT_EMPTY_PATH)),
     st.tuples(st.just("check"), directory, path | st.just(""), st.integers(0, 7), st.sampled_from(CHECKS)),
-    st.tuples(st.just("same"), directory, path),
+    st.tuples(st.just("same"), directory, opened),
     st.tuples(st.just("access"), directory, path, st.integers(0, 7), follow, follow),
     st.tuples(st.just("readlink"), directory, path, st.sampled_from([0, 1, 5, 64, -1])),
     st.tuples(st.just("chdir"), path),
@@ -165,6 +170,7 @@ def test_calls_give_the_same_here_and_there(both: Both) -> None:
     @example([("open", None, BASE, 0), ("open", 0, "link", O_PATH | 0o400000), ("readlink", 1, "", 64)])
     @example([("open", None, f"{BASE}/dir/file", O_PATH), ("reopen", 0, 0), ("pread", 1, 20, 0)])
     @example([("openat2", 0, BASE, 0, 0, 8)])
+    @example([("open", None, f"{BASE}/listed", 0), ("list", 0), ("types", 0), ("look", 0, "inside", 0)])
     @example([("open", None, f"{BASE}/dir/file", 0), ("fxattr", 0, "user.color"), ("fxattrs", 0)])
     @example([("look", None, f"{BASE}/link", AT_EMPTY_PATH), ("look", None, f"{BASE}/link", 0x1100)])
     def compare(calls: list[Any]) -> None:

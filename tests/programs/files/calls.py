@@ -22,7 +22,7 @@ NUMBERS = {
 MODE = struct.Struct({"x86_64": "=24xI", "aarch64": "=16xI"}[platform.machine()])
 """The mode in a ``struct stat``."""
 AT_FDCWD = -100
-START = "/usr"
+START = "/app"
 
 
 def syscall(name: str, *arguments: object) -> int:
