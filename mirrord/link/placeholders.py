@@ -195,7 +195,10 @@ class Placeholders:
         if not stat.S_ISREG(attributes.mode) and not stat.S_ISDIR(attributes.mode):
             os.utime(placeholder, ns=times, follow_symlinks=False)
             return
-        keep = _OWNER_MAY_READ if stat.S_ISREG(attributes.mode) else _OWNER_MAY_USE_DIRECTORY
+        keep = 0
+        if self._own:
+            # root needs no right of its own to use what it keeps here
+            keep = _OWNER_MAY_READ if stat.S_ISREG(attributes.mode) else _OWNER_MAY_USE_DIRECTORY
         if stat.S_ISREG(attributes.mode) and not self.complete(placeholder):
             # the remote file's mode may forbid even the owner to write
             os.chmod(placeholder, 0o600)

@@ -91,12 +91,18 @@ def test_a_file_that_was_not_fetched_keeps_its_identity_when_it_is(tree: Placeho
     assert tree.identity(b"/f", attributes(size=100_000)) == identity
 
 
-def test_a_dressed_placeholder_has_mode_and_times(tree: Placeholders) -> None:
+@pytest.mark.parametrize("root", [True, False])
+def test_a_dressed_placeholder_has_mode_and_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    monkeypatch.setattr(os, "chown", lambda *_, **__: None)
+    tree = Placeholders(str(tmp_path / "tree"))
     remote = attributes(mode=0o100040)
     placeholder = tree.empty(b"/f", remote)
     tree.dress(placeholder, remote)
     status = os.lstat(placeholder)
-    assert stat.S_IMODE(status.st_mode) == 0o440
+    assert stat.S_IMODE(status.st_mode) == (0o040 if root else 0o440)
     assert (status.st_atime_ns, status.st_mtime_ns) == (remote.atime_ns, remote.mtime_ns)
 
 
