@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from mirrord_agent.wire.channel import ChannelClosed
-from mirrord_agent.wire.messages import GetStatistics, Statistics
 from mirrord_seccomp.notify import Listener
 
 from mirrord.config.load import resolve
@@ -19,12 +17,11 @@ from mirrord.config.options import AttachOptions
 from mirrord.dispatch.complete import CompleteTable, Handlers
 from mirrord.dispatch.world import World
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
-from mirrord.link import client
 from mirrord.link import listeners as listening
 from mirrord.link.addresses import from_name
 from mirrord.link.client import Link
-from mirrord.session import doors, keeping
-from mirrord.session.banner import banner, epilogue
+from mirrord.session import doors, keeping, with_target
+from mirrord.session.banner import banner
 from mirrord.session.chain import EXITED, FAILED, leave_standard_streams, receive, send
 from mirrord.session.directory import SessionDirectory
 from mirrord.session.opened import datagram_sockets, kernels_ports, listeners
@@ -37,7 +34,6 @@ from mirrord.session.supervisor import allow_many_descriptors
 from mirrord.session.surroundings import surroundings_of
 from mirrord.session.watching import InTarget, Watched, Watching
 from mirrord.session.worlds import build_world
-from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer import attachable
 from mirrord.tracer.ledger import Ledger
@@ -119,14 +115,7 @@ class Attached:
 
     def serve(self) -> int:
         """Serve until the session or the last process has ended; return the exit code."""
-        for warning in self._settings.warnings:
-            self._sayings.warn(f"warning: {warning}")
-        target = prepare(self._settings, self._sayings)
-        with asyncio.Runner() as runner:
-            try:
-                runner.run(self._session(target))
-            finally:
-                runner.run(target.close())
+        with_target.serve(self._settings, self._sayings, self._session)
         return self._code
 
     async def _session(self, target: Target) -> None:
@@ -134,8 +123,7 @@ class Attached:
         self._over = loop.create_future()
         loop.add_signal_handler(signal.SIGTERM, self._end)
         loop.add_reader(self._channel, self._front_says)
-        key = client.new_session_key()
-        link = await client.connect(await target.start_agent(client.public_bytes(key)), key)
+        link = await with_target.linked(target)
         remote = await Remote.ask(link)
         await self._attach_all(link, remote, target.label)
         # the keeper ends now if it has got nothing to keep
@@ -146,7 +134,7 @@ class Attached:
         link.channel.closed.add_done_callback(self._link_lost)
         await self._over
         self._let_go()
-        await self._finish(link)
+        await with_target.finish(link, self._settings, self._sayings, patience=_PATIENCE, whose="process")
         if self._watching is not None:
             await self._watching.close(None)
         if self._processes:
@@ -292,20 +280,6 @@ class Attached:
         """Decide nothing more; what then is not answered yet, the keeper answers."""
         self._handlers.let_go()
         self._serving.let_go()
-
-    async def _finish(self, link: Link) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                statistics = await link.channel.request(GetStatistics(), Statistics)
-        except ChannelClosed:
-            # the user has been told when it went
-            return
-        except TimeoutError:
-            self._sayings.warn("warning: what the process wrote last was not taken by the agent")
-        else:
-            for line in epilogue(statistics, self._settings.feature.network.incoming.mode):
-                self._sayings.detail(line)
-        link.channel.close("the session is over")
 
     def _all_processes(self) -> Iterator[int]:
         yield from self._processes
