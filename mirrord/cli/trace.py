@@ -5,11 +5,13 @@ import difflib
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import IO, Any, Final
 
+from mirrord.cli import attach
 from mirrord.cli.flags import Flag
 from mirrord.cli.options import Command, parse_with
-from mirrord.config.options import ExecOptions
+from mirrord.config.options import AttachOptions, ExecOptions
 from mirrord.errors import MirrordError, UsageError
 from mirrord.session import front
 from mirrord.trace.options import TraceOptions
@@ -18,12 +20,15 @@ PLANES: Final = ("files", "outgoing", "incoming", "names", "process")
 SIDES: Final = ("local", "remote", "absent")
 _TRACE: Final = Command(
     "mirrord trace",
-    "mirrord trace [--plain|--json|--summary] [-o FILE] [-e LIST] [EXEC'S FLAGS] [--] PROGRAM [ARGUMENTS]",
+    """\
+mirrord trace [--plain|--json|--summary] [-o FILE] [-e LIST] [EXEC'S FLAGS] [--] PROGRAM [ARGUMENTS]
+       mirrord trace [THE SAME FLAGS] --attach PID [--descendants]""",
     """\
 Run PROGRAM as `mirrord exec` does, and show each call that is looked at: what it
 was, where it went, and what came of it. What the kernel runs itself has no
 result here: `= ? (local)`. At a terminal, without any of the first flags, it is
-a dashboard. Without a target everything is local, and only looked at.""",
+a dashboard. Without a target everything is local, and only looked at. With
+--attach the process runs already, and goes on after, as with `mirrord attach`.""",
     (
         Flag(("--plain",), "a line for each call, in the manner of strace"),
         Flag(("-o", "--output"), "write to FILE, not to standard error", "FILE"),
@@ -34,8 +39,13 @@ a dashboard. Without a target everything is local, and only looked at.""",
         ),
         Flag(("--json",), "an object for each call, one a line"),
         Flag(("--summary",), "a table of all calls at the end"),
+        Flag(("--attach",), "look at a process that runs already", "PID"),
+        Flag(("--descendants",), "with --attach: its children, and theirs, too"),
     ),
+    programless="attach",
 )
+Session = Callable[[front.Watch], int]
+"""Run the session that is watched; return its exit code."""
 
 
 def main(arguments: list[str]) -> int:
@@ -45,9 +55,9 @@ def main(arguments: list[str]) -> int:
         raise UsageError("--dry-run runs nothing that could be traced", remedy="use mirrord exec for it")
     if not _names_target(options):
         options = dataclasses.replace(options, without_target=True)
-    trace = _options(own)
+    trace, session = _options(own), _session(options, own, arguments)
     if _shows_dashboard(trace):
-        return _dashboard(options)
+        return _dashboard(session)
     out = _opened(trace.output)
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -57,7 +67,26 @@ def main(arguments: list[str]) -> int:
     theirs.close()
     if trace.output is not None:
         out.close()
-    return front.run(options, front.Watch(ours, pid))
+    return session(front.Watch(ours, pid))
+
+
+def _session(options: ExecOptions, own: dict[str, Any], arguments: list[str]) -> Session:
+    """Return what starts the program, or attaches to one; raise UsageError or AttachError."""
+    if own["attach"] is None:
+        if own["descendants"]:
+            raise UsageError("--descendants is for --attach", remedy="leave it out: a program's are traced")
+        return lambda watch: front.run(options, watch)
+    if options.program:
+        raise UsageError("--attach and a program exclude each other", remedy="leave one of them out")
+    attach.refuse_environment(arguments)
+    attaching_to = AttachOptions(
+        pid=attach.process_id(own["attach"]), descendants=own["descendants"], session=options
+    )
+
+    from mirrord.session import attaching
+
+    attaching.require(attaching_to.pid)
+    return lambda watch: attaching.run(attaching_to, watch)
 
 
 def _names_target(options: ExecOptions) -> bool:
@@ -73,10 +102,10 @@ def _shows_dashboard(trace: TraceOptions) -> bool:
     return all(os.isatty(fd) for fd in (0, 1, 2)) and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _dashboard(options: ExecOptions) -> int:
+def _dashboard(session: Session) -> int:
     from mirrord.dashboard import guard
 
-    return guard.run(options, _show)
+    return guard.run(session, _show)
 
 
 def _show(master: int, feed: socket.socket) -> int:

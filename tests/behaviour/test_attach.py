@@ -45,12 +45,6 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.fixture
-def attaching(user: User, runner: Runner, sandbox: Sandbox) -> Attaching:
-    """Attach to programs of this test."""
-    return Attaching(user, runner, sandbox)
-
-
-@pytest.fixture
 def pods_look(runner: Runner, sandbox: Sandbox) -> str:
     """What a program in the pod sees."""
     line = sandbox.command("exec", *command("attached"), "look")

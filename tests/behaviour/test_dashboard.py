@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import Line
+from ..support.attaching import Attaching
 from ..support.build import ROOT, SYSTEM_PYTHON, command
 from ..support.needs import tool
 from ..support.processes import children, state
@@ -257,3 +258,22 @@ def test_without_colour(runner: Runner, line: Line) -> None:
         assert not re.search(r"\x1b\[[0-9;]*3[1-7]m", shell.styled())
         shell.type("q")
         shell.expect("^code=")
+
+
+def test_a_process_that_runs_already(shell: Tmux, attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        line = [attaching.user.mirrord, "trace", "-t", attaching.sandbox.target, "--attach", str(running.pid)]
+        shell.type(f"clear; {shlex.join(line)}; echo code=$?")
+        shell.keys("Enter")
+        # what mirrord itself says is in the place of the program's output, which has a terminal of its own
+        shell.keys("2")
+        shell.expect("unchanged: its environment")
+        assert running.look() != local
+        shell.type("1r")
+        shell.expect(r"▶ .*openat\(")
+        shell.keys("q")
+        shell.expect("^code=0")
+        _is_as_it_was(shell)
+        assert running.look() == local
+        running.end()

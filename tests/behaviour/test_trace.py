@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import Line
+from ..support.attaching import Attaching
 from ..support.build import ROOT, command
 from ..support.needs import tool
 from ..support.running import Outcome, Runner
@@ -172,3 +173,36 @@ def test_without_a_target_everything_is_local(runner: Runner, user: User) -> Non
     assert {event["side"] for event in events} == {"local"}
     assert {"mkdir", "openat", "execve", "rmdir"} <= {event["call"] for event in events}
     assert {event["rule"] for event in events} == {"there is no target: everything is local"}
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("side", ["local", "remote"])
+def test_a_process_that_runs_already_is_looked_at(attaching: Attaching, user: User, side: str) -> None:
+    place = user.home / secrets.token_hex(4)
+    target = [] if side == "local" else ["-t", attaching.sandbox.target]
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.traced(running.pid, *target, "--json", "-o", str(place)) as session:
+            assert (running.look() == local) == (side == "local")
+            assert session.interrupt().code == 0
+        assert running.look() == local
+        running.end()
+    events = [json.loads(text) for text in place.read_text().splitlines()]
+    assert {event["pid"] for event in events} == {running.pid}
+    opened = [event for event in events if '"/app/config.yaml"' in event["arguments"]]
+    assert [event["side"] for event in opened] == [side]
+    assert {event["side"] for event in events} <= {"local", side}
+
+
+def test_what_cannot_be_attached_to_is_not_traced(attaching: Attaching, user: User) -> None:
+    with (
+        attaching.program(*command("attached"), "look") as running,
+        attaching.attached(running.pid) as session,
+    ):
+        refused = attaching.runner.run([user.mirrord, "trace", "--plain", "--attach", str(running.pid)])
+        assert refused.code == 1
+        assert f"attached to already, by the session of process {session.supervisor}" in refused.err
+        session.interrupt()
+        running.end()
+    gone = attaching.runner.run([user.mirrord, "trace", "--plain", "--attach", str(running.pid)])
+    assert (gone.code, gone.err) == (1, f"mirrord: there is no process {running.pid}\n")
