@@ -24,7 +24,7 @@ from mirrord.dashboard.output import Output
 from mirrord.dashboard.view import View
 from mirrord.errors import EXIT_MIRRORD
 from mirrord.feed.frames import Kind
-from mirrord.feed.models import Dropped, Note, SessionInfo, State
+from mirrord.feed.models import Dropped, Exchange, Note, SessionInfo, State
 from mirrord.trace.client import Client
 
 _NICE: Final = 10
@@ -157,6 +157,8 @@ class App:
                     self._board.state(State.model_validate_json(payload))
                 case Kind.NOTE:
                     self._board.note(Note.model_validate_json(payload))
+                case Kind.EXCHANGE:
+                    self._board.exchange(Exchange.model_validate_json(payload))
                 case Kind.DROPPED:
                     self._board.dropped += Dropped.model_validate_json(payload).count
                 case Kind.ENDED:

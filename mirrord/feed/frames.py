@@ -22,6 +22,8 @@ class Kind(IntEnum):
     """:class:`mirrord.feed.models.State`."""
     NOTE = 5
     """:class:`mirrord.feed.models.Note`."""
+    EXCHANGE = 7
+    """:class:`mirrord.feed.models.Exchange`."""
     ENDED = 6
     """:class:`mirrord.feed.models.Ended`; the last frame."""
     WATCH = 16

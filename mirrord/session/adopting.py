@@ -1,4 +1,4 @@
-"""Sockets that a process had before it was attached to, brought to where its calls would have brought them."""
+"""Sockets that a process had before it was attached to, known as if their calls had been seen."""
 
 from mirrord.dispatch.world import World
 from mirrord.link import listeners as listening

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mirrord.feed.frames import Decoder, FrameError, Kind, encode
-from mirrord.feed.models import Dropped, Ended, Model, Note, SessionInfo, State
+from mirrord.feed.models import Dropped, Ended, Exchange, Model, Note, SessionInfo, State
 from mirrord.session.directory import FEED
 
 _TICK: Final = 0.025
@@ -198,6 +198,10 @@ class Feed:
     def note(self, note: Note) -> None:
         """Tell of something beside the calls."""
         self._tell(Kind.NOTE, _json(note))
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Tell of a request, or of its answer."""
+        self._tell(Kind.EXCHANGE, _json(exchange))
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(_TICK, self._tick)

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from mirrord_agent.wire.channel import Channel
+from mirrord_agent.wire.stream import Tap
 
 from mirrord.config.model import Settings
 from mirrord.dispatch.world import World
 from mirrord.feed.models import Note, Rules, SessionInfo, State
-from mirrord.session.banner import remote_things
+from mirrord.link.tapping import Flow
+from mirrord.session.banner import remote_files, remote_things
 from mirrord.session.directory import SessionDirectory
+from mirrord.session.exchanges import HttpTap
 from mirrord.session.feed import Feed, Session
 from mirrord.session.remote import Remote
 from mirrord.session.serving import Serving
@@ -94,9 +97,10 @@ class Watching:
 
     def _info(self) -> SessionInfo:
         subject, remote = self._subject, self._remote
-        things = (
-            remote_things(self._settings, remote.remote, environment=subject.environment) if remote else ()
-        )
+        things: list[str] = []
+        if remote is not None:
+            things += remote_things(self._settings, remote.remote, environment=subject.environment)
+            things += remote_files(self._settings)
         return SessionInfo(
             id=subject.directory.id,
             front=subject.front,
@@ -135,6 +139,8 @@ class Watching:
         if self._remote is not None:
             self._remote.world.datagrams.watch_dns = self._dns if watched else None
             self._remote.world.files.watch(self._file if watched else None)
+            if self._remote.world.incoming is not None:
+                self._remote.world.incoming.show(self._http if watched else None)
 
     def _dns(self, message: bytes) -> None:
         note = dns_note(message)
@@ -143,6 +149,9 @@ class Watching:
 
     def _file(self, path: bytes, size: int, cached: bool) -> None:
         self._note(file_note(path, size, cached))
+
+    def _http(self, flow: Flow) -> Tap | None:
+        return HttpTap(flow, self._feed.exchange) if self._feed is not None else None
 
     def _note(self, note: Note) -> None:
         if self._feed is not None:
