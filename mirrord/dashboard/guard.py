@@ -40,12 +40,16 @@ Session = Callable[[front.Watch], int]
 """Be the session, as whose watch it is told; return its exit code, or die by the program's signal."""
 
 
-def run(session: Session, show: Show) -> int:
-    """Run a session behind a dashboard; return the program's exit code, or die by its signal."""
+def run(session: Session, show: Show, *, prepare: Callable[[socket.socket], None]) -> int:
+    """Run a session behind a dashboard; return the program's exit code, or die by its signal.
+
+    ``prepare`` may ask for something at the feed before the session begins.
+    """
     saved = Saved()
     master, slave = pty.openpty()
     copy_size(saved.fd, master)
     theirs, ours = socket.socketpair()
+    prepare(ours)
     child = os.fork()
     if child == 0:
         ours.close()

@@ -166,9 +166,12 @@ class Exchange(Model):
 
 
 class Dropped(Model):
-    """So many records were lost since the last time: they came faster than they were taken."""
+    """So much was lost since the last time: it came faster than it was taken."""
 
     count: int
+    """Of records."""
+    traffic: int = 0
+    """Of the target's traffic, in bytes."""
 
 
 class Ended(Model):

@@ -3,6 +3,9 @@
 import json
 import re
 import secrets
+import shutil
+import socket
+import subprocess
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,13 +13,16 @@ import pytest
 
 from ..conftest import Line
 from ..support.attaching import Attaching
-from ..support.build import ROOT, command
+from ..support.build import ROOT, SYSTEM_PYTHON, command
+from ..support.capture import packets, streams
 from ..support.needs import tool
 from ..support.running import Outcome, Runner
 from ..support.sandboxes import Sandbox
+from ..support.servers import POD4
 from ..support.strace import Traced, differences, is_trapped, paired, parse
 from ..support.user import User
 
+ECHO = "10.96.0.20"
 NOT_SHOWN = {"rt_sigreturn", "socket", "io_uring_setup"}
 """Repeated by us, or failed by the filter without a trap."""
 PROGRAMS = {
@@ -119,6 +125,57 @@ def test_a_table_counts_what_was_called(runner: Runner, line: Line) -> None:
     rows = {row.split()[-1]: row.split() for row in table[1:]}
     assert set(rows) == {call.name for call in lines}
     assert int(rows["openat"][2]) == sum(call.name == "openat" for call in lines)
+
+
+TALKS = """
+import socket, sys
+host, word = sys.argv[1], sys.argv[2].encode()
+with socket.create_connection((host, 7)) as echo:
+    echo.sendall(word * 20000)
+    got = b""
+    while len(got) < len(word) * 20000:
+        got += echo.recv(65536)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo:
+    for number in range(3):
+        echo.sendto(word + b"%d" % number, (host, 7))
+        print(echo.recv(1000).decode())
+"""
+
+
+@pytest.mark.both_users
+def test_the_targets_traffic_is_captured(runner: Runner, line: Line, user: User) -> None:
+    path = user.home / f"{secrets.token_hex(4)}.pcap"
+    word = secrets.token_hex(8)
+    options = ["-q", "--pcap", str(path), "-o", "/dev/null"]
+
+    done = runner.run(line.of("trace", SYSTEM_PYTHON, "-c", TALKS, ECHO, word, options=options))
+
+    assert done.lines == [f"{word}{number}" for number in range(3)]
+    (stream,) = (stream for stream in streams(path) if stream.server == (ECHO, 7))
+    assert stream.client[0] == POD4
+    assert set(stream.data.values()) == {word.encode() * 20000}
+    datagrams = [packet for _, packet in packets(path) if packet.protocol == socket.IPPROTO_UDP]
+    assert [packet.data.decode() for packet in datagrams if packet.target == (ECHO, 7)] == done.lines
+    assert [packet.data.decode() for packet in datagrams if packet.source == (ECHO, 7)] == done.lines
+    _check_by_tshark(path)
+
+
+def _check_by_tshark(path: Path) -> None:
+    tshark = shutil.which("tshark")
+    if tshark is None:
+        return
+    checks = [word for protocol in ("ip", "tcp", "udp") for word in ("-o", f"{protocol}.check_checksum:TRUE")]
+    done = subprocess.run(
+        [tshark, "-r", path, *checks, "-q", "-z", "expert"], capture_output=True, text=True, check=True
+    )
+    assert not re.search("^(Errors|Warns)", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_no_traffic_is_captured_without_a_target(runner: Runner, user: User) -> None:
+    done = runner.run([user.mirrord, "trace", "--pcap", "capture", "--", "true"])
+
+    assert done.code == 2
+    assert "--pcap needs a target" in done.err
 
 
 def test_the_exit_code_is_the_programs(runner: Runner, line: Line) -> None:
