@@ -51,7 +51,9 @@ def _print(findings: Sequence[Finding]) -> None:
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
         mark, colour = _MARKS[finding.outcome]
-        console.print(Text.assemble((mark, colour), f" {finding.subject:{width}}  {finding.found}"))
+        console.print(
+            Text.assemble((mark, colour), f" {finding.subject:{width}}  {finding.found}"), soft_wrap=True
+        )
         for text in filter(None, (finding.cost, finding.remedy)):
             console.print(Text(f"    {text}", style="dim"), soft_wrap=True)
     console.print(Text(_summary(findings)))
