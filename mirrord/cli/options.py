@@ -53,7 +53,8 @@ def parse_with(
         raise UsageError(
             "no program was given", remedy=f"put it after the flags: {command.name} -t sandbox -- PROGRAM"
         )
-    extra = {flag.destination: values.pop(flag.destination) for flag in command.flags}
+    supported = (flag.destination for flag in command.flags if flag.supported)
+    extra = {name: values.pop(name) for name in supported}
     if values["env_include"] is not None and values["env_exclude"] is not None:
         raise UsageError("-s and -x exclude each other", remedy="leave one of them out")
     if values["engine"] == "ptrace":

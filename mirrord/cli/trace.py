@@ -40,6 +40,8 @@ a dashboard. Without a target everything is local, and only looked at. With
         ),
         Flag(("--json",), "an object for each call, one a line"),
         Flag(("--summary",), "a table of all calls at the end"),
+        # of calls that the kernel runs, only the ptrace engine learns the results
+        Flag(("--results",), supported=False),
         Flag(("--pcap",), "the target's traffic as a capture file, for tshark and the like", "FILE"),
         Flag(("--attach",), "look at a process that runs already", "PID"),
         Flag(("--descendants",), "with --attach: its children, and theirs, too"),

@@ -47,6 +47,8 @@ def test_what_is_no_call_is_refused(text: str) -> None:
         ("--descendants -- ls", "is for --attach"),
         ("--attach 7 -s A", "-s cannot be used here: the environment"),
         ("--plain", "no program was given"),
+        ("--results -- ls", "--results is not supported yet"),
+        ("--pcap x -- ls", "--pcap needs a target"),
     ],
 )
 def test_a_program_or_a_process(line: str, said: str) -> None:
