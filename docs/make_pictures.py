@@ -21,9 +21,10 @@ from mirrord.errors import MirrordError
 from mirrord.feed.frames import Kind
 from mirrord.feed.models import Note, SessionInfo, State
 from mirrord.trace.client import Client
+from mirrord.trace.events import Call
 from mirrord.trace.sessions import find
 
-DOCS: Final = Path(__file__).parent
+DOCS: Final = Path(__file__).resolve().parent
 _MIRRORD: Final = str(DOCS.parent / ".venv" / "bin" / "mirrord")
 _PROGRAM: Final = """\
 import http.client, os, socket, time
@@ -51,7 +52,11 @@ def main() -> None:
     """Run a session, look at it for a while, and draw it."""
     master, slave = pty.openpty()
     line = [_MIRRORD, "exec", "-q", "-t", "sandbox", "--", "python3", "-c", _PROGRAM]
-    with subprocess.Popen(line, stdin=slave, stdout=slave, stderr=slave, process_group=0) as session:
+    # nothing of this machine is to be seen: the system's python3, from no directory of the user's
+    environment = os.environ | {"PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(
+        line, stdin=slave, stdout=slave, stderr=slave, process_group=0, env=environment, cwd="/"
+    ) as session:
         os.close(slave)
         board, output = Board(), Output(master, columns=96, lines=11)
         watch(first_client(), board, output, master)
@@ -59,9 +64,13 @@ def main() -> None:
     choice = Choice(only_remote=True)
     view = View(board, choice, output)
     picture("dashboard.svg", view.draw(*_SIZE), _SIZE)
-    choice.chosen = next(call for call in board.calls if any("config.yaml" in one for one in call.arguments))
+    choice.chosen = next(call for call in board.calls if _opens(call, "config.yaml"))
     choice.mode = Mode.DETAILS
     picture("why.svg", view.draw(*_SMALL), _SMALL)
+
+
+def _opens(call: Call, name: str) -> bool:
+    return call.name == "openat" and any(name in argument for argument in call.arguments)
 
 
 def first_client() -> Client:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from .support import user as users
+from .support.attaching import Attaching
 from .support.build import ROOT, SYSTEM_PYTHON
 from .support.relay import Relay, relay
 from .support.running import Outcome, Runner, end_input, read_line
@@ -182,6 +183,12 @@ def mirrord(runner: Runner, line: Line) -> Mirrord:
         return runner.run(line(*argv, options=options), env=env, input=input, timeout=timeout)
 
     return run
+
+
+@pytest.fixture
+def attaching(user: User, runner: Runner, sandbox: Sandbox) -> Attaching:
+    """Attach to programs of this test."""
+    return Attaching(user, runner, sandbox)
 
 
 @pytest.fixture

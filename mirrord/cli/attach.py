@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mirrord.cli.flags import FLAGS, split_program
@@ -41,7 +41,7 @@ def detach(arguments: list[str]) -> int:
     """End a session; return the exit code. Raises MirrordError."""
     parser = Parser("mirrord detach", usage=_DETACH_USAGE, description=_DETACH_DESCRIPTION)
     parser.add_argument("pid", metavar="PID", help="the process")
-    pid = _pid(parser.parse_args(arguments).pid)
+    pid = process_id(parser.parse_args(arguments).pid)
 
     from mirrord.session import attaching
 
@@ -59,12 +59,11 @@ def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.s
             raise UsageError(
                 f"`{extra[0]}` is one process too many", remedy="attach to each by a command of its own"
             )
-    for flag in flags:
-        _refuse_environment(flag)
+    refuse_environment(flags)
     values = vars(_parser().parse_args(flags))
     if not positional:
         raise UsageError("no process was given", remedy="put its id after the flags: mirrord attach 1234")
-    pid = _pid(positional[0])
+    pid = process_id(positional[0])
     del values["disable_version_check"]
     config_file = values["config_file"] or os.environ.get("MIRRORD_CONFIG_FILE")
     stdin_config = read_stdin() if config_file == STDIN else None
@@ -84,17 +83,20 @@ def _parser() -> Parser:
     return parser
 
 
-def _refuse_environment(argument: str) -> None:
-    name = argument.partition("=")[0]
-    for flag in FLAGS:
-        if name in flag.names and any(one in _OF_PROGRAMS for one in flag.names):
+def refuse_environment(flags: Sequence[str]) -> None:
+    """Raise UsageError for a flag that only a program can have which mirrord starts."""
+    names = {name for flag in FLAGS if not {*flag.names}.isdisjoint(_OF_PROGRAMS) for name in flag.names}
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if name in names:
             raise UsageError(
                 f"{name} cannot be used here: the environment of a process that runs cannot be changed",
                 remedy="leave it out, or start the program with mirrord exec",
             )
 
 
-def _pid(text: str) -> int:
+def process_id(text: str) -> int:
+    """Return the number of a process; raise UsageError."""
     if not text.isascii() or not text.isdigit() or not int(text):
         raise UsageError(f"`{text}` is no process id", remedy="give its number: pgrep NAME finds it")
     return int(text)

@@ -23,7 +23,7 @@ Run a local program as if it were inside a Kubernetes pod.
   dashboard  the live view of a session that runs already
   sessions   list the sessions that run, and stop them
   doctor     try what sessions need of this machine, and say what works
-  why        say whether a path is the target's or this machine's, and by which rule
+  why        say on which side a path, a destination or a name is, and by which rule
 
   --help     show this; `mirrord COMMAND --help` for a command
   --version  show the version

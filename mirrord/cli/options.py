@@ -36,6 +36,8 @@ class Command:
     description: str
     flags: tuple[Flag, ...] = ()
     """What it has beside the flags of ``exec``, or instead of those of the same names."""
+    programless: str = "dry_run"
+    """The destination of the flag with which no program is given."""
 
 
 EXEC: Final = Command("mirrord exec", _USAGE, _DESCRIPTION)
@@ -47,11 +49,12 @@ def parse_with(
     """Return the options of the session, and the command's own by their destinations; raise UsageError."""
     own, program = split_program(arguments, extra=command.flags)
     values = vars(_parser(command).parse_args(own))
-    if not program and values["dry_run"] is None:
+    if not program and values[command.programless] is None:
         raise UsageError(
             "no program was given", remedy=f"put it after the flags: {command.name} -t sandbox -- PROGRAM"
         )
-    extra = {flag.destination: values.pop(flag.destination) for flag in command.flags}
+    supported = (flag.destination for flag in command.flags if flag.supported)
+    extra = {name: values.pop(name) for name in supported}
     if values["env_include"] is not None and values["env_exclude"] is not None:
         raise UsageError("-s and -x exclude each other", remedy="leave one of them out")
     if values["engine"] == "ptrace":

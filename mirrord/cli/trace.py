@@ -1,15 +1,18 @@
 """The command line of ``mirrord trace``. Standard library only until the session has been forked."""
 
+import contextlib
 import dataclasses
 import difflib
 import os
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
 
+from mirrord.cli import attach
 from mirrord.cli.flags import Flag
 from mirrord.cli.options import Command, parse_with
-from mirrord.config.options import ExecOptions
+from mirrord.config.options import AttachOptions, ExecOptions
 from mirrord.errors import MirrordError, UsageError
 from mirrord.session import front
 from mirrord.trace.options import TraceOptions
@@ -18,12 +21,15 @@ PLANES: Final = ("files", "outgoing", "incoming", "names", "process")
 SIDES: Final = ("local", "remote", "absent")
 _TRACE: Final = Command(
     "mirrord trace",
-    "mirrord trace [--plain|--json|--summary] [-o FILE] [-e LIST] [EXEC'S FLAGS] [--] PROGRAM [ARGUMENTS]",
+    """\
+mirrord trace [--plain|--json|--summary] [-o FILE] [-e LIST] [EXEC'S FLAGS] [--] PROGRAM [ARGUMENTS]
+       mirrord trace [THE SAME FLAGS] --attach PID [--descendants]""",
     """\
 Run PROGRAM as `mirrord exec` does, and show each call that is looked at: what it
 was, where it went, and what came of it. What the kernel runs itself has no
 result here: `= ? (local)`. At a terminal, without any of the first flags, it is
-a dashboard. Without a target everything is local, and only looked at.""",
+a dashboard. Without a target everything is local, and only looked at. With
+--attach the process runs already, and goes on after, as with `mirrord attach`.""",
     (
         Flag(("--plain",), "a line for each call, in the manner of strace"),
         Flag(("-o", "--output"), "write to FILE, not to standard error", "FILE"),
@@ -34,8 +40,16 @@ a dashboard. Without a target everything is local, and only looked at.""",
         ),
         Flag(("--json",), "an object for each call, one a line"),
         Flag(("--summary",), "a table of all calls at the end"),
+        # of calls that the kernel runs, only the ptrace engine learns the results
+        Flag(("--results",), supported=False),
+        Flag(("--pcap",), "the target's traffic as a capture file, for tshark and the like", "FILE"),
+        Flag(("--attach",), "look at a process that runs already", "PID"),
+        Flag(("--descendants",), "with --attach: its children, and theirs, too"),
     ),
+    programless="attach",
 )
+Session = Callable[[front.Watch], int]
+"""Run the session that is watched; return its exit code."""
 
 
 def main(arguments: list[str]) -> int:
@@ -45,19 +59,54 @@ def main(arguments: list[str]) -> int:
         raise UsageError("--dry-run runs nothing that could be traced", remedy="use mirrord exec for it")
     if not _names_target(options):
         options = dataclasses.replace(options, without_target=True)
-    trace = _options(own)
+    trace, session = _options(own), _session(options, own, arguments)
+    if trace.pcap is not None and options.without_target:
+        raise UsageError("--pcap needs a target: without one nothing is remote", remedy="name one by -t")
+    capture = _opened_capture(trace.pcap)
     if _shows_dashboard(trace):
-        return _dashboard(options)
+        return _dashboard(session, capture)
+    return _plain(session, trace, capture)
+
+
+def _plain(session: Session, trace: TraceOptions, capture: IO[bytes] | None) -> int:
     out = _opened(trace.output)
     ours, theirs = socket.socketpair()
+    if capture is not None:
+        _ask_for_traffic(theirs)
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _write(theirs, out, trace)
+        _write(theirs, out, trace, capture)
     theirs.close()
     if trace.output is not None:
         out.close()
-    return front.run(options, front.Watch(ours, pid))
+    return session(front.Watch(ours, pid))
+
+
+def _ask_for_traffic(sock: socket.socket) -> None:
+    """Ask before the session is there, so that nothing of it is missed."""
+    from mirrord.feed.frames import Kind, encode
+
+    sock.send(encode(Kind.TAP))
+
+
+def _session(options: ExecOptions, own: dict[str, Any], arguments: list[str]) -> Session:
+    """Return what starts the program, or attaches to one; raise UsageError or AttachError."""
+    if own["attach"] is None:
+        if own["descendants"]:
+            raise UsageError("--descendants is for --attach", remedy="leave it out: a program's are traced")
+        return lambda watch: front.run(options, watch)
+    if options.program:
+        raise UsageError("--attach and a program exclude each other", remedy="leave one of them out")
+    attach.refuse_environment(arguments)
+    attaching_to = AttachOptions(
+        pid=attach.process_id(own["attach"]), descendants=own["descendants"], session=options
+    )
+
+    from mirrord.session import attaching
+
+    attaching.require(attaching_to.pid)
+    return lambda watch: attaching.run(attaching_to, watch)
 
 
 def _names_target(options: ExecOptions) -> bool:
@@ -73,17 +122,21 @@ def _shows_dashboard(trace: TraceOptions) -> bool:
     return all(os.isatty(fd) for fd in (0, 1, 2)) and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _dashboard(options: ExecOptions) -> int:
+def _dashboard(session: Session, capture: IO[bytes] | None) -> int:
     from mirrord.dashboard import guard
 
-    return guard.run(options, _show)
+    def prepare(feed: socket.socket) -> None:
+        if capture is not None:
+            _ask_for_traffic(feed)
 
+    def show(master: int, feed: socket.socket) -> int:
+        from mirrord.dashboard import app
+        from mirrord.trace.client import Client
+        from mirrord.trace.pcap import Pcap
 
-def _show(master: int, feed: socket.socket) -> int:
-    from mirrord.dashboard import app
-    from mirrord.trace.client import Client
+        return app.show(Client(feed), master, Pcap(capture) if capture is not None else None)
 
-    return app.show(Client(feed), master)
+    return guard.run(session, show, prepare=prepare)
 
 
 def _options(own: dict[str, Any]) -> TraceOptions:
@@ -95,6 +148,7 @@ def _options(own: dict[str, Any]) -> TraceOptions:
         json=own["json"],
         summary=own["summary"],
         plain=own["plain"],
+        pcap=own["pcap"],
     )
 
 
@@ -117,18 +171,31 @@ def _selection(text: str) -> frozenset[str]:
 def _opened(path: str | None) -> IO[str]:
     if path is None:
         return sys.stderr
-    try:
+    with _written(path):
         return open(path, "w", encoding="utf-8", errors="surrogateescape")
+
+
+def _opened_capture(path: str | None) -> IO[bytes] | None:
+    if path is None:
+        return None
+    with _written(path):
+        return open(path, "wb")
+
+
+@contextlib.contextmanager
+def _written(path: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise MirrordError(f"{path} cannot be written: {str(error.strerror).lower()}") from error
 
 
-def _write(sock: socket.socket, out: IO[str], options: TraceOptions) -> None:
+def _write(sock: socket.socket, out: IO[str], options: TraceOptions, capture: IO[bytes] | None) -> None:
     from mirrord.trace import printer
 
     code = 1
     try:
-        printer.run(sock, out, options)
+        printer.run(sock, out, options, capture)
         code = 0
     finally:
         os._exit(code)

@@ -22,11 +22,17 @@ from mirrord.config.target import TARGETLESS, check_target
 from mirrord.errors import UsageError
 
 
-def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | None = None) -> Settings:
+def resolve(
+    options: ExecOptions,
+    environ: Mapping[str, str],
+    *,
+    cwd: Path | None = None,
+    default_target: str | None = None,
+) -> Settings:
     """Return the settings of a session; raise UsageError for the first thing that is wrong.
 
     ``environ`` is the environment that mirrord itself was started with, ``cwd`` the directory that relative
-    paths start from.
+    paths start from. ``default_target`` is for where no target needs to be named.
     """
     cwd = cwd or Path(os.fsdecode(working_directory()))
     if "MIRRORD_DONT_LOAD" in environ:
@@ -44,7 +50,7 @@ def resolve(options: ExecOptions, environ: Mapping[str, str], *, cwd: Path | Non
     sources = {overlay.path: overlay.source for overlay in overlays.values()}
     configuration = validate(tree, sources=sources)
     refuse_pending(configuration, files.label(path) if path else "", sources)
-    target = check_target(configuration.target.path)
+    target = check_target(configuration.target.path or default_target)
     if target == TARGETLESS:
         if configuration.agent.ephemeral:
             raise UsageError(

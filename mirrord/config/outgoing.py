@@ -10,7 +10,7 @@ through. A short name (``web``) also means what the target's search list makes o
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from mirrord.config.features import Network, Outgoing
 from mirrord.config.model import Settings
@@ -18,6 +18,13 @@ from mirrord.config.patterns import compile_pattern
 from mirrord.config.selectors import IPAddress, Selector, normalise_name, parse_selector
 
 Protocol = Literal["tcp", "udp"]
+
+
+class Judgement(NamedTuple):
+    """Whether something is of the target, None where that depends on an address not known, and the rule."""
+
+    remote: bool | None
+    rule: str
 
 
 class OutgoingRules:
@@ -64,19 +71,36 @@ class OutgoingRules:
 
     def why(self, protocol: Protocol, address: str | IPAddress, port: int, names: Iterable[str] = ()) -> str:
         """Return the rule that decides on a destination, for people; raise ValueError as :meth:`decide`."""
+        return self.judge(protocol, address, port, names).rule
+
+    def judge(
+        self, protocol: Protocol, address: str | IPAddress | None, port: int, names: Iterable[str] = ()
+    ) -> "Judgement":
+        """Decide on a destination and say by which rule; without an address, of a name alone.
+
+        Raises ValueError as :meth:`decide`.
+        """
         if not self._protocols[protocol]:
-            return f"`feature.network.outgoing.{protocol}` is off"
-        ip = parse_address(address) if isinstance(address, str) else _unmapped(address)
-        if self._ignore_localhost and (ip.is_loopback or ip.is_unspecified):
-            return "`feature.network.outgoing.ignore_localhost` is on"
+            return Judgement(False, f"`feature.network.outgoing.{protocol}` is off")
+        ip = parse_address(address) if isinstance(address, str) else address and _unmapped(address)
+        if self._ignore_localhost and ip is not None and (ip.is_loopback or ip.is_unspecified):
+            return Judgement(False, "`feature.network.outgoing.ignore_localhost` is on")
         if not self._selectors:
-            return "connections are made from the target"
+            return Judgement(True, "connections are made from the target")
         known = set().union(*(_forms(name, self._search) for name in names))
-        which = "remote" if self._on_match else "local"
+        filter = f"`feature.network.outgoing.filter.{'remote' if self._on_match else 'local'}`"
         for entry, selector in zip(self._entries, self._selectors, strict=True):
             if selector.matches(protocol, ip, port, known):
-                return f"`feature.network.outgoing.filter.{which}` has `{entry}`"
-        return f"nothing in `feature.network.outgoing.filter.{which}` matches"
+                return Judgement(self._on_match, f"{filter} has `{entry}`")
+        if ip is None and (entry := self._by_address(protocol, port)):
+            return Judgement(None, f"{filter} has `{entry}`")
+        return Judgement(not self._on_match, f"nothing in {filter} matches")
+
+    def _by_address(self, protocol: Protocol, port: int) -> str:
+        """Return an entry that is about addresses and may match, if there is one."""
+        pairs = zip(self._entries, self._selectors, strict=True)
+        found = (entry for entry, one in pairs if one.network is not None and one.covers(protocol, port))
+        return next(found, "")
 
     def decide(
         self, protocol: Protocol, address: str | IPAddress, port: int, names: Iterable[str] = ()
@@ -112,6 +136,12 @@ class DnsRules:
     def __init__(self, network: Network, *, search: Collection[str] = ()) -> None:
         self.enabled: Final = network.dns.enabled
         own, outgoing = network.dns.filter, network.outgoing.filter
+        self._filtered_by: Final[dict[str, frozenset[str]]] = {
+            "dns.filter.remote": _names(own.remote),
+            "outgoing.filter.remote": _names(outgoing.remote) if own.remote is not None else frozenset(),
+            "dns.filter.local": _names(own.local),
+            "outgoing.filter.local": _names(outgoing.local),
+        }
         self._remote: Final = _names(own.remote) | _names(outgoing.remote) if own.remote is not None else None
         # A name whose connections are made locally is resolved locally too: the cluster's address would lead
         # nowhere here.
@@ -136,6 +166,20 @@ class DnsRules:
         if not forms.isdisjoint(self._local):
             return False
         return self._remote is None or not forms.isdisjoint(self._remote)
+
+    def judge(self, name: str) -> Judgement:
+        """Decide on a name as :meth:`decide`, and say by which rule."""
+        remote = self.decide(name)
+        if not self.enabled:
+            return Judgement(remote, "`feature.network.dns` is off")
+        forms = _forms(name, self._search)
+        for key, names in self._filtered_by.items():
+            # a filter of the other side has no say
+            if key.endswith("remote" if remote else "local") and (found := sorted(forms & names)):
+                return Judgement(remote, f"`feature.network.{key}` has `{found[0]}`")
+        if remote:
+            return Judgement(remote, "`feature.network.dns` is on")
+        return Judgement(remote, "nothing in `feature.network.dns.filter.remote` matches")
 
 
 @lru_cache(maxsize=4096)

@@ -35,13 +35,19 @@ class Selector:
     network: IPNetwork | None
     port: int
 
-    def matches(self, protocol: str, address: IPAddress, port: int, names: Collection[str]) -> bool:
-        """Tell whether a destination is meant; ``names`` are its normalised names."""
-        if self.protocol not in (None, protocol) or self.port not in (0, port):
+    def matches(self, protocol: str, address: IPAddress | None, port: int, names: Collection[str]) -> bool:
+        """Tell whether a destination is meant; ``names`` are its normalised names, and all that there is to
+        know of one without an address.
+        """
+        if not self.covers(protocol, port):
             return False
         if self.network is not None:
-            return address in self.network
+            return address is not None and address in self.network
         return self.name is None or self.name in names
+
+    def covers(self, protocol: str, port: int) -> bool:
+        """Tell whether a destination may be meant, by all but its host."""
+        return self.protocol in (None, protocol) and self.port in (0, port)
 
 
 def normalise_name(name: str) -> str:

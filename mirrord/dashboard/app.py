@@ -24,8 +24,9 @@ from mirrord.dashboard.output import Output
 from mirrord.dashboard.view import View
 from mirrord.errors import EXIT_MIRRORD
 from mirrord.feed.frames import Kind
-from mirrord.feed.models import Dropped, Note, SessionInfo, State
+from mirrord.feed.models import Dropped, Exchange, Note, SessionInfo, State
 from mirrord.trace.client import Client
+from mirrord.trace.pcap import Pcap
 
 _NICE: Final = 10
 _FRAME_TIME: Final = 0.25
@@ -40,9 +41,10 @@ _BACK: Final = b"\x1d"
 class App:
     """One dashboard."""
 
-    def __init__(self, client: Client, master: int | None) -> None:
+    def __init__(self, client: Client, master: int | None, pcap: Pcap | None) -> None:
         self._client: Final = client
         self._master: int | None = master
+        self._pcap: Final = pcap
         self._saved: Final = Saved()
         self._board: Final = Board()
         self._choice: Final = Choice(has_output=master is not None)
@@ -157,6 +159,10 @@ class App:
                     self._board.state(State.model_validate_json(payload))
                 case Kind.NOTE:
                     self._board.note(Note.model_validate_json(payload))
+                case Kind.EXCHANGE:
+                    self._board.exchange(Exchange.model_validate_json(payload))
+                case Kind.TRAFFIC if self._pcap is not None and self._board.info is not None:
+                    self._pcap.add(payload, self._board.info.clock)
                 case Kind.DROPPED:
                     self._board.dropped += Dropped.model_validate_json(payload).count
                 case Kind.ENDED:
@@ -207,7 +213,9 @@ class App:
             self._saved.restore()
 
     def _leave(self) -> None:
-        """Leave on the terminal what the program wrote last."""
+        """Finish the capture, and leave on the terminal what the program wrote last."""
+        if self._pcap is not None:
+            self._pcap.flush()
         if self._output is None:
             return
         if self._ended:
@@ -229,11 +237,11 @@ def _size(fd: int) -> tuple[int, int]:
     return rows or 24, columns or 80
 
 
-def show(client: Client, master: int | None) -> int:
-    """Be the dashboard; return the exit code."""
+def show(client: Client, master: int | None, pcap: Pcap | None = None) -> int:
+    """Be the dashboard; return the exit code. ``pcap`` takes the target's traffic."""
     if os.environ.get("TERM", "dumb") == "dumb":
         sys.stderr.write("mirrord: this terminal cannot show a dashboard; use mirrord trace --plain\n")
         return EXIT_MIRRORD
     # the program comes first
     os.nice(_NICE)
-    return App(client, master).run()
+    return App(client, master, pcap).run()

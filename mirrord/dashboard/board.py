@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirrord.feed.models import Connection, LinkState, Note, SessionInfo, State
+from mirrord.feed.models import Connection, Exchange, LinkState, Note, SessionInfo, State
 from mirrord.trace.event import PLANES, Plane, Side
 from mirrord.trace.events import Call, Threads
 from mirrord.trace.explain import Explainer, plane_of
@@ -16,6 +16,7 @@ _MOST_CALLS: Final = 5000
 _MOST_FAILED: Final = 500
 _MOST_SLOW: Final = 100
 _MOST_NOTES: Final = 500
+_NS: Final = 1e9
 _RATES: Final = 60
 """Seconds of history."""
 
@@ -71,6 +72,15 @@ class RemoteFile:
     cached: int = 0
 
 
+@dataclass(slots=True)
+class Answered:
+    """A request that reached the program, and what it answered, if it has."""
+
+    asked: Exchange
+    status: int | None = None
+    seconds: float = 0.0
+
+
 class Board:
     """Takes what the session tells, and keeps what is shown."""
 
@@ -86,6 +96,8 @@ class Board:
         self.flows: Final[dict[tuple[int, str], Flow]] = {}
         self.files: Final[dict[str, RemoteFile]] = {}
         self.names: Final[deque[Note]] = deque(maxlen=_MOST_NOTES)
+        self.exchanges: Final[dict[int, Answered]] = {}
+        """Requests that reached the program, in their order."""
         self.link: LinkState | None = None
         self.link_sent: Final = Rates()
         self.link_received: Final = Rates()
@@ -170,6 +182,17 @@ class Board:
         file.size = note.size
         file.opened += 1
         file.cached += note.cached
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Take a request, or its answer."""
+        known = self.exchanges.get(exchange.id)
+        if known is not None:
+            known.status = exchange.status
+            known.seconds = (exchange.time - known.asked.time) / _NS
+            return
+        self.exchanges[exchange.id] = Answered(exchange)
+        if len(self.exchanges) > _MOST_NOTES:
+            del self.exchanges[next(iter(self.exchanges))]
 
     def tick(self) -> None:
         """Note that a second has gone by."""

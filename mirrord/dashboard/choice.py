@@ -22,6 +22,7 @@ class Pane(Enum):
     NAMES = "DNS"
     SLOWEST = "slowest"
     FAILED = "failed"
+    REQUESTS = "incoming requests"
 
 
 T = TypeVar("T")

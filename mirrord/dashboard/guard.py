@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from mirrord.config.options import ExecOptions
 from mirrord.session import front
 from mirrord.tracer.sys import PR_SET_PDEATHSIG, prctl
 
@@ -37,22 +36,30 @@ Show = Callable[[int, socket.socket], int]
 """Be the dashboard: with the program's terminal, and the end of the feed; return the exit code."""
 
 
-def run(options: ExecOptions, show: Show) -> int:
-    """Run a session behind a dashboard; return the program's exit code, or die by its signal."""
+Session = Callable[[front.Watch], int]
+"""Be the session, as whose watch it is told; return its exit code, or die by the program's signal."""
+
+
+def run(session: Session, show: Show, *, prepare: Callable[[socket.socket], None]) -> int:
+    """Run a session behind a dashboard; return the program's exit code, or die by its signal.
+
+    ``prepare`` may ask for something at the feed before the session begins.
+    """
     saved = Saved()
     master, slave = pty.openpty()
     copy_size(saved.fd, master)
     theirs, ours = socket.socketpair()
-    session = os.fork()
-    if session == 0:
+    prepare(ours)
+    child = os.fork()
+    if child == 0:
         ours.close()
         os.close(master)
-        _be_the_session(options, slave, theirs)
+        _be_the_session(session, slave, theirs)
     theirs.close()
     os.close(slave)
     dashboard = _start(lambda: show(master, ours))
     ours.close()
-    return Guard(saved, master, dashboard, session).serve()
+    return Guard(saved, master, dashboard, child).serve()
 
 
 def run_alone(show: Callable[[], int]) -> int:
@@ -213,7 +220,7 @@ def _start(show: Callable[[], int]) -> int:
     return pid
 
 
-def _be_the_session(options: ExecOptions, slave: int, feed: socket.socket) -> NoReturn:
+def _be_the_session(session: Session, slave: int, feed: socket.socket) -> NoReturn:
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for fd in (0, 1, 2):
@@ -224,7 +231,7 @@ def _be_the_session(options: ExecOptions, slave: int, feed: socket.socket) -> No
         from mirrord.errors import MirrordError
 
         try:
-            code = front.run(options, front.Watch(feed, None))
+            code = session(front.Watch(feed, None))
         except MirrordError as error:
             os.write(2, f"mirrord: {error}\n".encode())
             code = error.exit_code

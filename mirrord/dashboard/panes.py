@@ -23,8 +23,17 @@ _SIDE: Final[dict[Side, tuple[str, str]]] = {
     "absent": ("∅", "bold magenta"),
 }
 _SLOW: Final = ((0.1, "bold red"), (0.01, "yellow"), (0.0, "green"))
+_STATUS: Final = ("", "dim", "green", "cyan", "yellow", "bold red", "red", "red", "red", "red")
+"""By the first digit of a status code."""
 _WIDE: Final = 70
-_STATES: Final = {"established": "open", "pending": "wait", "connected": "open", "failed": "fail"}
+_STATES: Final = {
+    "established": "open",
+    "pending": "wait",
+    "connected": "open",
+    "failed": "fail",
+    "mirrored": "copy",
+    "stolen": "taken",
+}
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -146,6 +155,22 @@ def names(board: Board, width: int, height: int) -> RenderableType:
         if note.kind != "file"
     ]
     return Group(*lines) if lines else Text("no name was asked for", style="dim")
+
+
+def requests(board: Board, width: int, height: int) -> RenderableType:
+    """Show the requests that reached the program, and what it answered."""
+    lines = []
+    for one in list(board.exchanges.values())[-height:]:
+        status, style = ("…", "dim") if one.status is None else (str(one.status), _STATUS[one.status // 100])
+        took = duration(one.seconds) if one.status is not None else ""
+        line = Text(no_wrap=True)
+        line.append(f"{status:>3} ", style)
+        where = f" {took:>8}" + (f"  {one.asked.remote} → {one.asked.port}" if width >= _WIDE else "")
+        room = max(width - 4 - len(where), 10)
+        line.append(_cut(one.asked.request, room).ljust(room))
+        line.append(where, "dim")
+        lines.append(line)
+    return Group(*lines) if lines else Text("no request has come", style="dim")
 
 
 def _name_style(text: str, kind: str) -> str:

@@ -84,7 +84,7 @@ class View:
         above = Layout(name="upper", size=upper), Layout(name="middle", size=middle)
         layout.split_column(*above, Layout(name="lower"))
         layout["upper"].split_row(
-            Layout(self._panel(Pane.PROCESSES, left, upper), size=left),
+            Layout(self._left(left, upper), size=left),
             Layout(self._panel(self._calls_pane(), width - left - _PLANES_WIDTH, upper)),
             Layout(self._planes(upper), size=_PLANES_WIDTH),
         )
@@ -103,6 +103,18 @@ class View:
         layout["lower"].split_row(
             Layout(self._panel(Pane.OUTPUT, width - half + half // 4, lower)),
             Layout(self._panel(top, half - half // 4, lower), size=half - half // 4),
+        )
+        return layout
+
+    def _left(self, width: int, height: int) -> Layout | Panel:
+        """Show the processes, and below them what reaches the program, once something does."""
+        if not self._board.exchanges:
+            return self._panel(Pane.PROCESSES, width, height)
+        upper = height // 2
+        layout = Layout()
+        layout.split_column(
+            Layout(self._panel(Pane.PROCESSES, width, upper), size=upper),
+            Layout(self._panel(Pane.REQUESTS, width, height - upper)),
         )
         return layout
 
@@ -140,6 +152,8 @@ class View:
                 return panes.files(board, width, height)
             case Pane.NAMES:
                 return panes.names(board, width, height)
+            case Pane.REQUESTS:
+                return panes.requests(board, width, height)
 
     def _choice_for(self, pane: Pane) -> Choice:
         """Return the user's choice where the pane has it, else the plain order of another pane."""

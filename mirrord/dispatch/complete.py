@@ -4,9 +4,9 @@ A filter never comes off a process, and each later session may have other planes
 in the kernel is trapped as well, and refused by the handler: without a session it is allowed again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, Self
 
 from mirrord_seccomp import bpf
 from mirrord_seccomp.rules import Action, Rule
@@ -18,7 +18,8 @@ from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.row import Row, traps_of
-from mirrord.dispatch.table import rows_of
+from mirrord.dispatch.table import Table, rows_of
+from mirrord.dispatch.watch import Watch
 from mirrord.dispatch.world import World
 from mirrord.syscall import CONTINUE, Call, Fail, Handler, Verdict
 
@@ -26,18 +27,37 @@ _ERRNO_KIND: Final = 0x00050000
 _ERRNO_MASK: Final = 0x0000FFFF
 
 
+@dataclass(frozen=True, slots=True)
 class CompleteTable:
-    """What a session decides of all that the process's filter traps."""
+    """What is trapped, by number, with the filter that does so, and what a session decides of it."""
 
-    def __init__(self, world: World) -> None:
+    filter: bytes
+    traps: Mapping[int, Sequence[Rule]]
+    handlers: "Handlers"
+
+    @classmethod
+    def of(cls, world: World) -> Self:
+        """Return the table of a session with a target."""
         complete = _trapped(rows_of(_with_everything(world)))
         wanted = _by_number(_trapped(rows_of(world)))
-        self.filter: Final = bpf.compile(_once(row.rule for row in complete), current_arch())
-        self.traps: Final = traps_of(complete)
-        """What is trapped, by number."""
         trapped = _by_number(complete)
-        self.handlers: Final = Handlers(
-            {found: _handler(wanted.get(found, []), trapped[found]) for found in trapped}
+        return cls._made(
+            complete, {found: _handler(wanted.get(found, []), trapped[found]) for found in trapped}
+        )
+
+    @classmethod
+    def looking(cls, watch: Watch) -> Self:
+        """Return the table of a session that only looks at calls."""
+        return cls._made(
+            _trapped(rows_of(_with_everything(_unreachable(watch)))), Table(watch.rows()).handlers
+        )
+
+    @classmethod
+    def _made(cls, complete: Sequence[Row], handlers: Mapping[int, Handler]) -> Self:
+        return cls(
+            bpf.compile(_once(row.rule for row in complete), current_arch()),
+            traps_of(complete),
+            Handlers(handlers),
         )
 
 
@@ -117,9 +137,39 @@ def _once(rules: Iterable[Rule]) -> list[Rule]:
     return list(dict.fromkeys(rules))
 
 
+def _unreachable(watch: Watch) -> World:
+    """Return a world with nothing behind it: its rows are made for their rules, and no handler is called."""
+    nothing: Any = None
+    settings = _defaults()
+    return World(
+        ipv6=False,
+        hostname=None,
+        addresses={},
+        paths=PathRules.from_settings(settings, cwd=b"/", home=None),
+        outgoing=OutgoingRules.from_settings(settings),
+        dns=DnsRules.from_settings(settings),
+        connections=nothing,
+        unix=nothing,
+        datagrams=nothing,
+        incoming=None,
+        bound=nothing,
+        incoming_rules=IncomingRules(settings.feature.network.incoming),
+        files=nothing,
+        names=nothing,
+        forget_thread=nothing,
+        forget_threads=nothing,
+        inform=nothing,
+        returning_from_signal=watch.returning,
+    )
+
+
+def _defaults() -> Settings:
+    return Settings(target="", configuration=validate({}), key="")
+
+
 def _with_everything(world: World) -> World:
     """Return the same world as a session sees it that has every plane."""
-    settings = Settings(target="", configuration=validate({}), key="")
+    settings = _defaults()
     return replace(
         world,
         ipv6=False,

@@ -31,14 +31,14 @@ class Watch:
     ) -> None:
         self._forget_thread: Final = forget_thread
         self._forget_threads: Final = forget_threads
-        self._returning: Final = returning_from_signal
+        self.returning: Final = returning_from_signal
 
     def rows(self) -> Iterator[Row]:
         """Return the calls."""
         yield from (trap(name, self.executing) for name in AFRESH)
         yield from (trap(name, self.moving) for name in MOVES)
-        if self._returning is not None:
-            yield trap("rt_sigreturn", self._returning)
+        if self.returning is not None:
+            yield trap("rt_sigreturn", self.returning)
         for call in table(current_arch()).values():
             if call.name not in (*AFRESH, *MOVES) and any(one.kind is Kind.PATH for one in call.args):
                 yield from _on_path(call.name)

@@ -1,9 +1,12 @@
 """What is tried: the kernel's features that the tracer, the link and the sandbox rest on."""
 
+import ctypes
 import errno
 import os
 import platform
 import socket
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Final
 
 from mirrord_seccomp import bpf, load
@@ -54,6 +57,19 @@ def attempts() -> tuple[Attempt, ...]:
             "neither the listener nor sockets can be reached",
             remedy="in a container, allow pidfd_getfd in its seccomp profile, or add CAP_SYS_PTRACE",
         ),
+        Attempt(
+            "descriptors for the program (ADDFD)",
+            _add_fd,
+            "no remote file can be opened, and no connection accepted",
+            remedy=_SECCOMP,
+        ),
+        Attempt(
+            "filters for every thread (TSYNC)",
+            _tsync,
+            "`mirrord attach` cannot be used",
+            needed=False,
+            remedy="use Linux 5.7 or later",
+        ),
         Attempt("tracing (Yama's ptrace_scope)", _yama, "no program can be brought under a session"),
         Attempt(
             "launching a program",
@@ -84,6 +100,13 @@ def attempts() -> tuple[Attempt, ...]:
         ),
         Attempt(
             "the sandbox (user namespaces)", _user_namespaces, "`-t sandbox` cannot be used", needed=False
+        ),
+        Attempt(
+            "stealing in the sandbox (nf_tables)",
+            _nf_tables,
+            "`--steal` in the sandbox needs iptables, whose rules a watchdog takes back",
+            needed=False,
+            remedy="load the modules nf_tables, nft_redir and nft_fib_inet",
         ),
     )
 
@@ -133,6 +156,50 @@ def _pidfd_getfd() -> str:
         os.read(reading, 1)
         os._exit(0)
     os.close(pidfd_getfd(os.pidfd_open(child), reading))
+    return "yes"
+
+
+def _add_fd() -> str:
+    listeners: SimpleQueue[int | OSError] = SimpleQueue()
+    answers: SimpleQueue[int] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            listeners.put(_listener(0).fd)
+        except (OSError, Lacking) as error:
+            listeners.put(error if isinstance(error, OSError) else OSError(str(error)))
+        else:
+            # by ctypes, which lets the other thread run meanwhile
+            answers.put(ctypes.CDLL(None).getppid())
+
+    Thread(target=ask, daemon=True).start()
+    found = listeners.get()
+    if isinstance(found, OSError):
+        raise found
+    listener = Listener(found)
+    while not listener.receive():
+        continue
+    given = listener.add_fd(listener.notification[0], found, cloexec=True, send=True)
+    if answers.get() != given:
+        raise Lacking("the descriptor was given, but not its number")
+    return "yes"
+
+
+def _tsync() -> str:
+    # another thread, for it to mean something
+    Thread(target=Event().wait, daemon=True).start()
+    _listener(load.TSYNC | load.TSYNC_ESRCH)
+    return "yes"
+
+
+def _nf_tables() -> str:
+    from mirrord_agent.steal.nftables import Nftables
+
+    with userns.explained():
+        userns.enter_new(others=linux.CLONE_NEWNET | linux.CLONE_NEWNS)
+    table = Nftables()
+    table.redirect(80, to=8080)
+    table.close()
     return "yes"
 
 

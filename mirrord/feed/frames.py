@@ -22,10 +22,16 @@ class Kind(IntEnum):
     """:class:`mirrord.feed.models.State`."""
     NOTE = 5
     """:class:`mirrord.feed.models.Note`."""
+    EXCHANGE = 7
+    """:class:`mirrord.feed.models.Exchange`."""
+    TRAFFIC = 8
+    """A :class:`mirrord.feed.traffic.Piece`, packed."""
     ENDED = 6
     """:class:`mirrord.feed.models.Ended`; the last frame."""
     WATCH = 16
     """To the session: send what happens from now on."""
+    TAP = 18
+    """To the session: send the bytes of the target's connections, too."""
     STOP = 17
     """To the session: end."""
 

@@ -151,10 +151,27 @@ class Note(Model):
     """Of an answer, the DNS message in hexadecimal: rules may be about the names that an address has."""
 
 
+class Exchange(Model):
+    """A request over HTTP that reached the program; told again when it has answered."""
+
+    id: int
+    time: int
+    """Nanoseconds of the monotonic clock."""
+    remote: str
+    port: int
+    """Of the target."""
+    request: str
+    """The method and the path."""
+    status: int | None = None
+
+
 class Dropped(Model):
-    """So many records were lost since the last time: they came faster than they were taken."""
+    """So much was lost since the last time: it came faster than it was taken."""
 
     count: int
+    """Of records."""
+    traffic: int = 0
+    """Of the target's traffic, in bytes."""
 
 
 class Ended(Model):

@@ -22,11 +22,13 @@ from typing import Final, NewType
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
 from mirrord_agent.wire.messages import Opened, OpenTcp
 from mirrord_agent.wire.pump import Pump
+from mirrord_agent.wire.stream import Tap
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.inodes import tcp_inodes
 from mirrord.link.located import FindSocket
 from mirrord.link.loopback import Loopback, abort, begin, complete, is_ipv6_only, self_test
+from mirrord.link.tapping import Flow, Tapping
 
 Cookie = NewType("Cookie", int)
 _ABANDONED_TICK: Final = 0.5
@@ -93,6 +95,7 @@ class Connections:
         self._pumps: Final[dict[Connection, Pump]] = {}
         self._refusing: Final = threading.Lock()
         self._can_hold: Final = self_test(loopback)
+        self._tapping: Tapping | None = None
 
     @property
     def can_hold(self) -> bool:
@@ -191,6 +194,7 @@ class Connections:
         self._relay(connection, ours, stream)
 
     def _relay(self, connection: Connection, ours: socket.socket, stream: Stream) -> None:
+        stream.tap = self._tap(connection)
         pump = Pump(self._loop, ours, stream, on_closed=lambda: self._closed(connection))
         if not pump.closed:
             self._pumps[connection] = pump
@@ -204,6 +208,18 @@ class Connections:
         for connection in list(self._by_cookie.values()):
             pump = self._pumps.get(connection)
             yield connection, pump.traffic if pump is not None else (0, 0)
+
+    def show(self, tapping: Tapping | None) -> None:
+        """Show connections to somebody from now on, or to nobody any more."""
+        self._tapping = tapping
+        for connection, pump in self._pumps.items():
+            pump.show(self._tap(connection))
+
+    def _tap(self, connection: Connection) -> Tap | None:
+        if self._tapping is None:
+            return None
+        local = connection.local or connection.program
+        return self._tapping(Flow("tcp", local, connection.remote, incoming=False))
 
     async def flushed(self) -> None:
         """Wait until what the program wrote before it ended has been handed to the agent, as the kernel would

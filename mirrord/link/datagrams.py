@@ -43,6 +43,7 @@ class Association:
     """One socket of the program and its relays."""
 
     __slots__ = (
+        "__weakref__",
         "by_relay",
         "connected",
         "cookie",
@@ -123,6 +124,8 @@ class Datagrams:
         self._watch: asyncio.TimerHandle | None = None
         self.watch_dns: Callable[[bytes], None] | None = None
         """Is shown every question and answer, while somebody watches."""
+        self.tap: Callable[[Association, Peer, Data, bool], None] | None = None
+        """Is shown every datagram and its peer, and whether it is sent, while somebody watches."""
         channel.on_event(DatagramError, self._told)
 
     def __bool__(self) -> bool:
@@ -212,6 +215,8 @@ class Datagrams:
                 # nothing
                 stream = association.streams.get(there.family) or self._stream(association, there.family)
                 stream.write(header + data)
+                if self.tap is not None:
+                    self.tap(association, there, data, True)
 
     def _is_answered_here(self, peer: Peer, relay: socket.socket, data: bytes) -> bool:
         if peer.port != _DNS_PORT or self._resolver is None:
@@ -221,6 +226,8 @@ class Datagrams:
     def _to_program(self, association: Association, data: Data) -> None:
         host, port, payload = split(data)
         there = Peer(host, port)
+        if self.tap is not None:
+            self.tap(association, there, payload, False)
         peer = association.substituted.get(there, there)
         if port == _DNS_PORT:
             self._answered(bytes(payload))

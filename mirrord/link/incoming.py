@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
@@ -18,10 +18,12 @@ from typing import Final, Literal
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
 from mirrord_agent.wire.messages import Arrived, Done, NotFlushed, PacketsLost, Subscribe, Unsubscribe
 from mirrord_agent.wire.pump import Pump
+from mirrord_agent.wire.stream import Tap
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.inodes import listening
 from mirrord.link.listeners import Listener, relay_socket, relay_target
+from mirrord.link.tapping import Flow, Tapping
 from mirrord.link.tickets import Tickets
 
 _CLOSED_TICK: Final = 0.25
@@ -113,7 +115,7 @@ class Incoming:
         self.tickets: Final = Tickets(loop)
         self._loop: Final = loop
         self._channel: Final = channel
-        self._mode: Final = mode
+        self.mode: Final = mode
         self._voice: Final = voice
         self._terms: Final = terms or Terms()
         self._subscriptions: Final[dict[int, Subscription]] = {}
@@ -125,12 +127,29 @@ class Incoming:
         """By a listener's inode, until when nothing is brought to it."""
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self._tapping: Tapping | None = None
         channel.on_event(Arrived, self._arrived)
         channel.on_event(PacketsLost, self._packets_lost)
         channel.on_event(NotFlushed, self._not_flushed)
 
     def __bool__(self) -> bool:
         return bool(self._names)
+
+    def look(self) -> Iterator[tuple[Peer, Names, tuple[int, int]]]:
+        """Return the connections that there are, by their addresses here, with the bytes each way."""
+        for source, pump in list(self._pumps.items()):
+            yield source, self._names[source], pump.traffic
+
+    def show(self, tapping: Tapping | None) -> None:
+        """Show connections to somebody from now on, or to nobody any more."""
+        self._tapping = tapping
+        for source, pump in self._pumps.items():
+            pump.show(self._tap(self._names[source]))
+
+    def _tap(self, names: Names) -> Tap | None:
+        if self._tapping is None:
+            return None
+        return self._tapping(Flow("tcp", names.local, names.remote, incoming=True))
 
     def listener(self, inode: int) -> Listener | None:
         """Return what is known of a listener that stands for a port of the target; from any thread."""
@@ -165,19 +184,17 @@ class Incoming:
 
     async def _ask(self, port: int) -> bool:
         try:
-            await self._channel.request(self._terms.request(port, self._mode), Done)
+            await self._channel.request(self._terms.request(port, self.mode), Done)
         except RequestFailed as failure:
             why = failure.reason or _REASONS.get(failure.errno) or os.strerror(failure.errno)
-            self._voice.warn(
-                f"warning: port {port} of {self._voice.target} is not {_DONE[self._mode]}: {why}"
-            )
+            self._voice.warn(f"warning: port {port} of {self._voice.target} is not {_DONE[self.mode]}: {why}")
             return False
         except ChannelClosed:
             # the user is told of that by itself
             return False
         filtered = self._terms.filtered_at(port)
         self._voice.inform(
-            f"port {port} of {self._voice.target} is {_DONE[self._mode]} {_HOW[self._mode]} this program"
+            f"port {port} of {self._voice.target} is {_DONE[self.mode]} {_HOW[self.mode]} this program"
             f"{filtered and ': '}{filtered}"
         )
         return True
@@ -229,7 +246,7 @@ class Incoming:
         """Wait until what the program answered before it ended has been handed to the agent; of a copy
         nothing is.
         """
-        while self._mode == "steal" and any(not pump.read_to_end for pump in self._pumps.values()):
+        while self.mode == "steal" and any(not pump.read_to_end for pump in self._pumps.values()):
             await asyncio.sleep(_FLUSH_TICK)
 
     # Connections.
@@ -240,7 +257,7 @@ class Incoming:
         if subscription is None:
             stream.reset(errno.ECONNREFUSED)
             return
-        if self._mode == "mirror":
+        if self.mode == "mirror":
             stream.mute()
         names = Names(Peer(event.remote.host, event.remote.port), Peer(event.local.host, event.local.port))
         self._start(self._connect(subscription, stream, names))
@@ -278,6 +295,7 @@ class Incoming:
             del self._names[source]
             return False
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream.tap = self._tap(names)
         pump = Pump(self._loop, sock, stream, on_closed=partial(self._closed, source, stream))
         if not pump.closed:
             self._pumps[source] = pump
@@ -290,7 +308,7 @@ class Incoming:
             oldest, names = self._past.popleft()
             if self._names.get(oldest) is names:
                 del self._names[oldest]
-        if self._mode == "mirror" and (why := _CUT.get(stream.errno)) is not None:
+        if self.mode == "mirror" and (why := _CUT.get(stream.errno)) is not None:
             self._voice.warn(f"warning: a mirrored connection was cut: {why}")
 
 

@@ -7,27 +7,17 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NoReturn
-
-from mirrord_agent.wire.channel import ChannelClosed
-from mirrord_agent.wire.messages import GetStatistics, Statistics
-from mirrord_seccomp.notify import Listener
 
 from mirrord.config.load import resolve
 from mirrord.config.options import AttachOptions
 from mirrord.dispatch.complete import CompleteTable, Handlers
 from mirrord.dispatch.world import World
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
-from mirrord.link import client
-from mirrord.link import listeners as listening
-from mirrord.link.addresses import from_name
-from mirrord.link.client import Link
-from mirrord.session import doors, keeping
-from mirrord.session.banner import banner, epilogue
+from mirrord.session import adopting, doors, keeping, with_target
+from mirrord.session.banner import banner
 from mirrord.session.chain import EXITED, FAILED, leave_standard_streams, receive, send
 from mirrord.session.directory import SessionDirectory
-from mirrord.session.opened import datagram_sockets, kernels_ports, listeners
 from mirrord.session.processes import descendants, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.replacing import replace
@@ -35,12 +25,11 @@ from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
 from mirrord.session.supervisor import allow_many_descriptors
 from mirrord.session.surroundings import surroundings_of
+from mirrord.session.taken import Taken, connected, handed_over
 from mirrord.session.watching import InTarget, Watched, Watching
-from mirrord.session.worlds import build_world
-from mirrord.targets import prepare
+from mirrord.session.worlds import Surroundings, build_world
 from mirrord.targets.base import Target
 from mirrord.tracer import attachable
-from mirrord.tracer.ledger import Ledger
 
 _PATIENCE: Final = 5.0
 """Seconds for the agent to take what was written before the session ended."""
@@ -54,6 +43,7 @@ def main(
     orders: socket.socket,
     channel: socket.socket,
     front: int,
+    feed: socket.socket | None,
 ) -> NoReturn:
     """Run the session; this process ends with it."""
     # the terminal's signals must not reach who answers the process's calls
@@ -62,7 +52,12 @@ def main(
     allow_many_descriptors()
     words: tuple[str | int, ...]
     try:
-        words = EXITED, Attached(options, directory, orders, channel, front).serve()
+        kind = Attached
+        if options.session.without_target:
+            from mirrord.session.attached_local import LocalAttached
+
+            kind = LocalAttached
+        words = EXITED, kind(options, directory, orders, channel, front, feed).serve()
     except MirrordError as error:
         say(str(error))
         words = FAILED, error.exit_code
@@ -81,16 +76,6 @@ def main(
     os._exit(0)
 
 
-@dataclass(slots=True, eq=False)
-class _Process:
-    """One process that is served, and the connection to its keeper."""
-
-    pid: int
-    keeper: socket.socket
-    listener: Listener
-    ledger: Ledger
-
-
 class Attached:
     """The supervisor's work, in order."""
 
@@ -101,17 +86,21 @@ class Attached:
         orders: socket.socket,
         channel: socket.socket,
         front: int,
+        feed: socket.socket | None,
     ) -> None:
+        """``feed`` is the connection to who watches from the beginning."""
         self._options: Final = options
         self._directory: Final = directory
         self._orders: Final = orders
         self._channel: Final = channel
         self._front: Final = front
-        self._settings: Final = resolve(options.session, os.environ)
+        self._feed: Final = feed
+        # a session without a target has settings as if it had one, which is never asked for
+        self._settings: Final = resolve(options.session, os.environ, default_target=_default_target(options))
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._serving: Final = Serving(self._settings, self._sayings)
-        self._processes: Final[dict[int, _Process]] = {}
-        self._ends: Final[dict[_Process, select.epoll]] = {}
+        self._processes: Final[dict[int, Taken]] = {}
+        self._ends: Final[dict[Taken, select.epoll]] = {}
         self._handlers = Handlers()
         self._watching: Watching | None = None
         self._over: asyncio.Future[None] | None = None
@@ -119,42 +108,14 @@ class Attached:
 
     def serve(self) -> int:
         """Serve until the session or the last process has ended; return the exit code."""
-        for warning in self._settings.warnings:
-            self._sayings.warn(f"warning: {warning}")
-        target = prepare(self._settings, self._sayings)
-        with asyncio.Runner() as runner:
-            try:
-                runner.run(self._session(target))
-            finally:
-                runner.run(target.close())
+        with_target.serve(self._settings, self._sayings, self._session)
         return self._code
 
     async def _session(self, target: Target) -> None:
-        loop = asyncio.get_running_loop()
-        self._over = loop.create_future()
-        loop.add_signal_handler(signal.SIGTERM, self._end)
-        loop.add_reader(self._channel, self._front_says)
-        key = client.new_session_key()
-        link = await client.connect(await target.start_agent(client.public_bytes(key)), key)
+        over = self._begin()
+        link = await with_target.linked(target)
         remote = await Remote.ask(link)
-        await self._attach_all(link, remote, target.label)
-        # the keeper ends now if it has got nothing to keep
-        self._orders.close()
-        for line in banner(self._settings, target.label, remote, environment=False):
-            self._sayings.info(line)
-        self._sayings.info(f"unchanged: {_UNCHANGED}")
-        link.channel.closed.add_done_callback(self._link_lost)
-        await self._over
-        self._let_go()
-        await self._finish(link)
-        if self._watching is not None:
-            await self._watching.close(None)
-        if self._processes:
-            self._sayings.info(f"process {self._options.pid} goes on locally")
-
-    async def _attach_all(self, link: Link, remote: Remote, target: str) -> None:
-        pid = self._options.pid
-        surroundings = surroundings_of(pid, self._all_processes)
+        surroundings = surroundings_of(self._options.pid, self._all_processes)
         world = await build_world(
             self._settings,
             link,
@@ -166,50 +127,85 @@ class Attached:
             forget_threads=self._serving.forget_threads,
             returning_from_signal=self._serving.returning_from_signal,
         )
-        table = CompleteTable(world)
+        await self._attach_all(
+            CompleteTable.of(world), surroundings, InTarget(world, link.channel, target.label, remote)
+        )
+        for line in banner(self._settings, target.label, remote, environment=False):
+            self._sayings.info(line)
+        self._sayings.info(f"unchanged: {_UNCHANGED}")
+        link.channel.closed.add_done_callback(self._link_lost)
+        await over
+        self._let_go()
+        await with_target.finish(link, self._settings, self._sayings, patience=_PATIENCE, whose="process")
+        await self._leave()
+
+    def _begin(self) -> "asyncio.Future[None]":
+        """Listen to who may end the session; return what is done when it is to end."""
+        loop = asyncio.get_running_loop()
+        self._over = loop.create_future()
+        loop.add_signal_handler(signal.SIGTERM, self._end)
+        loop.add_reader(self._channel, self._front_says)
+        return self._over
+
+    async def _leave(self) -> None:
+        """Tell of the end."""
+        if self._watching is not None:
+            await self._watching.close(None)
+        if self._processes:
+            self._sayings.info(f"process {self._options.pid} goes on locally")
+
+    async def _attach_all(
+        self, table: CompleteTable, surroundings: Surroundings, remote: InTarget | None
+    ) -> None:
+        """Bring the process under the session, and its descendants if asked; raise AttachError."""
+        world = remote.world if remote is not None else None
         self._handlers = table.handlers
         self._serving.interrupted.trapped = table.traps
-        watched = Watched(
-            directory=self._directory,
-            front=self._front,
-            program=tuple(surroundings.program),
-            pid=pid,
-            surroundings=surroundings,
-            environment=False,
-        )
         self._watching = Watching(
-            watched,
+            Watched(
+                directory=self._directory,
+                front=self._front,
+                program=tuple(surroundings.program),
+                pid=self._options.pid,
+                surroundings=surroundings,
+                feed=self._feed,
+                environment=False,
+            ),
             self._settings,
             serving=self._serving,
-            remote=InTarget(world, link.channel, target, remote),
-            trapped=list(table.handlers),
+            remote=remote,
+            trapped=list(table.traps),
             stop=self._end,
         )
-        self._attach(world, pid, table)
+        self._attach(world, self._options.pid, table)
         if self._options.descendants:
             self._attach_descendants(world, table)
-        for process in list(self._processes):
-            await _subscribe(world, process)
+        if world is not None:
+            for process in list(self._processes):
+                await adopting.subscribe(world, process)
         self._watching.start(asyncio.get_running_loop())
+        # the keeper ends now if it has got nothing to keep
+        self._orders.close()
 
-    def _attach(self, world: World, pid: int, table: CompleteTable) -> None:
+    def _attach(self, world: World | None, pid: int, table: CompleteTable) -> None:
         """Bring one process under the session; raise AttachError."""
-        _remember_sockets(world, pid)
+        if world is not None:
+            adopting.remember(world, pid)
         keeper = doors.connect(pid)
         if keeper is None:
             threads, stopped = keeping.order(self._orders, pid, table.filter, table.traps)
-            keeper = _connected(pid)
+            keeper = connected(pid)
             count = f"{threads} thread{'s' * (threads > 1)}"
             said = f"process {pid}: {count}, stopped for {stopped * 1000:.1f} ms"
         else:
             said = f"process {pid}: its keeper has handed it over"
-        process = _take(pid, keeper, self._directory)
+        process = Taken.over(pid, keeper, self._directory)
         self._processes[pid] = process
         self._serving.serve(process.listener, self._handlers, ledger=process.ledger)
         self._watch(process)
         self._sayings.detail(said)
 
-    def _attach_descendants(self, world: World, table: CompleteTable) -> None:
+    def _attach_descendants(self, world: World | None, table: CompleteTable) -> None:
         """Bring the children, and theirs, under the session too: those that were there before it have no
         filter yet.
         """
@@ -223,7 +219,7 @@ class Attached:
             except AttachError as error:
                 self._sayings.warn(f"warning: process {pid} runs locally: {error}")
 
-    def _watch(self, process: _Process) -> None:
+    def _watch(self, process: Taken) -> None:
         loop = asyncio.get_running_loop()
         # in a set of its own, as its end only is looked at: the loop would be woken by every call
         end = self._ends[process] = select.epoll()
@@ -231,7 +227,7 @@ class Attached:
         loop.add_reader(end.fileno(), self._ended, process)
         loop.add_reader(process.keeper, self._keeper_says, process)
 
-    def _ended(self, process: _Process) -> None:
+    def _ended(self, process: Taken) -> None:
         """Take note that the last process under a filter has ended."""
         loop = asyncio.get_running_loop()
         end = self._ends.pop(process)
@@ -244,7 +240,7 @@ class Attached:
             self._sayings.info(f"process {self._options.pid} has ended")
             self._end()
 
-    def _keeper_says(self, process: _Process) -> None:
+    def _keeper_says(self, process: Taken) -> None:
         match doors.receive(process.keeper)[0]:
             case [doors.END]:
                 self._end()
@@ -253,12 +249,12 @@ class Attached:
                 if process.pid in self._processes and not process.listener.finished():
                     self._replace_keeper(process)
 
-    def _replace_keeper(self, process: _Process) -> None:
+    def _replace_keeper(self, process: Taken) -> None:
         listener = process.listener
         try:
             replace(process.pid, listener.fd, process.ledger.fd, self._serving.interrupted.trapped)
-            process.keeper = _connected(process.pid)
-            for fd in _handed_over(process.pid, process.keeper, self._directory):
+            process.keeper = connected(process.pid)
+            for fd in handed_over(process.pid, process.keeper, self._directory):
                 # the same ones that we have
                 os.close(fd)
         except AttachError as error:
@@ -293,71 +289,10 @@ class Attached:
         self._handlers.let_go()
         self._serving.let_go()
 
-    async def _finish(self, link: Link) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                statistics = await link.channel.request(GetStatistics(), Statistics)
-        except ChannelClosed:
-            # the user has been told when it went
-            return
-        except TimeoutError:
-            self._sayings.warn("warning: what the process wrote last was not taken by the agent")
-        else:
-            for line in epilogue(statistics, self._settings.feature.network.incoming.mode):
-                self._sayings.detail(line)
-        link.channel.close("the session is over")
-
     def _all_processes(self) -> Iterator[int]:
         yield from self._processes
         yield from descendants(*self._processes)
 
 
-def _connected(pid: int) -> socket.socket:
-    keeper = doors.connect(pid)
-    if keeper is None:
-        raise AttachError(f"process {pid} has ended meanwhile")
-    return keeper
-
-
-def _take(pid: int, keeper: socket.socket, directory: SessionDirectory) -> _Process:
-    """Take the process's calls over from its keeper; raise AttachError when another session has them."""
-    listener, calls = _handed_over(pid, keeper, directory)
-    ledger = Ledger(calls)
-    return _Process(pid, keeper, ledger.listener(listener), ledger)
-
-
-def _handed_over(pid: int, keeper: socket.socket, directory: SessionDirectory) -> tuple[int, int]:
-    doors.send(keeper, doors.SERVE, directory.id, directory.path)
-    words, fds = doors.receive(keeper, fds=2)
-    match words, fds:
-        case [doors.LISTENER], [listener, calls]:
-            return listener, calls
-        case [doors.HELD, int(session)], _:
-            raise AttachError(
-                f"process {pid} is attached to already, by the session of process {session}",
-                remedy=f"end it first: mirrord detach {pid}",
-            )
-    raise AttachError(f"process {pid} has ended meanwhile")
-
-
-def _remember_sockets(world: World, pid: int) -> None:
-    """Remember the sockets that the process serves on already, as its calls would have told."""
-    world.own_listeners.update(one.inode for one in listeners(pid))
-    world.own_datagram_sockets.update(one.inode for one in datagram_sockets(pid))
-
-
-async def _subscribe(world: World, pid: int) -> None:
-    """Have connections to the target's ports reach the sockets that the process listens on already."""
-    if world.incoming is None:
-        return
-    for one in listeners(pid):
-        if world.incoming.listener(one.inode) is not None or (duplicate := one.duplicate()) is None:
-            continue
-        with duplicate:
-            listener, name = listening.Listener.of(duplicate), from_name(duplicate.getsockname())
-        if name.port in kernels_ports():
-            # most likely nobody asked for it, and nobody else knows it
-            continue
-        port = world.incoming_rules.remote_port(name.port, is_loopback=name.is_loopback)
-        if port is not None:
-            await world.incoming.subscribe(port, listener)
+def _default_target(options: AttachOptions) -> str | None:
+    return "sandbox" if options.session.without_target else None

@@ -15,23 +15,19 @@ from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
 from mirrord.session import doors, keeping
 from mirrord.session.chain import EXITED, FAILED, fill_standard_streams, receive, send
 from mirrord.session.directory import SESSION_VARIABLE, SessionDirectory
+from mirrord.session.front import Watch
 from mirrord.session.say import say
 from mirrord.tracer import attachable
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def run(options: AttachOptions) -> int:
+def run(options: AttachOptions, watch: Watch | None = None) -> int:
     """Bring a running process under a session until one of the two ends; return the exit code.
 
     Raises AttachError where that is refused at the first look.
     """
-    if SESSION_VARIABLE in os.environ:
-        raise MirrordError(
-            "this is already inside a mirrord session, whose calls are answered for it",
-            remedy="attach from a terminal outside of it",
-        )
-    attachable.require(options.pid)
+    require(options.pid)
     fill_standard_streams()
     # whatever we have inherited: the ends of our children are waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -41,16 +37,33 @@ def run(options: AttachOptions) -> int:
     channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     front = os.getpid()
+    feed = watch.feed if watch is not None else None
     supervisor = os.fork()
     if supervisor == 0:
         channel.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         from mirrord.session import attached
 
-        attached.main(options, directory, orders=orders, channel=theirs, front=front)
+        attached.main(options, directory, orders=orders, channel=theirs, front=front, feed=feed)
     theirs.close()
     orders.close()
-    return _wait(channel, supervisor, options.pid, directory)
+    if feed is not None:
+        # so that who watches sees the session's end
+        feed.close()
+    code = _wait(channel, supervisor, options.pid, directory)
+    if watch is not None and watch.process is not None:
+        os.waitpid(watch.process, 0)
+    return code
+
+
+def require(pid: int) -> None:
+    """Look whether a process can be attached to from here; raise MirrordError, or AttachError."""
+    if SESSION_VARIABLE in os.environ:
+        raise MirrordError(
+            "this is already inside a mirrord session, whose calls are answered for it",
+            remedy="attach from a terminal outside of it",
+        )
+    attachable.require(pid)
 
 
 def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionDirectory) -> int:

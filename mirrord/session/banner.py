@@ -25,6 +25,11 @@ def banner(settings: Settings, target: str, remote: Remote, *, environment: bool
 
 
 _TAKEN = {"mirror": "mirrored", "steal": "stolen", "off": "local"}
+_REMOTE_FILES = {
+    "read": "files (read)",
+    "localwithoverrides": "some files",
+    "write": "files (read and written)",
+}
 _FILES = {
     "read": "read in the target, written here; programs, libraries, /etc, /usr, /home, /tmp … are local",
     "localwithoverrides": "local, but for names, certificates and what the configuration names",
@@ -48,6 +53,12 @@ def remote_things(settings: Settings, remote: Remote, *, environment: bool = Tru
         yield "outgoing UDP"
     if network.incoming.mode != "off":
         yield f"incoming TCP ({_incoming(network.incoming)})"
+
+
+def remote_files(settings: Settings) -> Iterator[str]:
+    """Name which files are remote."""
+    if found := _REMOTE_FILES.get(settings.feature.fs.mode):
+        yield found
 
 
 def _local(settings: Settings) -> Iterator[str]:

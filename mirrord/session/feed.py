@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mirrord.feed.frames import Decoder, FrameError, Kind, encode
-from mirrord.feed.models import Dropped, Ended, Model, Note, SessionInfo, State
+from mirrord.feed.models import Dropped, Ended, Exchange, Model, Note, SessionInfo, State
+from mirrord.feed.traffic import Piece
 from mirrord.session.directory import FEED
 
 _TICK: Final = 0.025
 _STATE_TICKS: Final = 20
 _MOST_QUEUED: Final = 32 * 1024 * 1024
+_MOST_TRAFFIC: Final = 256 * 1024 * 1024
+"""Bytes that wait for one watcher: a capture with holes is worth less than a trace with some."""
 _BATCH: Final = 1024 * 1024
 _LARGEST_COMMAND: Final = 4096
 _DRAIN_PATIENCE: Final = 10.0
@@ -42,6 +45,8 @@ class Session:
     state: Callable[[], State]
     watched: Callable[[bool], None]
     """Be told when the first watcher comes, and when the last has gone."""
+    tapped: Callable[[bool], None]
+    """Be told when the first wants the traffic, and when nobody does any more."""
     stop: Callable[[], None]
     records: Records
 
@@ -53,6 +58,7 @@ class Watcher:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.watching = False
+        self.tapping = False
         self._loop: Final = loop
         self._socket: Final = sock
         self._feed: Final = feed
@@ -60,7 +66,8 @@ class Watcher:
         self._queue: Final[deque[memoryview]] = deque()
         self._queued: int = 0
         self._lost: int = 0
-        loop.add_reader(sock, self._readable)
+        self._lost_traffic: int = 0
+        loop.add_reader(sock, self.readable)
 
     @property
     def drained(self) -> bool:
@@ -69,12 +76,14 @@ class Watcher:
 
     def tell(self, kind: Kind, payload: bytes, *, records: int = 0) -> None:
         """Send a frame, or drop it where too much waits already."""
-        if self._queued > _MOST_QUEUED:
+        if self._queued > (_MOST_TRAFFIC if kind is Kind.TRAFFIC else _MOST_QUEUED):
             self._lost += records
+            self._lost_traffic += len(payload) * (kind is Kind.TRAFFIC)
             return
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            self._push(encode(Kind.DROPPED, _json(Dropped(count=lost))))
+        if self._lost or self._lost_traffic:
+            dropped = Dropped(count=self._lost, traffic=self._lost_traffic)
+            self._lost = self._lost_traffic = 0
+            self._push(encode(Kind.DROPPED, _json(dropped)))
         self._push(encode(kind, payload))
 
     def _push(self, frame: bytes) -> None:
@@ -102,7 +111,8 @@ class Watcher:
                 self._queue.popleft()
         self._loop.remove_writer(self._socket)
 
-    def _readable(self) -> None:
+    def readable(self) -> None:
+        """Do what it has asked for."""
         try:
             data = self._socket.recv(_LARGEST_COMMAND)
             if not data:
@@ -155,8 +165,10 @@ class Feed:
         self._loop.add_reader(listener, self._accept)
 
     def adopt(self, sock: socket.socket) -> None:
-        """Tell one that watches from the beginning."""
-        self.command(self._welcome(sock), Kind.WATCH)
+        """Tell one that watches from the beginning, and may have asked for more before that."""
+        watcher = self._welcome(sock)
+        self.command(watcher, Kind.WATCH)
+        watcher.readable()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -183,12 +195,19 @@ class Feed:
             if self._timer is None:
                 self._session.watched(True)
                 self._timer = self._loop.call_later(_TICK, self._tick)
+        elif kind is Kind.TAP:
+            first = not self._tapped
+            watcher.tapping = True
+            if first:
+                self._session.tapped(True)
         else:
             raise FrameError(f"{kind.name} is nothing to ask for")
 
     def gone(self, watcher: Watcher) -> None:
         """Forget a watcher; for Watcher."""
         self._watchers.discard(watcher)
+        if watcher.tapping and not self._tapped:
+            self._session.tapped(False)
         if not self.watched and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -198,6 +217,21 @@ class Feed:
     def note(self, note: Note) -> None:
         """Tell of something beside the calls."""
         self._tell(Kind.NOTE, _json(note))
+
+    @property
+    def _tapped(self) -> bool:
+        return any(watcher.tapping for watcher in self._watchers)
+
+    def traffic(self, piece: Piece) -> None:
+        """Tell of a piece of traffic those who have asked for it."""
+        payload = piece.pack()
+        for watcher in list(self._watchers):
+            if watcher.tapping:
+                watcher.tell(Kind.TRAFFIC, payload)
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Tell of a request, or of its answer."""
+        self._tell(Kind.EXCHANGE, _json(exchange))
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(_TICK, self._tick)

@@ -8,8 +8,6 @@ import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
-from mirrord_agent.wire.channel import ChannelClosed
-from mirrord_agent.wire.messages import GetStatistics, Statistics
 from mirrord_seccomp.notify import Listener
 
 from mirrord.config.environment import EnvironmentRules
@@ -18,11 +16,11 @@ from mirrord.config.load import resolve
 from mirrord.config.options import ExecOptions
 from mirrord.dispatch.table import Table, rows_of
 from mirrord.errors import MirrordError
-from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.link.connections import Connections
 from mirrord.link.incoming import Incoming
-from mirrord.session.banner import banner, epilogue
+from mirrord.session import with_target
+from mirrord.session.banner import banner
 from mirrord.session.chain import (
     EXITED,
     LEFT,
@@ -41,7 +39,6 @@ from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
 from mirrord.session.watching import InTarget, Watched, Watching
 from mirrord.session.worlds import Surroundings, build_world
-from mirrord.targets import prepare
 from mirrord.targets.base import Target
 from mirrord.tracer.launch import launch
 from mirrord.tracer.parked import Parked
@@ -79,14 +76,7 @@ class Run:
 
     def serve(self) -> None:
         """Serve until the last process of the program has ended."""
-        for warning in self._settings.warnings:
-            self._sayings.warn(f"warning: {warning}")
-        target = prepare(self._settings, self._sayings)
-        with asyncio.Runner() as runner:
-            try:
-                runner.run(self._session(target))
-            finally:
-                runner.run(target.close())
+        with_target.serve(self._settings, self._sayings, self._session)
         self._chain.directory.remove()
         self._tell_end()
 
@@ -95,7 +85,7 @@ class Run:
             send(self._channel, EXITED, self._status or 0)
 
     async def _session(self, target: Target) -> None:
-        link = await self._unless_ended(self._linked(target))
+        link = await self._unless_ended(with_target.linked(target))
         remote = await Remote.ask(link)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
@@ -103,14 +93,11 @@ class Run:
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
         await self._over
-        await self._finish(link)
+        await with_target.finish(
+            link, self._settings, self._sayings, flush=self._flush, patience=_LINGER, whose="program"
+        )
         if self._watching is not None:
             await self._watching.close(self._status)
-
-    async def _linked(self, target: Target) -> Link:
-        key = client.new_session_key()
-        endpoint = await target.start_agent(client.public_bytes(key))
-        return await client.connect(endpoint, key)
 
     async def _unless_ended(self, starting: Coroutine[Any, Any, T]) -> T:
         """Wait for what may take long; give it up if the user does not wait, or the front has died."""
@@ -294,22 +281,6 @@ class Run:
         self._told = True
         send(self._channel, LEFT, self._status or 0)
         leave_standard_streams(error=True)
-
-    async def _finish(self, link: Link) -> None:
-        """Hand over what the program wrote last, and know by an answer that the agent has it."""
-        try:
-            async with asyncio.timeout(_LINGER):
-                await self._flush()
-                statistics = await link.channel.request(GetStatistics(), Statistics)
-        except ChannelClosed:
-            # the user has been told when it went
-            return
-        except TimeoutError:
-            self._sayings.warn(f"warning: what the program wrote last was not taken within {_LINGER:.0f} s")
-        else:
-            for line in epilogue(statistics, self._settings.feature.network.incoming.mode):
-                self._sayings.detail(line)
-        link.channel.close("the session is over")
 
 
 def _found(program: str, environment: Mapping[bytes, bytes]) -> str:

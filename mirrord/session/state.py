@@ -14,7 +14,7 @@ def state(world: World, channel: Channel) -> State:
     """Return how things are now."""
     traffic = channel.traffic
     link = LinkState(round_trip=traffic.round_trip, sent=traffic.sent, received=traffic.received)
-    return State(connections=(*_streams(world), *_datagrams(world)), link=link)
+    return State(connections=(*_streams(world), *_incoming(world), *_datagrams(world)), link=link)
 
 
 def _streams(world: World) -> Iterator[Connection]:
@@ -26,6 +26,23 @@ def _streams(world: World) -> Iterator[Connection]:
             local=str(connection.local or ""),
             program=str(connection.program),
             state=connection.state.name.lower(),
+            sent=sent,
+            received=received,
+        )
+
+
+def _incoming(world: World) -> Iterator[Connection]:
+    if world.incoming is None:
+        return
+    state = {"mirror": "mirrored", "steal": "stolen"}[world.incoming.mode]
+    for source, names, (sent, received) in world.incoming.look():
+        yield Connection(
+            id=source.port,
+            protocol="tcp",
+            remote=str(names.remote),
+            local=str(names.local),
+            program=str(source),
+            state=state,
             sent=sent,
             received=received,
         )

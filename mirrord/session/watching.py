@@ -7,18 +7,26 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from mirrord_agent.wire.channel import Channel
+from mirrord_agent.wire.frames import Data
+from mirrord_agent.wire.stream import Tap
 
 from mirrord.config.model import Settings
 from mirrord.dispatch.world import World
 from mirrord.feed.models import Note, Rules, SessionInfo, State
-from mirrord.session.banner import remote_things
+from mirrord.link.addresses import Peer
+from mirrord.link.datagrams import Association
+from mirrord.link.tapping import Flow, Several
+from mirrord.session.banner import remote_files, remote_things
 from mirrord.session.directory import SessionDirectory
+from mirrord.session.exchanges import HttpTap
 from mirrord.session.feed import Feed, Session
 from mirrord.session.remote import Remote
 from mirrord.session.serving import Serving
 from mirrord.session.state import dns_note, file_note, state
+from mirrord.session.traffic import TrafficTap
 from mirrord.session.worlds import Surroundings
 from mirrord.tracer.recorder import Recorder
 
@@ -70,6 +78,8 @@ class Watching:
         self._started: Final = time.time()
         self._recorder: Final = Recorder(trapped)
         self._feed: Feed | None = None
+        self._taps_traffic: bool = False
+        self._flows: Final[WeakKeyDictionary[Association, dict[Peer, TrafficTap]]] = WeakKeyDictionary()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take watchers; the one that was there before the session is told of everything."""
@@ -79,6 +89,7 @@ class Watching:
                 info=self._info,
                 state=self._state,
                 watched=self._watched,
+                tapped=self._tapped,
                 stop=self._stop,
                 records=self._recorder,
             ),
@@ -94,9 +105,10 @@ class Watching:
 
     def _info(self) -> SessionInfo:
         subject, remote = self._subject, self._remote
-        things = (
-            remote_things(self._settings, remote.remote, environment=subject.environment) if remote else ()
-        )
+        things: list[str] = []
+        if remote is not None:
+            things += remote_things(self._settings, remote.remote, environment=subject.environment)
+            things += remote_files(self._settings)
         return SessionInfo(
             id=subject.directory.id,
             front=subject.front,
@@ -135,6 +147,8 @@ class Watching:
         if self._remote is not None:
             self._remote.world.datagrams.watch_dns = self._dns if watched else None
             self._remote.world.files.watch(self._file if watched else None)
+            if self._remote.world.incoming is not None:
+                self._remote.world.incoming.show(self._incoming if watched else None)
 
     def _dns(self, message: bytes) -> None:
         note = dns_note(message)
@@ -143,6 +157,34 @@ class Watching:
 
     def _file(self, path: bytes, size: int, cached: bool) -> None:
         self._note(file_note(path, size, cached))
+
+    def _tapped(self, tapped: bool) -> None:
+        self._taps_traffic = tapped
+        if self._remote is not None:
+            world = self._remote.world
+            world.connections.show(self._traffic if tapped else None)
+            world.datagrams.tap = self._datagram if tapped else None
+            self._flows.clear()
+
+    def _incoming(self, flow: Flow) -> Tap | None:
+        assert self._feed is not None
+        http = HttpTap(flow, self._feed.exchange)
+        return Several((http, self._traffic(flow))) if self._taps_traffic else http
+
+    def _traffic(self, flow: Flow) -> TrafficTap:
+        assert self._feed is not None
+        return TrafficTap(flow, self._feed.traffic)
+
+    def _datagram(self, association: Association, peer: Peer, data: Data, sent: bool) -> None:
+        assert self._remote is not None
+        flows = self._flows.setdefault(association, {})
+        tap = flows.get(peer)
+        if tap is None:
+            # the first one is sent before the port is known that the pod's socket has
+            port = association.ports.get(peer.family) or association.program.port
+            local = self._remote.world.pod_address(peer, port) or association.program
+            tap = flows[peer] = self._traffic(Flow("udp", local, peer, incoming=False))
+        tap.data(data, sent=sent)
 
     def _note(self, note: Note) -> None:
         if self._feed is not None:

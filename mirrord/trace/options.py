@@ -14,3 +14,5 @@ class TraceOptions:
     json: bool = False
     summary: bool = False
     plain: bool = False
+    pcap: str | None = None
+    """A file for the target's traffic."""

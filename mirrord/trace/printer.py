@@ -13,6 +13,7 @@ from mirrord.trace.client import Client
 from mirrord.trace.events import Call, Selection, Threads
 from mirrord.trace.explain import Explainer
 from mirrord.trace.options import TraceOptions
+from mirrord.trace.pcap import Pcap
 from mirrord.trace.plain import line
 from mirrord.trace.summary import Summary
 from mirrord.tracer.record import CallRecord, ThreadRecord, unpack
@@ -25,16 +26,18 @@ _MOST_WAITING: Final = 256 * 1024 * 1024
 class Printer:
     """Writes what one session tells."""
 
-    def __init__(self, client: Client, out: IO[str], options: TraceOptions) -> None:
+    def __init__(self, client: Client, out: IO[str], options: TraceOptions, pcap: Pcap | None = None) -> None:
         self._client: Final = client
         self._out: Final = out
         self._options: Final = options
+        self._pcap: Final = pcap
         self._selection: Final = Selection(options.selection)
         self._threads: Final = Threads()
         self._summary: Final = Summary()
         self._waiting: Final[deque[bytes]] = deque()
         self._waits: int = 0
         self._lost: int = 0
+        self._lost_traffic: int = 0
         self._ended: bool = False
         self._info: SessionInfo | None = None
         self._explainer: Explainer | None = None
@@ -53,6 +56,10 @@ class Printer:
         self._out.flush()
         if self._lost:
             say(f"{self._lost} calls are missing: they came faster than they could be written")
+        if self._pcap is not None:
+            self._pcap.flush()
+        if self._lost_traffic:
+            say(f"{self._lost_traffic} bytes of traffic are missing: they came faster than they were taken")
 
     def _read(self, timeout: float | None) -> None:
         if self._waits > _MOST_WAITING:
@@ -66,8 +73,12 @@ class Printer:
                 self._waits += len(payload)
             elif kind is Kind.NOTE and self._explainer is not None:
                 self._explainer.learn(Note.model_validate_json(payload))
+            elif kind is Kind.TRAFFIC and self._pcap is not None and self._info is not None:
+                self._pcap.add(payload, self._info.clock)
             elif kind is Kind.DROPPED:
-                self._lost += Dropped.model_validate_json(payload).count
+                dropped = Dropped.model_validate_json(payload)
+                self._lost += dropped.count
+                self._lost_traffic += dropped.traffic
             elif kind is Kind.ENDED:
                 self._ended = True
 
@@ -97,13 +108,14 @@ class Printer:
             self._out.write(line(call, why.side))
 
 
-def run(sock: socket.socket, out: IO[str], options: TraceOptions) -> None:
+def run(sock: socket.socket, out: IO[str], options: TraceOptions, capture: IO[bytes] | None) -> None:
     """Be the process that writes: it ends with the session, and by nothing else."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     # the program comes first: what it does is kept until there is time to write it
     os.nice(_NICE)
     try:
-        Printer(Client(sock), out, options).run()
+        pcap = Pcap(capture) if capture is not None else None
+        Printer(Client(sock), out, options, pcap).run()
     except BrokenPipeError:
         # the reader of a pipe has gone: nobody wants more
         os._exit(0)

@@ -11,16 +11,18 @@ import pytest
 from mirrord_seccomp.syscalls import current_arch, number
 
 from ..support.attaching import Attaching, Running, blocked, kill
-from ..support.build import SYSTEM_PYTHON, command
+from ..support.build import SOURCES, SYSTEM_PYTHON, command
 from ..support.needs import tool
 from ..support.ports import free_port
 from ..support.relay import Relay
 from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
+from ..support.servers import CLIENT4, PYTHON, WEB
 from ..support.user import User
 from ..support.waiting import until
 from .soak import ATTACHES
 
+WORKERS = str(SOURCES / "attach")
 LOOKS = ("look-go", "look-java", "look-node", "look-python")
 CALLS = {
     "read": "read",
@@ -42,12 +44,6 @@ load.load(bpf.compile([Rule("ptrace", Action.ERRNO(1))], current_arch()))
 from mirrord.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def attaching(user: User, runner: Runner, sandbox: Sandbox) -> Attaching:
-    """Attach to programs of this test."""
-    return Attaching(user, runner, sandbox)
 
 
 @pytest.fixture
@@ -375,6 +371,47 @@ def test_a_socket_that_listens_already_gets_the_pods_connections(
     config.unlink()
 
 
+@pytest.mark.both_users
+def test_a_gunicorn_with_workers(attaching: Attaching, pods_look: str, user: User, sandbox: Sandbox) -> None:
+    port = free_port()
+    config = user.home / "gunicorn.json"
+    config.write_text(json.dumps({"feature": {"network": {"incoming": {"port_mapping": [[port, 8080]]}}}}))
+    options = ["-c", "python:workers", "-b", f"0.0.0.0:{port}", "--no-control-socket"]
+
+    python = ["env", f"PYTHONPATH={WORKERS}", PYTHON]
+    gunicorn = [*python, "-m", "gunicorn", *options, "workers:application"]
+
+    def seen(path: str) -> tuple[str, str, str]:
+        worker, peer, asked_for, look = running.read().split(" ", 3)
+        assert asked_for == path
+        return worker, peer, look
+
+    with attaching.program(*gunicorn) as running:
+        workers = {running.read().removeprefix("worker ") for _ in range(3)}
+        here = [tool("curl"), "-sS", f"http://127.0.0.1:{port}/?here"]
+        assert attaching.runner.run(here).out == "local\n"
+        worker, peer, local = seen("here")
+        assert local != pods_look
+        for turn in range(2):
+            with attaching.attached(running.pid, "-f", str(config), "--descendants") as session:
+                asked_by = set()
+                for number in range(4):
+                    path = f"{turn}{number}"
+                    line = sandbox.command("run", tool("curl"), "-sS", f"http://{WEB}:8080/?{path}")
+                    assert json.loads(attaching.runner.run(line).out)["server"] == sandbox.hostname
+                    worker, peer, look = seen(path)
+                    # and the next connection of the worker has gone through the target
+                    assert (peer, look) == (CLIENT4, pods_look)
+                    asked_by.add(worker)
+                assert asked_by <= workers
+                assert all(asked(session.interrupt()))
+            assert attaching.runner.run(here).out == "local\n"
+            assert seen("here")[2] == local
+        os.kill(running.pid, signal.SIGTERM)
+        assert running.process.wait(20) == 0
+    config.unlink()
+
+
 def unharmed(running: Running, seen: str) -> None:
     """Check that nothing has changed for a process that was not attached to."""
     assert running.filters() == (0 if seen.startswith("ENOENT") else 1)
@@ -382,17 +419,21 @@ def unharmed(running: Running, seen: str) -> None:
 
 
 @pytest.mark.both_users
-def test_what_a_debugger_holds_is_refused(attaching: Attaching) -> None:
+@pytest.mark.parametrize("tracer", ["gdb", "strace"])
+def test_what_a_debugger_holds_is_refused(attaching: Attaching, tracer: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
         local = running.look()
-        line = [tool("gdb"), "-nx", "-q", "-p", str(running.pid)]
-        with attaching.runner.start(line) as gdb:
+        words = {"gdb": ["-nx", "-q", "-p"], "strace": ["-qq", "-o", "/dev/null", "-p"]}
+        with attaching.runner.start([tool(tracer), *words[tracer], str(running.pid)]) as process:
             status = Path(f"/proc/{running.pid}/status")
-            until("gdb holds it", lambda: f"TracerPid:\t{gdb.pid}" in status.read_text())
+            until("it is held", lambda: f"TracerPid:\t{process.pid}" in status.read_text())
             said = attaching.refused(running.pid)
-            assert f"held by another tracer, process {gdb.pid} (gdb)" in said
-            write(gdb, "detach\nquit\n")
-            gdb.communicate(timeout=30)
+            assert f"held by another tracer, process {process.pid} ({tracer})" in said
+            if tracer == "gdb":
+                write(process, "detach\nquit\n")
+            else:
+                process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
         unharmed(running, local)
         running.end()
 

@@ -1,8 +1,10 @@
 """The dashboard, driven by keys in tmux."""
 
 import contextlib
+import json
 import os
 import re
+import secrets
 import shlex
 import signal
 from collections.abc import Iterator
@@ -10,14 +12,25 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import Line
+from ..support.attaching import Attaching
 from ..support.build import ROOT, SYSTEM_PYTHON, command
 from ..support.needs import tool
+from ..support.ports import free_port
 from ..support.processes import children, state
-from ..support.running import Runner
+from ..support.running import Runner, end_input, read_line
+from ..support.sandboxes import Sandbox
 from ..support.tmux import Tmux, tmux
+from ..support.user import User
 from ..support.waiting import until
 
 LOOP = "while :; do cat /app/config.yaml; cat /app/nothing; sleep 0.2; done"
+KEPT = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+connection.sendall(f"GET {sys.argv[3]} HTTP/1.1\\r\\n".encode())
+print("sent", flush=True)
+sys.stdin.read()
+"""
 SIZES = [(60, 15), (80, 24), (200, 60)]
 
 
@@ -164,6 +177,39 @@ def test_a_static_go_client(shell: Tmux, line: Line) -> None:
     shell.expect("^code=")
 
 
+@pytest.mark.parametrize("way", ["mirror", "steal"])
+def test_a_server_that_receives_requests(
+    runner: Runner, sandbox: Sandbox, line: Line, user: User, way: str
+) -> None:
+    port = free_port()
+    config = user.home / f"{secrets.token_hex(4)}.json"
+    incoming = {"mode": way, "port_mapping": [[port, 8080]]}
+    config.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}}))
+    words = line.of("trace", SYSTEM_PYTHON, "-m", "http.server", str(port), options=["-f", str(config)])
+    with _shell(runner, columns=200, lines=60) as shell:
+        shell.type(f"clear; {shlex.join(words)}; echo code=$?")
+        shell.keys("Enter")
+        shell.expect(f"port 8080 of {sandbox.hostname} is")
+        path = f"/{secrets.token_hex(4)}"
+        asking = sandbox.command(
+            "run", tool("curl"), "-sS", "-o", "/dev/null", f"http://10.96.0.40:8080{path}"
+        )
+        assert runner.run(asking).code == 0
+        # the program's own words, and what was read off the connection
+        shell.expect(f'"GET {path} HTTP/1.1" 404')
+        shell.expect(rf"│ 404 GET {path} .*│")
+        kept = sandbox.command("run", SYSTEM_PYTHON, "-c", KEPT, "10.96.0.40", "8080", path)
+        with runner.start(kept) as client:
+            assert read_line(client) == "sent"
+            shell.expect(rf"tcp +10\.244\.0\.1:\d+ .* {'copy' if way == 'mirror' else 'taken'} ")
+            end_input(client)
+            client.wait(20)
+        shell.keys("q")
+        shell.expect("^code=")
+        _is_as_it_was(shell)
+    config.unlink()
+
+
 def test_ctrl_c_interrupts_the_program(shell: Tmux, line: Line) -> None:
     _start(shell, line, "bash", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done")
     shell.expect("^│ ready ")
@@ -257,3 +303,22 @@ def test_without_colour(runner: Runner, line: Line) -> None:
         assert not re.search(r"\x1b\[[0-9;]*3[1-7]m", shell.styled())
         shell.type("q")
         shell.expect("^code=")
+
+
+def test_a_process_that_runs_already(shell: Tmux, attaching: Attaching) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        line = [attaching.user.mirrord, "trace", "-t", attaching.sandbox.target, "--attach", str(running.pid)]
+        shell.type(f"clear; {shlex.join(line)}; echo code=$?")
+        shell.keys("Enter")
+        # what mirrord itself says is in the place of the program's output, which has a terminal of its own
+        shell.keys("2")
+        shell.expect("unchanged: its environment")
+        assert running.look() != local
+        shell.type("1r")
+        shell.expect(r"▶ .*openat\(")
+        shell.keys("q")
+        shell.expect("^code=0")
+        _is_as_it_was(shell)
+        assert running.look() == local
+        running.end()

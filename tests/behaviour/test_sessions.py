@@ -26,7 +26,7 @@ def test_a_session_is_listed_while_it_runs(runner: Runner, line: Line, user: Use
         write(session, "word\n")
         session.communicate(timeout=20)
     assert found["program"] == ["sh", "-c", "read word"]
-    assert "outgoing TCP" in found["remote"]
+    assert {"outgoing TCP", "files (read)"} <= set(found["remote"])
     assert found["target"].startswith(line.sandbox.hostname)
     assert table[1].split()[:2] == [found["id"], str(found["pid"])]
     assert not _listed(runner, user)

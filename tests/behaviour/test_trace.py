@@ -3,19 +3,26 @@
 import json
 import re
 import secrets
+import shutil
+import socket
+import subprocess
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from ..conftest import Line
-from ..support.build import ROOT, command
+from ..support.attaching import Attaching
+from ..support.build import ROOT, SYSTEM_PYTHON, command
+from ..support.capture import packets, streams
 from ..support.needs import tool
 from ..support.running import Outcome, Runner
 from ..support.sandboxes import Sandbox
+from ..support.servers import POD4
 from ..support.strace import Traced, differences, is_trapped, paired, parse
 from ..support.user import User
 
+ECHO = "10.96.0.20"
 NOT_SHOWN = {"rt_sigreturn", "socket", "io_uring_setup"}
 """Repeated by us, or failed by the filter without a trap."""
 PROGRAMS = {
@@ -120,6 +127,57 @@ def test_a_table_counts_what_was_called(runner: Runner, line: Line) -> None:
     assert int(rows["openat"][2]) == sum(call.name == "openat" for call in lines)
 
 
+TALKS = """
+import socket, sys
+host, word = sys.argv[1], sys.argv[2].encode()
+with socket.create_connection((host, 7)) as echo:
+    echo.sendall(word * 20000)
+    got = b""
+    while len(got) < len(word) * 20000:
+        got += echo.recv(65536)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo:
+    for number in range(3):
+        echo.sendto(word + b"%d" % number, (host, 7))
+        print(echo.recv(1000).decode())
+"""
+
+
+@pytest.mark.both_users
+def test_the_targets_traffic_is_captured(runner: Runner, line: Line, user: User) -> None:
+    path = user.home / f"{secrets.token_hex(4)}.pcap"
+    word = secrets.token_hex(8)
+    options = ["-q", "--pcap", str(path), "-o", "/dev/null"]
+
+    done = runner.run(line.of("trace", SYSTEM_PYTHON, "-c", TALKS, ECHO, word, options=options))
+
+    assert done.lines == [f"{word}{number}" for number in range(3)]
+    (stream,) = (stream for stream in streams(path) if stream.server == (ECHO, 7))
+    assert stream.client[0] == POD4
+    assert set(stream.data.values()) == {word.encode() * 20000}
+    datagrams = [packet for _, packet in packets(path) if packet.protocol == socket.IPPROTO_UDP]
+    assert [packet.data.decode() for packet in datagrams if packet.target == (ECHO, 7)] == done.lines
+    assert [packet.data.decode() for packet in datagrams if packet.source == (ECHO, 7)] == done.lines
+    _check_by_tshark(path)
+
+
+def _check_by_tshark(path: Path) -> None:
+    tshark = shutil.which("tshark")
+    if tshark is None:
+        return
+    checks = [word for protocol in ("ip", "tcp", "udp") for word in ("-o", f"{protocol}.check_checksum:TRUE")]
+    done = subprocess.run(
+        [tshark, "-r", path, *checks, "-q", "-z", "expert"], capture_output=True, text=True, check=True
+    )
+    assert not re.search("^(Errors|Warns)", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_no_traffic_is_captured_without_a_target(runner: Runner, user: User) -> None:
+    done = runner.run([user.mirrord, "trace", "--pcap", "capture", "--", "true"])
+
+    assert done.code == 2
+    assert "--pcap needs a target" in done.err
+
+
 def test_the_exit_code_is_the_programs(runner: Runner, line: Line) -> None:
     done = runner.run(line.of("trace", "sh", "-c", "exit 7", options=["-q", "--plain"]))
 
@@ -172,3 +230,36 @@ def test_without_a_target_everything_is_local(runner: Runner, user: User) -> Non
     assert {event["side"] for event in events} == {"local"}
     assert {"mkdir", "openat", "execve", "rmdir"} <= {event["call"] for event in events}
     assert {event["rule"] for event in events} == {"there is no target: everything is local"}
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("side", ["local", "remote"])
+def test_a_process_that_runs_already_is_looked_at(attaching: Attaching, user: User, side: str) -> None:
+    place = user.home / secrets.token_hex(4)
+    target = [] if side == "local" else ["-t", attaching.sandbox.target]
+    with attaching.program(*command("attached"), "look") as running:
+        local = running.look()
+        with attaching.traced(running.pid, *target, "--json", "-o", str(place)) as session:
+            assert (running.look() == local) == (side == "local")
+            assert session.interrupt().code == 0
+        assert running.look() == local
+        running.end()
+    events = [json.loads(text) for text in place.read_text().splitlines()]
+    assert {event["pid"] for event in events} == {running.pid}
+    opened = [event for event in events if '"/app/config.yaml"' in event["arguments"]]
+    assert [event["side"] for event in opened] == [side]
+    assert {event["side"] for event in events} <= {"local", side}
+
+
+def test_what_cannot_be_attached_to_is_not_traced(attaching: Attaching, user: User) -> None:
+    with (
+        attaching.program(*command("attached"), "look") as running,
+        attaching.attached(running.pid) as session,
+    ):
+        refused = attaching.runner.run([user.mirrord, "trace", "--plain", "--attach", str(running.pid)])
+        assert refused.code == 1
+        assert f"attached to already, by the session of process {session.supervisor}" in refused.err
+        session.interrupt()
+        running.end()
+    gone = attaching.runner.run([user.mirrord, "trace", "--plain", "--attach", str(running.pid)])
+    assert (gone.code, gone.err) == (1, f"mirrord: there is no process {running.pid}\n")

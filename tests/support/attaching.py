@@ -72,7 +72,7 @@ class Session:
     def wait(self) -> None:
         """Wait until it serves, which is what it says last; fail if it ends instead."""
         assert self.process.stderr is not None
-        while not any("unchanged: " in line for line in self.said):
+        while not any("unchanged: " in line or " is looked at" in line for line in self.said):
             if not (line := self.process.stderr.readline()):
                 pytest.fail(f"it ended: {self.said}")
             self.said.append(line)
@@ -129,6 +129,15 @@ class Attaching:
     def attached(self, pid: int, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Session]:
         """Attach, and go on when the session serves."""
         with self.runner.start(self.line(pid, *flags), env=env, reads=False) as process:
+            session = Session(process, [])
+            session.wait()
+            yield session
+
+    @contextlib.contextmanager
+    def traced(self, pid: int, *flags: str) -> Iterator[Session]:
+        """Look at a process, and go on when all of its calls are seen."""
+        line = [self.user.mirrord, "trace", *flags, "--attach", str(pid)]
+        with self.runner.start(line, reads=False) as process:
             session = Session(process, [])
             session.wait()
             yield session

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mirrord_agent.wire.frames import Data
-from mirrord_agent.wire.stream import WINDOW, Stream
+from mirrord_agent.wire.stream import WINDOW, Stream, Tap
 
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: close sends RST (socket(7))."""
@@ -91,6 +91,10 @@ class Pump:
     def traffic(self) -> tuple[int, int]:
         """Bytes that went into the stream, and that came out of it."""
         return self._stream.bytes_sent, self._stream.bytes_received
+
+    def show(self, tap: Tap | None) -> None:
+        """Show what passes to somebody, or to nobody any more."""
+        self._stream.tap = tap
 
     @property
     def read_to_end(self) -> bool:

@@ -8,7 +8,7 @@ has no credit: what finds the link busy is lost, as on any network.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mirrord_agent.wire.errors import WireError
 from mirrord_agent.wire.frames import MAX_PAYLOAD, Data, Kind, StreamId
@@ -33,6 +33,16 @@ def _nothing() -> None:
 
 def _ignore(data: Data) -> None:
     """Ignore data: what a closed stream calls."""
+
+
+class Tap(Protocol):
+    """Is shown what passes through a stream, also what a muted one drops."""
+
+    def data(self, data: Data, *, sent: bool) -> None:
+        """Take bytes, which may change after this call; ``sent`` tells on whose side they were written."""
+
+    def fin(self, *, sent: bool) -> None:
+        """Take note that no more come that way."""
 
 
 class Stream:
@@ -65,6 +75,7 @@ class Stream:
         "errno",
         "id",
         "immediate",
+        "tap",
     )
 
     def __init__(self, channel: "Channel", id: StreamId, *, announced: bool, datagrams: bool = False) -> None:
@@ -78,6 +89,7 @@ class Stream:
         """The errno that the other side's reset carried."""
         self.bytes_sent: int = 0
         self.bytes_received: int = 0
+        self.tap: Tap | None = None
         self._channel: Final = channel
         self._announced: bool = announced
         self._credit: int = WINDOW
@@ -119,8 +131,12 @@ class Stream:
         for data in kept or ():
             if self._on_data is not on_data:
                 return
+            if self.tap is not None:
+                self.tap.data(data, sent=False)
             on_data(data)
         if self._fin_received and self._on_fin is on_fin:
+            if self.tap is not None:
+                self.tap.fin(sent=False)
             on_fin()
         elif self.closed and self._on_reset is on_reset:
             self._channel.loop.call_soon(on_reset)
@@ -145,6 +161,8 @@ class Stream:
 
         ``data`` may be reused as soon as this returns.
         """
+        if self.tap is not None:
+            self.tap.data(data, sent=True)
         if self.closed or self._fin_sent:
             return
         if self.datagrams:
@@ -165,6 +183,8 @@ class Stream:
 
     def fin(self) -> None:
         """Write no more; the other direction goes on."""
+        if self.tap is not None:
+            self.tap.fin(sent=True)
         if self.closed or self._fin_sent:
             return
         self._fin_sent = True
@@ -246,6 +266,8 @@ class Stream:
             if self._window < 0:
                 raise WireError(f"{-self._window} bytes more on stream {self.id} than it had credit for")
         if self._on_data is not None:
+            if self.tap is not None:
+                self.tap.data(data, sent=False)
             self._on_data(data)
             return
         if self._kept is None:
@@ -258,6 +280,8 @@ class Stream:
             raise WireError(f"a second FIN on stream {self.id}")
         self._fin_received = True
         if self._on_data is not None:
+            if self.tap is not None:
+                self.tap.fin(sent=False)
             self._on_fin()
         self._close_if_done()
 

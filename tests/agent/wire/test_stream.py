@@ -3,6 +3,7 @@ import os
 from functools import partial
 
 import pytest
+from mirrord_agent.wire.frames import Data
 from mirrord_agent.wire.stream import MOST_WINDOW, WINDOW
 
 from ..running import Recorder, joined, on_loop, settled, until, write_all
@@ -141,6 +142,39 @@ async def test_what_comes_before_the_bind_is_kept() -> None:
         await settled(pair)
         late = Recorder(theirs)
         assert (late.data, late.fins) == (b"early bird", 1)
+
+
+class Seen:
+    """Is shown a stream."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[bool, bytes | None]] = []
+
+    def data(self, data: Data, *, sent: bool) -> None:
+        self.shown.append((sent, bytes(data)))
+
+    def fin(self, *, sent: bool) -> None:
+        self.shown.append((sent, None))
+
+
+@on_loop
+async def test_what_passes_is_shown_also_what_was_kept_or_is_dropped() -> None:
+    async with joined() as pair:
+        ours, theirs = await pair.streams()
+        ours.write(b"early")
+        await settled(pair)
+        theirs.mute()
+        theirs.tap = seen = Seen()
+        late = Recorder(theirs)
+        ours.write(b"late")
+        await until(lambda: late.data == b"earlylate")
+        theirs.write(b"dropped")
+        ours.fin()
+        await until(lambda: late.fins)
+        theirs.write(b"after")
+        theirs.fin()
+        told = [(False, b"early"), (False, b"late"), (True, b"dropped"), (False, None)]
+        assert seen.shown == [*told, (True, b"after"), (True, None)]
 
 
 @on_loop

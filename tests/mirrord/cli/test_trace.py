@@ -37,3 +37,20 @@ def test_one_way_of_writing_at_a_time() -> None:
 def test_what_is_no_call_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         own("-e", text)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--attach 7 -- ls", "exclude each other"),
+        ("--attach top", "`top` is no process id"),
+        ("--descendants -- ls", "is for --attach"),
+        ("--attach 7 -s A", "-s cannot be used here: the environment"),
+        ("--plain", "no program was given"),
+        ("--results -- ls", "--results is not supported yet"),
+        ("--pcap x -- ls", "--pcap needs a target"),
+    ],
+)
+def test_a_program_or_a_process(line: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        trace.main(line.split())

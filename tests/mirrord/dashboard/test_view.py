@@ -6,7 +6,7 @@ from mirrord.dashboard.board import Board
 from mirrord.dashboard.choice import PANES, Choice, Mode, Pane
 from mirrord.dashboard.output import Output
 from mirrord.dashboard.view import View
-from mirrord.feed.models import Connection, LinkState, Note, Rules, SessionInfo, State
+from mirrord.feed.models import Connection, Exchange, LinkState, Note, Rules, SessionInfo, State
 from mirrord.tracer.record import Answer, ThreadRecord, pack_call, pack_thread
 
 OPENAT = number("openat", current_arch()) or 0
@@ -73,6 +73,10 @@ def board() -> Board:
     made.state(State(connections=(connection,), link=LinkState(round_trip=0.001, sent=1, received=2)))
     made.note(Note(time=0, kind="file", text="/app/[bold]x", size=5))
     made.note(Note(time=0, kind="question", text="web A"))
+    made.exchange(Exchange(id=1, time=0, remote="10.1.1.1:5", port=8080, request="GET /[bold]y"))
+    made.exchange(Exchange(id=2, time=0, remote="10.1.1.1:6", port=8080, request="GET /waits"))
+    asked = made.exchanges[1].asked
+    made.exchange(asked.model_copy(update={"time": 2_000_000, "status": 404}))
     made.tick()
     return made
 
@@ -100,6 +104,17 @@ def test_brackets_are_no_markup(board: Board) -> None:
     text = "\n".join(lines(View(board, Choice(), None), 200, 60))
     for shown in ("/app/[bold]x", "[fd00::1]:80", "[fd00::2]:1", "a [b]name", "a [red]target[/red]"):
         assert shown in text
+
+
+def test_requests_have_their_status(board: Board) -> None:
+    text = lines(View(board, Choice(pane=Pane.REQUESTS), None), 80, 24)
+    (answered,) = (line for line in text if "GET /[bold]y" in line)
+    (waiting,) = (line for line in text if "GET /waits" in line)
+    assert "404" in answered
+    assert "2 ms" in answered
+    assert "10.1.1.1:5 → 8080" in answered
+    assert "…" in waiting
+    assert "GET /[bold]y" in "\n".join(lines(View(board, Choice(), None), 200, 60))
 
 
 def test_too_small_a_terminal_is_told(board: Board) -> None:

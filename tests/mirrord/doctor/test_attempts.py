@@ -88,8 +88,28 @@ def test_a_process_that_is_supervised_already() -> None:
 def test_a_machine_without_user_namespaces() -> None:
     code, findings = doctor(EPERM, "unshare")
     assert code == 0
-    assert outcomes(findings, "lacks") == {"the sandbox"}
+    assert outcomes(findings, "lacks") == {"the sandbox", "stealing in the sandbox"}
     assert "user namespaces" in findings["the sandbox"]["found"]
+
+
+def test_a_kernel_that_gives_no_descriptors() -> None:
+    code, findings = doctor(EINVAL, "ioctl", (1, "==", 0x40182103))
+    assert code == 1
+    assert outcomes(findings, "fails") == {"descriptors for the program"}
+
+
+def test_a_kernel_that_cannot_filter_all_threads_at_once() -> None:
+    code, findings = doctor(EINVAL, "seccomp", (1, "any of", 16))
+    assert code == 0
+    assert outcomes(findings, "lacks") == {"filters for every thread", "attaching to a process that runs"}
+
+
+def test_a_machine_without_nf_tables() -> None:
+    # AF_NETLINK, NETLINK_NETFILTER
+    code, findings = doctor(EINVAL, "socket", (0, "==", 16), (2, "==", 12))
+    assert code == 0
+    assert outcomes(findings, "lacks") == {"stealing in the sandbox"}
+    assert "iptables" in findings["stealing in the sandbox"]["cost"]
 
 
 def test_a_machine_without_ipv6() -> None:
@@ -99,7 +119,7 @@ def test_a_machine_without_ipv6() -> None:
 
 
 def test_a_kernel_without_sock_diag() -> None:
-    code, findings = doctor(EINVAL, "socket", (0, "==", 16))
+    code, findings = doctor(EINVAL, "socket", (0, "==", 16), (2, "==", 4))
     assert code == 0
     assert outcomes(findings, "lacks") == {"the kernel's list of sockets"}
 

@@ -9,6 +9,7 @@ import pytest
 
 from mirrord.feed.frames import Decoder, Kind, encode
 from mirrord.feed.models import Dropped, Note, Rules, SessionInfo, State
+from mirrord.feed.traffic import Piece
 from mirrord.session.feed import Feed, Session
 
 INFO = SessionInfo(
@@ -43,6 +44,7 @@ class Stage:
         self.records: list[bytes] = []
         self.dropped = 0
         self.watched: list[bool] = []
+        self.tapped: list[bool] = []
         self.stopped = 0
 
     def take(self) -> list[bytes]:
@@ -54,6 +56,7 @@ class Stage:
             info=lambda: INFO,
             state=lambda: State(connections=(), link=None),
             watched=self.watched.append,
+            tapped=self.tapped.append,
             stop=self.stop,
             records=self,
         )
@@ -142,6 +145,47 @@ async def _listen(stage: Stage, folder: Path) -> None:
 
 def test_who_comes_later_asks(stage: Stage, tmp_path: Path) -> None:
     asyncio.run(_listen(stage, tmp_path))
+
+
+def _piece(data: bytes) -> Piece:
+    local, remote = ("10.0.0.1", 1), ("10.0.0.2", 2)
+    return Piece(
+        time=0, flow=1, offset=0, local=local, remote=remote, udp=True, incoming=False, sent=True, data=data
+    )
+
+
+async def _tapped(stage: Stage) -> None:
+    feed = stage.feed()
+    reader, theirs = pair()
+    # before there is a session: nothing must be missed
+    reader.socket.send(encode(Kind.TAP))
+    feed.adopt(theirs)
+    other, its = pair()
+    feed.adopt(its)
+    assert stage.tapped == [True]
+    feed.traffic(_piece(b"word"))
+    await reader.until(lambda: bool(reader.payload(Kind.TRAFFIC)))
+    assert Piece.unpack(reader.payload(Kind.TRAFFIC)).data == b"word"
+    for _ in range(100):
+        feed.traffic(_piece(bytes(512 * 1024)))
+    await reader.until(lambda: reader.size(Kind.TRAFFIC) >= 30 * 1024 * 1024)
+    feed.traffic(_piece(b"last"))
+    await reader.until(lambda: reader.frames[-1][1].endswith(b"last"))
+    lost = Dropped.model_validate_json(reader.payload(Kind.DROPPED)).traffic
+    packed = len(_piece(b"").pack())
+    assert lost + reader.size(Kind.TRAFFIC) == 100 * (512 * 1024 + packed) + 2 * (4 + packed)
+    reader.socket.close()
+    async with asyncio.timeout(10):
+        while stage.tapped != [True, False]:
+            await asyncio.sleep(0)
+    await asyncio.gather(feed.close(0), other.until(lambda: bool(other.payload(Kind.ENDED))))
+    assert other.size(Kind.TRAFFIC) == 0
+    other.socket.close()
+
+
+def test_only_who_asks_is_told_of_traffic(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mirrord.session.feed._MOST_TRAFFIC", 32 * 1024 * 1024)
+    asyncio.run(_tapped(stage))
 
 
 async def _slow(stage: Stage) -> None:

@@ -6,33 +6,7 @@ import sys
 import threading
 import time
 
-
-def file() -> str:
-    """Return the first line of a file."""
-    try:
-        with open("/app/config.yaml") as stream:
-            return stream.readline().strip()
-    except OSError:
-        return "ENOENT"
-
-
-def name() -> str:
-    """Return the address of a service."""
-    try:
-        return str(socket.getaddrinfo("echo.default.svc.cluster.local", 7, socket.AF_INET)[0][4][0])
-    except OSError:
-        return "unknown"
-
-
-def connection() -> str:
-    """Return what comes of a connection to a port that nobody serves."""
-    try:
-        socket.create_connection(("10.96.0.20", 9), 3).close()
-    except ConnectionRefusedError:
-        return "ECONNREFUSED"
-    except OSError as error:
-        return type(error).__name__
-    return "connected"
+from looking import look
 
 
 def work(port: int) -> None:
@@ -65,4 +39,4 @@ for _ in range(4):
 print("ready 0", flush=True)
 for line in sys.stdin:
     if line.startswith("l"):
-        print(file(), name(), connection(), os.uname().nodename, flush=True)
+        print(look(), flush=True)

@@ -1,0 +1,68 @@
+"""What every session does that has a target, whether it starts its program or attaches to it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from mirrord_agent.wire.channel import ChannelClosed
+from mirrord_agent.wire.messages import GetStatistics, Statistics
+
+from mirrord.config.model import Settings
+from mirrord.link import client
+from mirrord.link.client import Link
+from mirrord.session.banner import epilogue
+from mirrord.session.say import Sayings
+from mirrord.targets import prepare
+from mirrord.targets.base import Target
+
+Session = Callable[[Target], Coroutine[Any, Any, None]]
+
+
+def serve(settings: Settings, sayings: Sayings, session: Session) -> None:
+    """Run a session in its target, and close that whatever happens; raise TargetError."""
+    for warning in settings.warnings:
+        sayings.warn(f"warning: {warning}")
+    target = prepare(settings, sayings)
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(session(target))
+        finally:
+            runner.run(target.close())
+
+
+async def linked(target: Target) -> Link:
+    """Return a link to the target's agent; raise TargetError or LinkError."""
+    key = client.new_session_key()
+    return await client.connect(await target.start_agent(client.public_bytes(key)), key)
+
+
+async def nothing() -> None:
+    """Have nothing to hand over."""
+
+
+async def finish(
+    link: Link,
+    settings: Settings,
+    sayings: Sayings,
+    *,
+    flush: Callable[[], Awaitable[None]] = nothing,
+    patience: float,
+    whose: str,
+) -> None:
+    """Close the link once the agent has what was written last, which is known by an answer.
+
+    ``flush`` hands it over; after ``patience`` seconds it is given up, and ``whose`` it was is told.
+    """
+    try:
+        async with asyncio.timeout(patience):
+            await flush()
+            statistics = await link.channel.request(GetStatistics(), Statistics)
+    except ChannelClosed:
+        # the user has been told when it went
+        return
+    except TimeoutError:
+        sayings.warn(f"warning: what the {whose} wrote last was not taken within {patience:.0f} s")
+    else:
+        for line in epilogue(statistics, settings.feature.network.incoming.mode):
+            sayings.detail(line)
+    link.channel.close("the session is over")

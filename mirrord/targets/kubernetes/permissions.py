@@ -1,0 +1,76 @@
+"""What a session needs to be allowed to do in a cluster, as docs/rbac.yaml has it, and whether it is."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from mirrord.config.target import TARGETLESS
+from mirrord.targets.kubernetes.access import Access, asking
+from mirrord.targets.kubernetes.objects import KINDS
+
+_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+class Permission(NamedTuple):
+    """A verb on a resource in a namespace."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+    needed: bool = True
+    """Without it no session can be had."""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {f'{self.resource}.{self.group}'.rstrip('.')} in {self.namespace}"
+
+    def review(self) -> dict[str, Any]:
+        """Return what asks for it (SelfSubjectAccessReview of authorization.k8s.io/v1)."""
+        resource, _, subresource = self.resource.partition("/")
+        attributes = {
+            "verb": self.verb,
+            "group": self.group,
+            "resource": resource,
+            "subresource": subresource,
+            "namespace": self.namespace,
+        }
+        return {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+
+
+def wanted(kind: str, *, namespace: str, agent_namespace: str, ephemeral: bool) -> Iterator[Permission]:
+    """Return what a session needs in a target of a kind, with its agent in a Job or in the pod itself."""
+    if kind != TARGETLESS:
+        yield Permission("get", "", "pods", namespace)
+        yield Permission("list", "", "pods", namespace, needed=kind != "pod")
+        if kind in KINDS and kind != "pod":
+            yield Permission("get", KINDS[kind].group, KINDS[kind].plural, namespace)
+    place = namespace if ephemeral else agent_namespace
+    if ephemeral:
+        yield Permission("patch", "", "pods/ephemeralcontainers", place)
+    else:
+        yield Permission("create", "batch", "jobs", place)
+        yield Permission("delete", "batch", "jobs", place)
+    for verb, resource, needed in (
+        ("list", "pods", True),
+        ("watch", "pods", True),
+        ("get", "pods/log", True),
+        ("get", "pods/portforward", True),
+        ("create", "pods/portforward", False),
+        ("list", "events", False),
+        ("watch", "events", False),
+    ):
+        yield Permission(verb, "", resource, place, needed)
+
+
+async def refused(access: Access, permissions: Iterable[Permission]) -> list[Permission]:
+    """Return those that are not granted; raise TargetError where the server cannot be asked."""
+    asked = list(dict.fromkeys(permissions))
+    with asking("create", "selfsubjectaccessreviews.authorization.k8s.io", None):
+        answers = await asyncio.gather(*(access.create(_REVIEWS, one.review()) for one in asked))
+    return [
+        one for one, answer in zip(asked, answers, strict=True) if not answer.get("status", {}).get("allowed")
+    ]
