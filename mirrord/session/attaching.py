@@ -78,11 +78,13 @@ def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionD
     asked = False
     while True:
         ready = [fd for fd, _ in poll.poll()]
-        if woken in ready and os.read(woken, 64):
-            if asked:
+        if woken in ready:
+            # who closes our terminal, the dashboard for one, sends SIGTERM too: that is asking once
+            asking = os.read(woken, 64).replace(bytes([signal.SIGHUP]), b"")
+            if asked and asking:
                 # it does not come to its end: the keeper answers for the process
                 os.kill(supervisor, signal.SIGKILL)
-            asked = True
+            asked = asked or bool(asking)
             send(channel, doors.END)
         if channel.fileno() in ready:
             match receive(channel):

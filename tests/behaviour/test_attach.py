@@ -14,6 +14,7 @@ from ..support.attaching import Attaching, Running, blocked, kill
 from ..support.build import SOURCES, SYSTEM_PYTHON, command
 from ..support.needs import tool
 from ..support.ports import free_port
+from ..support.processes import is_pending, state
 from ..support.relay import Relay
 from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
@@ -110,6 +111,20 @@ def test_detach(attaching: Attaching, pods_look: str) -> None:
         again = attaching.detach(running.pid)
         assert again.code == 1
         assert "has no session" in again.err
+        running.end()
+
+
+def test_a_terminal_that_is_closed_asks_once(attaching: Attaching) -> None:
+    """Who closes it sends SIGTERM as well; by a second demand the session would be killed."""
+    with attaching.program(*command("attached"), "look") as running:
+        with attaching.attached(running.pid) as session:
+            supervisor, front = session.supervisor, session.process.pid
+            os.kill(supervisor, signal.SIGSTOP)
+            for number in (signal.SIGHUP, signal.SIGTERM):
+                os.kill(front, number)
+                until("it has been taken", lambda: state(front) == "S" and not is_pending(front))
+            os.kill(supervisor, signal.SIGCONT)
+            assert session.ended().code == 0
         running.end()
 
 
