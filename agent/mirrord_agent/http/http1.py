@@ -49,6 +49,8 @@ class Http1:
         """Who gets everything that follows."""
         self._continued: bool = False
         self._client_ended: bool = False
+        self._told_of_end: Server | None = None
+        """The one that knows that the client has ended."""
         # to the client
         self._due: Final = Answers(decider.limits)
         self._closing: bool = False
@@ -218,13 +220,14 @@ class Http1:
         return self._servers[side]
 
     def _end_servers(self) -> None:
-        self._client_ended = False
+        """Have the one that answers end, too; with none, the client is done."""
         for server in [*self._servers.values()]:
-            if server == self._active:
-                self._out.append(FinServer(server))
-            else:
+            if server != self._active:
                 del self._servers[server.side]
                 self._out.append(Forget(server))
+            elif server != self._told_of_end:
+                self._told_of_end = server
+                self._out.append(FinServer(server))
         if self._active is None:
             self._finish_client()
 

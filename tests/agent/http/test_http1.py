@@ -343,6 +343,38 @@ def test_an_idle_local_program_may_go() -> None:
     assert len(world.servers) == 2
 
 
+@pytest.mark.parametrize("lose", [True, False])
+def test_a_client_that_has_ended_is_done_when_the_local_program_is(lose: bool) -> None:
+    """Nothing is left of the connection at the agent."""
+    world = World(Http1(decider()))
+    world.write(TAKEN)
+    world.answer(LOCAL, OK)
+    world.end()
+    assert world.ended == {world.latest(LOCAL)}
+    assert not world.client_fin
+    if lose:
+        world.lose(LOCAL, "gone")
+    else:
+        world.close(LOCAL)
+    assert world.client == OK
+    assert world.client_fin == 1
+
+
+def test_a_client_ends_while_its_request_is_asked_again() -> None:
+    world = World(Http1(decider()))
+    world.write(TAKEN)
+    world.answer(LOCAL, OK)
+    world.write(TAKEN)
+    world.end()
+    old = world.latest(LOCAL)
+    world.close(LOCAL)
+    assert world.latest(LOCAL) != old
+    assert world.ended == {old, world.latest(LOCAL)}
+    world.answer(LOCAL, OK)
+    world.close(LOCAL)
+    assert (world.client, world.client_fin) == (OK * 2, 1)
+
+
 def test_a_request_that_meets_the_close_of_an_idle_connection_is_asked_again() -> None:
     for lose in (True, False):
         world = World(Http1(decider()))
