@@ -1,13 +1,12 @@
 """Incoming TCP, stolen: who answers clients, and that the pod has its ports back however that ends."""
 
-import contextlib
 import itertools
 import json
 import os
 import random
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from ..support.build import command
 from ..support.needs import tool
 from ..support.processes import Chain
-from ..support.running import Outcome, Runner, end_input, read_line, write
+from ..support.running import Outcome, Runner, read_line
 from ..support.sandboxes import Sandbox
 from ..support.servers import CLIENT4, POD4, SERVERS, UVICORN_PORT, WEB, accepts, nginx
 from ..support.waiting import until
@@ -33,26 +32,6 @@ def stolen(sandbox: Sandbox, port: int = 8080, filtered: str = "") -> str:
 
 def curl(client: Callable[..., Outcome], *arguments: str) -> str:
     return client(tool("curl"), "-sS", *arguments).out
-
-
-@pytest.fixture
-def kept(runner: Runner, sandbox: Sandbox) -> Iterator[Callable[..., Callable[[str], str]]]:
-    """Keep connections to the pod, each with a function that sends a request and returns what answers."""
-    with contextlib.ExitStack() as stack:
-
-        def connect(host: str = WEB, port: int = 8080) -> Callable[[str], str]:
-            line = sandbox.command("run", *command("kept"), host, str(port))
-            process = stack.enter_context(runner.start(line))
-            stack.callback(end_input, process)
-            assert read_line(process) == "connected"
-
-            def send(request: str) -> str:
-                write(process, f"{request}\n")
-                return read_line(process)
-
-            return send
-
-        yield connect
 
 
 @pytest.mark.parametrize("server", [*SERVERS, "nginx"])
