@@ -14,7 +14,7 @@ import pytest
 from ..support.build import command
 from ..support.needs import tool
 from ..support.processes import Chain
-from ..support.running import Outcome, Runner, read_line
+from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
 from ..support.servers import CLIENT4, POD4, SERVERS, UVICORN_PORT, WEB, accepts, nginx
 from ..support.waiting import until
@@ -90,6 +90,30 @@ def test_only_matching_requests_come_here_on_one_connection(
     assert not any("theirs" in line for line in session.lines)
     session.stop()
     session.wait("stolen: connections 1, requests 4, requests left to the target 4")
+
+
+@pytest.mark.parametrize("mode", ["mirror", "steal"])
+def test_http2_as_a_whole(
+    serve: Serve,
+    runner: Runner,
+    client: Callable[..., Outcome],
+    sandbox: Sandbox,
+    configured: Configured,
+    mode: str,
+) -> None:
+    port = 9090
+    line = sandbox.command("exec", *command("serve-http2"), str(port), "original")
+    with runner.start(line) as original:
+        assert read_line(original) == "ready"
+        session = serve(*command("serve-http2"), str(port), "local", options=configured(mode))
+        session.wait(f"port {port} of {sandbox.hostname} is ")
+        answers = client(*command("multiplexed"), f"http://{POD4}:{port}", "me", "you").lines
+        word = "local" if mode == "steal" else "original"
+        assert answers == [f"me {word}", f"you {word}"]
+        found = session.wait(r"^\d+ (?:::ffff:)?(\S+) POST /\?(me|you) 100000$", count=2)
+        assert {(match[1], match[2]) for match in found} == {(CLIENT4, "me"), (CLIENT4, "you")}
+        session.stop()
+        original.terminate()
 
 
 def test_http2_is_divided_by_request(
@@ -173,6 +197,20 @@ def test_variables(
     assert kept()(request_line) == "200 same local"
     session.stop()
     session.wait("stolen: connections 1, requests 1$")
+
+
+def test_raw_bytes(serve: Serve, client: Callable[..., Outcome], sandbox: Sandbox) -> None:
+    """Netcat gets what a client says, and the client what is typed at netcat."""
+    session = serve(tool("nc"), "-lkv", "8080", options=["--steal"])
+    session.wait(f"{stolen(sandbox)}$")
+    word = secrets.token_hex(8)
+    assert session.process.stdin is not None
+    write(session.process, f"typed {word}\n")
+    script = f"printf 'no request: {word}\n' | {tool('nc')} {POD4} 8080 | head -n 1"
+    assert client(tool("sh"), "-c", script).out == f"typed {word}\n"
+    session.wait(f"^no request: {word}$")
+    session.wait(f"Connection received on {CLIENT4} ")
+    session.stop()
 
 
 def test_what_is_no_http_passes(
