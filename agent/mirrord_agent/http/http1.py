@@ -21,6 +21,7 @@ from mirrord_agent.http.output import (
     ToClient,
     ToServer,
 )
+from mirrord_agent.http.upgrade import without_h2c
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -172,6 +173,8 @@ class Http1:
             self._held.extend(data)
 
     def _decide(self, parser: RequestParser) -> None:
+        if parser.proposes_h2c:
+            self._held[:] = without_h2c(bytes(self._held))
         self._side = self._decider.decide(parser.request())
         if self._side is not None:
             parser.keep_no_body()
