@@ -46,6 +46,11 @@ class Family:
 
     command: str
 
+    @property
+    def is_ipv6(self) -> bool:
+        """It is for IPv6."""
+        return self.command.startswith("ip6")
+
     def list(self) -> str:
         """Return the rules of the nat table as ``iptables -S`` prints them; raise AgentError."""
         return self._run([self.command, "-w", str(_PATIENCE), "-t", "nat", "-S"])
@@ -175,7 +180,10 @@ class Iptables:
             for kind in self._kinds:
                 chain = _chain(self.level, kind)
                 # an existing chain is emptied by this
-                lines += [f":{chain} - [0:0]", *_rules(chain, self.level, ports)]
+                lines.append(f":{chain} - [0:0]")
+                if family.is_ipv6:
+                    lines.append(f"-A {chain} -d fe80::/10 -j RETURN")
+                lines += _rules(chain, self.level, ports)
             family.load(lines)
 
     def _insert_jump(self, family: Family, kind: str) -> None:

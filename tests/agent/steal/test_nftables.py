@@ -42,6 +42,16 @@ def test_a_port_is_stolen_on_every_address_and_given_back() -> None:
 
 
 @in_namespace
+def test_link_local_addresses_stay_the_applications() -> None:
+    with Route() as route:
+        route.add_address("lo", ip_address("fe80::1"), prefix=64)
+    serve("app")
+    table, listener = Nftables(), Listener()
+    table.redirect(PORT, to=listener.port)
+    assert ask("x", "fe80::1%lo") == "app:x"
+
+
+@in_namespace
 def test_other_ports_are_left_alone() -> None:
     serve("app", port=PORT + 1)
     table = Nftables()
