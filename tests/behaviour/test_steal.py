@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import secrets
 import signal
 from collections.abc import Callable
@@ -335,6 +336,7 @@ def test_three_sessions_share_a_pod(
 ) -> None:
     """Two steal by their own filters and the third mirrors; each goes, and the others do not notice."""
     sessions = {}
+    asked: list[str] = []
     for name in "ab":
         filter = {"header_filter": f"^x-user: {name}$"}
         options = configured({"mode": "steal", "http_filter": filter}, agent={"flush_connections": False})
@@ -344,8 +346,16 @@ def test_three_sessions_share_a_pod(
     sessions["m"].wait("is mirrored to this program")
     for gone in (*order, None):
         for name in "abc":
-            answer = kept()(f"/?{name} X-User:{name}")
+            path = f"/?{name}{secrets.token_hex(4)}"
+            answer = kept()(f"{path} X-User:{name}")
             expected = "local" if name in sessions else sandbox.hostname
             assert expected in answer, (order, gone, name)
+            if "m" in sessions:
+                asked.append(path)
+                sessions["m"].wait(f"GET {re.escape(path)} ")
         if gone is not None:
-            sessions.pop(gone).stop(signal.SIGTERM)
+            ended = sessions.pop(gone)
+            ended.stop(signal.SIGTERM)
+            if gone == "m":
+                # and not again where another session has passed it on
+                assert [line.split()[3] for line in ended.lines if "GET" in line] == asked

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from mirrord_agent.errors import AgentError
-from mirrord_agent.steal.iptables import Family, Iptables, choose, is_meshed
+from mirrord_agent.steal.iptables import Family, Iptables, choose
 from mirrord_agent.steal.listener import Listener
+from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.steal.redirection import Method
 
 from mirrord.targets.sandbox.netlink import Route

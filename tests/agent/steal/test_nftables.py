@@ -8,8 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 from mirrord_agent.linux import CLONE_NEWNET
-from mirrord_agent.steal.iptables import Family, is_meshed
+from mirrord_agent.steal.iptables import Family
 from mirrord_agent.steal.listener import Listener
+from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.steal.netfilter import Do, Flag, Message, Netfilter, number, text
 from mirrord_agent.steal.nftables import Nftables
 
