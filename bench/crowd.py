@@ -49,7 +49,7 @@ def memory(options: Options) -> Iterator[Line]:
 def _one(count: int, took: Samples, each: dict[str, Samples], resting: dict[str, Samples]) -> None:
     with started([*UNDER_MIRRORD, *client("crowd", *_ECHO, str(count))]) as process:
         supervisor = int(parse(_line(process))["pid"][1])
-        ends = Ends(supervisor, _agent(supervisor))
+        ends = Ends(supervisor, agent_of(supervisor))
         before = _sizes(ends)
         _go_on(process)
         took.add([parse(_line(process))["crowd"][-1]])
@@ -86,10 +86,10 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _agent(supervisor: int) -> int:
-    """Return the descendant that serves the supervisor: of those in the pod's network, the agent."""
-    ours = os.stat(f"/proc/{supervisor}/ns/net").st_ino
-    for pid in descendants(supervisor):
+def agent_of(creator: int) -> int:
+    """Return the descendant that serves a session: of those in the pod's network, the agent."""
+    ours = os.stat(f"/proc/{creator}/ns/net").st_ino
+    for pid in descendants(creator):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             elsewhere = os.stat(f"/proc/{pid}/ns/net").st_ino != ours

@@ -1,11 +1,13 @@
 """The ports that a client has subscribed to, and by which means their connections reach it."""
 
+import asyncio
 from collections import Counter
 from typing import Final
 
 from mirrord_agent.http.output import Decider, Limits, Side
 from mirrord_agent.http.request import Request
 from mirrord_agent.mirror.mirror import Mirror
+from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.stealing import Stealing, read_filter
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import Done, Subscribe, Unsubscribe
@@ -20,6 +22,7 @@ class Incoming:
         self._modes: Final[dict[int, str]] = {}
         self._requests: Final[Counter[str]] = Counter()
         """What a filter has said of mirrored requests."""
+        self._opening: Final = asyncio.Lock()
         self._mirror: Mirror | None = None
         self._stealing: Stealing | None = None
 
@@ -41,11 +44,17 @@ class Incoming:
                 self._stealing = Stealing(channel, reserved=self._reserved)
             await self._stealing.add(request)
         else:
-            if self._mirror is None:
-                self._mirror = Mirror(channel)
-            self._mirror.add(request.port, self._decider(request))
+            mirror = await self._open_mirror(channel)
+            mirror.add(request.port, self._decider(request))
         self._modes[request.port] = request.mode
         return Done()
+
+    async def _open_mirror(self, channel: Channel) -> Mirror:
+        async with self._opening:
+            if self._mirror is None:
+                meshed = await asyncio.to_thread(is_meshed)
+                self._mirror = Mirror(channel, loopback_only=meshed)
+            return self._mirror
 
     def _decider(self, request: Subscribe) -> Decider | None:
         """Return who tells the requests that are mirrored; None where all are."""

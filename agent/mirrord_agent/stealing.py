@@ -15,8 +15,8 @@ from mirrord_agent.http.output import Limits, Side
 from mirrord_agent.http.request import Request
 from mirrord_agent.steal.connection import Patience
 from mirrord_agent.steal.established import reset_established
-from mirrord_agent.steal.iptables import is_meshed
 from mirrord_agent.steal.listener import Endpoint, Stolen
+from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.steal.redirection import open_redirection
 from mirrord_agent.steal.stealer import Stealer
 from mirrord_agent.wire.channel import Channel, RequestFailed

@@ -125,11 +125,12 @@ def _look(path: str) -> None:
         os.stat(path)
 
 
-def down(host: str, port: str, size: str) -> None:
+def down(host: str, port: str, size: str, header: str = "Accept: */*") -> None:
     """Time receiving a large body."""
     room = bytearray(_PIECE)
     with _connected(host, port) as sock:
-        sock.sendall(f"GET /bytes?n={size} HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n".encode())
+        head = f"GET /bytes?n={size} HTTP/1.1\r\nHost: echo\r\n{header}\r\nConnection: close\r\n\r\n"
+        sock.sendall(head.encode())
         start, got = time.perf_counter(), 0
         while count := sock.recv_into(room):
             got += count
@@ -138,10 +139,11 @@ def down(host: str, port: str, size: str) -> None:
         _print("down", [got / (time.perf_counter() - start) / 1e6])
 
 
-def up(host: str, port: str, size: str) -> None:
+def up(host: str, port: str, size: str, header: str = "Accept: */*") -> None:
     """Time sending a large body, the answer that sums it up included."""
     piece, left = bytes(_PIECE), int(size)
-    head = f"POST /sum HTTP/1.1\r\nHost: echo\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+    lines = ["POST /sum HTTP/1.1", "Host: echo", header, f"Content-Length: {size}", "Connection: close"]
+    head = "\r\n".join([*lines, "", ""])
     with _connected(host, port) as sock:
         start = time.perf_counter()
         sock.sendall(head.encode())

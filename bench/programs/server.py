@@ -1,19 +1,43 @@
-"""server.py PORT: answers each HTTP request at once, so that little but the way to it is measured."""
+"""server.py PORT: answers each HTTP request at once, so that little but the way to it is measured.
+
+``GET /bytes?n=SIZE`` gets that many bytes and the end, ``POST`` its answer when its body has come.
+"""
 
 import os
 import select
 import socket
 import sys
 
+_PIECE = memoryview(bytes(256 * 1024))
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def _received(sock: socket.socket) -> bytes:
+def _served(sock: socket.socket) -> bool:
+    """Answer what has come; return whether there may be more."""
     try:
-        return sock.recv(65536)
+        data = sock.recv(65536)
+        return bool(data) and _answered(sock, data)
     except ConnectionError:
         # the client was done before all answers were there
-        return b""
+        return False
+
+
+def _answered(sock: socket.socket, data: bytes) -> bool:
+    if data.startswith(b"GET /bytes?n="):
+        left = int(data.split(b"n=")[1].split()[0])
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % left)
+        while left:
+            left -= sock.send(_PIECE[: min(left, len(_PIECE))])
+        return False
+    if data.startswith(b"POST "):
+        head, _, body = data.partition(b"\r\n\r\n")
+        left = int(head.split(b"Content-Length: ")[1].split()[0]) - len(body)
+        while left > 0:
+            left -= len(sock.recv(len(_PIECE)))
+        sock.sendall(_ANSWER)
+        return False
+    sock.sendall(_ANSWER * data.count(b"\r\n\r\n"))
+    return True
 
 
 def main() -> None:
@@ -32,9 +56,7 @@ def main() -> None:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     socks[sock.fileno()] = sock
                     poll.register(sock, select.EPOLLIN)
-                elif data := _received(socks[number]):
-                    socks[number].sendall(_ANSWER * data.count(b"\r\n\r\n"))
-                else:
+                elif not _served(socks[number]):
                     poll.unregister(number)
                     socks.pop(number).close()
 

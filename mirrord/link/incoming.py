@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
@@ -98,6 +98,8 @@ class Voice:
     """What the target is called."""
     inform: Callable[[str], None]
     warn: Callable[[str], None]
+    probes: Mapping[int, str] = field(default_factory=dict)
+    """Which ports the target's health is seen by, and what asks them."""
 
 
 class Incoming:
@@ -197,6 +199,8 @@ class Incoming:
             f"port {port} of {self._voice.target} is {_DONE[self.mode]} {_HOW[self.mode]} this program"
             f"{filtered and ': '}{filtered}"
         )
+        if self.mode == "steal" and not filtered and (probes := self._voice.probes.get(port)):
+            self._voice.warn(_answers_for_health(port, probes))
         return True
 
     def _drop_closed(self) -> None:
@@ -310,6 +314,14 @@ class Incoming:
                 del self._names[oldest]
         if self.mode == "mirror" and (why := _CUT.get(stream.errno)) is not None:
             self._voice.warn(f"warning: a mirrored connection was cut: {why}")
+
+
+def _answers_for_health(port: int, probes: str) -> str:
+    return (
+        f"warning: {probes} will ask this program, as port {port} is stolen; "
+        "where it does not answer, Kubernetes restarts the container or sends the pod no more requests: "
+        "an `http_filter` leaves probes to the target"
+    )
 
 
 _DONE: Final[dict[Mode, str]] = {"mirror": "mirrored", "steal": "stolen"}

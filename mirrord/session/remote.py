@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 from mirrord_agent.wire.channel import ChannelClosed, RequestFailed
@@ -19,10 +20,12 @@ class Remote:
     environment: dict[bytes, bytes]
     hostname: bytes
     addresses: dict[socket.AddressFamily, str]
+    probes: Mapping[int, str] = field(default_factory=dict)
+    """As :class:`mirrord.targets.base.Target` has it."""
 
     @classmethod
-    async def ask(cls, link: Link) -> Self:
-        """Ask the agent; raise LinkError or TargetError."""
+    async def ask(cls, link: Link, *, probes: Mapping[int, str]) -> Self:
+        """Ask the agent, and add what the target knows by itself; raise LinkError or TargetError."""
         try:
             environment, hostname = await asyncio.gather(
                 link.channel.request(GetEnvironment(), Environment),
@@ -32,7 +35,7 @@ class Remote:
             raise LinkError(f"the agent is gone: {closed}") from closed
         except RequestFailed as failure:
             raise TargetError(f"the target cannot be looked at: {failure}") from failure
-        return cls(dict(environment.variables), hostname.name, _by_family(link.welcome.addresses))
+        return cls(dict(environment.variables), hostname.name, _by_family(link.welcome.addresses), probes)
 
 
 def _by_family(addresses: list[str] | tuple[str, ...]) -> dict[socket.AddressFamily, str]:

@@ -86,7 +86,7 @@ class Run:
 
     async def _session(self, target: Target) -> None:
         link = await self._unless_ended(with_target.linked(target))
-        remote = await Remote.ask(link)
+        remote = await Remote.ask(link, probes=target.probes)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
         await self._start(link, remote, target.label)

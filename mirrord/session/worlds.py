@@ -118,7 +118,8 @@ def _incoming(settings: Settings, link: Link, remote: Remote, sayings: Sayings) 
     mode = settings.feature.network.incoming.mode
     if mode == "off":
         return None
-    voice = Voice(remote.hostname.decode(errors="replace"), sayings.info, sayings.warn)
+    name = remote.hostname.decode(errors="replace")
+    voice = Voice(name, sayings.info, sayings.warn, probes=remote.probes)
     loop = asyncio.get_running_loop()
     return Incoming(loop, link.channel, mode=mode, voice=voice, terms=_terms(settings))
 

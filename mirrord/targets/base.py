@@ -1,5 +1,6 @@
 """What a session needs of its target, whatever kind that is."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from mirrord.link.endpoint import Endpoint
@@ -24,6 +25,10 @@ class Target(Protocol):
     @property
     def label(self) -> str:
         """What to call it in front of people, once its agent has been started."""
+
+    @property
+    def probes(self) -> Mapping[int, str]:
+        """Which of its ports somebody watches its health by, and by what; known with the label."""
 
     async def start_agent(self, client_key: bytes) -> Endpoint:
         """Start an agent for the holder of an Ed25519 key (its 32 public bytes), and return it when it

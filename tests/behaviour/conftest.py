@@ -12,9 +12,10 @@ from typing import Protocol
 import pytest
 
 from ..conftest import Line
+from ..support.build import command
 from ..support.leaks import Ground
 from ..support.needs import tool
-from ..support.running import Outcome, Runner
+from ..support.running import Outcome, Runner, end_input, read_line, write
 from ..support.sandboxes import Sandbox
 from ..support.servers import WEB
 from ..support.serving import Serving, serving
@@ -98,6 +99,26 @@ def configured() -> Iterator[Configured]:
             return ["-f", str(path)]
 
         yield write
+
+
+@pytest.fixture
+def kept(runner: Runner, sandbox: Sandbox) -> Iterator[Callable[..., Callable[[str], str]]]:
+    """Keep connections to the pod, each with a function that sends a request and returns what answers."""
+    with ExitStack() as stack:
+
+        def connect(host: str = WEB, port: int = 8080) -> Callable[[str], str]:
+            line = sandbox.command("run", *command("kept"), host, str(port))
+            process = stack.enter_context(runner.start(line))
+            stack.callback(end_input, process)
+            assert read_line(process) == "connected"
+
+            def send(request: str) -> str:
+                write(process, f"{request}\n")
+                return read_line(process)
+
+            return send
+
+        yield connect
 
 
 @pytest.fixture

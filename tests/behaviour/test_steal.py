@@ -1,13 +1,13 @@
 """Incoming TCP, stolen: who answers clients, and that the pod has its ports back however that ends."""
 
-import contextlib
 import itertools
 import json
 import os
 import random
+import re
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from ..support.build import command
 from ..support.needs import tool
 from ..support.processes import Chain
-from ..support.running import Outcome, Runner, end_input, read_line, write
+from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
 from ..support.servers import CLIENT4, POD4, SERVERS, UVICORN_PORT, WEB, accepts, nginx
 from ..support.waiting import until
@@ -33,26 +33,6 @@ def stolen(sandbox: Sandbox, port: int = 8080, filtered: str = "") -> str:
 
 def curl(client: Callable[..., Outcome], *arguments: str) -> str:
     return client(tool("curl"), "-sS", *arguments).out
-
-
-@pytest.fixture
-def kept(runner: Runner, sandbox: Sandbox) -> Iterator[Callable[..., Callable[[str], str]]]:
-    """Keep connections to the pod, each with a function that sends a request and returns what answers."""
-    with contextlib.ExitStack() as stack:
-
-        def connect(host: str = WEB, port: int = 8080) -> Callable[[str], str]:
-            line = sandbox.command("run", *command("kept"), host, str(port))
-            process = stack.enter_context(runner.start(line))
-            stack.callback(end_input, process)
-            assert read_line(process) == "connected"
-
-            def send(request: str) -> str:
-                write(process, f"{request}\n")
-                return read_line(process)
-
-            return send
-
-        yield connect
 
 
 @pytest.mark.parametrize("server", [*SERVERS, "nginx"])
@@ -111,6 +91,30 @@ def test_only_matching_requests_come_here_on_one_connection(
     assert not any("theirs" in line for line in session.lines)
     session.stop()
     session.wait("stolen: connections 1, requests 4, requests left to the target 4")
+
+
+@pytest.mark.parametrize("mode", ["mirror", "steal"])
+def test_http2_as_a_whole(
+    serve: Serve,
+    runner: Runner,
+    client: Callable[..., Outcome],
+    sandbox: Sandbox,
+    configured: Configured,
+    mode: str,
+) -> None:
+    port = 9090
+    line = sandbox.command("exec", *command("serve-http2"), str(port), "original")
+    with runner.start(line) as original:
+        assert read_line(original) == "ready"
+        session = serve(*command("serve-http2"), str(port), "local", options=configured(mode))
+        session.wait(f"port {port} of {sandbox.hostname} is ")
+        answers = client(*command("multiplexed"), f"http://{POD4}:{port}", "me", "you").lines
+        word = "local" if mode == "steal" else "original"
+        assert answers == [f"me {word}", f"you {word}"]
+        found = session.wait(r"^\d+ (?:::ffff:)?(\S+) POST /\?(me|you) 100000$", count=2)
+        assert {(match[1], match[2]) for match in found} == {(CLIENT4, "me"), (CLIENT4, "you")}
+        session.stop()
+        original.terminate()
 
 
 def test_http2_is_divided_by_request(
@@ -194,6 +198,20 @@ def test_variables(
     assert kept()(request_line) == "200 same local"
     session.stop()
     session.wait("stolen: connections 1, requests 1$")
+
+
+def test_raw_bytes(serve: Serve, client: Callable[..., Outcome], sandbox: Sandbox) -> None:
+    """Netcat gets what a client says, and the client what is typed at netcat."""
+    session = serve(tool("nc"), "-lkv", "8080", options=["--steal"])
+    session.wait(f"{stolen(sandbox)}$")
+    word = secrets.token_hex(8)
+    assert session.process.stdin is not None
+    write(session.process, f"typed {word}\n")
+    script = f"printf 'no request: {word}\n' | {tool('nc')} {POD4} 8080 | head -n 1"
+    assert client(tool("sh"), "-c", script).out == f"typed {word}\n"
+    session.wait(f"^no request: {word}$")
+    session.wait(f"Connection received on {CLIENT4} ")
+    session.stop()
 
 
 def test_what_is_no_http_passes(
@@ -318,6 +336,7 @@ def test_three_sessions_share_a_pod(
 ) -> None:
     """Two steal by their own filters and the third mirrors; each goes, and the others do not notice."""
     sessions = {}
+    asked: list[str] = []
     for name in "ab":
         filter = {"header_filter": f"^x-user: {name}$"}
         options = configured({"mode": "steal", "http_filter": filter}, agent={"flush_connections": False})
@@ -327,8 +346,16 @@ def test_three_sessions_share_a_pod(
     sessions["m"].wait("is mirrored to this program")
     for gone in (*order, None):
         for name in "abc":
-            answer = kept()(f"/?{name} X-User:{name}")
+            path = f"/?{name}{secrets.token_hex(4)}"
+            answer = kept()(f"{path} X-User:{name}")
             expected = "local" if name in sessions else sandbox.hostname
             assert expected in answer, (order, gone, name)
+            if "m" in sessions:
+                asked.append(path)
+                sessions["m"].wait(f"GET {re.escape(path)} ")
         if gone is not None:
-            sessions.pop(gone).stop(signal.SIGTERM)
+            ended = sessions.pop(gone)
+            ended.stop(signal.SIGTERM)
+            if gone == "m":
+                # and not again where another session has passed it on
+                assert [line.split()[3] for line in ended.lines if "GET" in line] == asked

@@ -33,6 +33,8 @@ def test_a_request_to_the_pod(way: str, session: Session) -> None:
 
     with session.runner.start(line, env=session.environment()) as server:
         wait_for(f"port 8080 of {pod} is {way}", server)
+        if way == "stolen":
+            wait_for("the readiness probe of ", server)
         own = f"{pod} {session.workloads.greeting}\n"
         got = session("targetless", "curl", "-sS", f"http://{address}:8080{path}").out
         assert got == (answer if way == "stolen" else own)

@@ -78,6 +78,10 @@ _SCRIPTS: Final = {
     "leaves": ("python", "steal/leaves.py"),
     "multiplexed": ("node", "steal/multiplexed.mjs"),
     "taken-over": ("python", "steal/taken_over.py"),
+    "streaming": ("node", "steal/streaming.mjs"),
+    "events": ("python", "steal/events.py"),
+    "calls-http2": ("node", "steal/calls.mjs"),
+    "attacks": ("python", "steal/attacks.py"),
 }
 _C: Final = ("-O1", "-Wall", "-Wextra", "-Werror", "-o", "OUT")
 _RECIPES: Final = {

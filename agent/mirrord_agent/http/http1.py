@@ -21,6 +21,7 @@ from mirrord_agent.http.output import (
     ToClient,
     ToServer,
 )
+from mirrord_agent.http.upgrade import without_h2c
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -49,6 +50,8 @@ class Http1:
         """Who gets everything that follows."""
         self._continued: bool = False
         self._client_ended: bool = False
+        self._told_of_end: Server | None = None
+        """The one that knows that the client has ended."""
         # to the client
         self._due: Final = Answers(decider.limits)
         self._closing: bool = False
@@ -170,6 +173,8 @@ class Http1:
             self._held.extend(data)
 
     def _decide(self, parser: RequestParser) -> None:
+        if parser.proposes_h2c:
+            self._held[:] = without_h2c(bytes(self._held))
         self._side = self._decider.decide(parser.request())
         if self._side is not None:
             parser.keep_no_body()
@@ -218,13 +223,14 @@ class Http1:
         return self._servers[side]
 
     def _end_servers(self) -> None:
-        self._client_ended = False
+        """Have the one that answers end, too; with none, the client is done."""
         for server in [*self._servers.values()]:
-            if server == self._active:
-                self._out.append(FinServer(server))
-            else:
+            if server != self._active:
                 del self._servers[server.side]
                 self._out.append(Forget(server))
+            elif server != self._told_of_end:
+                self._told_of_end = server
+                self._out.append(FinServer(server))
         if self._active is None:
             self._finish_client()
 

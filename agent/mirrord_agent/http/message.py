@@ -10,6 +10,7 @@ import h11
 
 from mirrord_agent.http.output import Limits
 from mirrord_agent.http.request import Request
+from mirrord_agent.http.upgrade import proposes_h2c
 
 
 class NotHttp(Exception):
@@ -55,6 +56,11 @@ class RequestParser:
         return self._head is not None and (
             self._head.method == b"CONNECT" or any(name == b"upgrade" for name, _ in self._head.headers)
         )
+
+    @property
+    def proposes_h2c(self) -> bool:
+        """The client would like to go on in HTTP/2."""
+        return self._head is not None and proposes_h2c(self._head.headers)
 
     @property
     def upgrades(self) -> bool:

@@ -1,8 +1,9 @@
 """JSONPath (RFC 9535), with ``typeof``, which the existing mirrord has beside the standard functions."""
 
+import json
 from typing import Final
 
-from jsonpath import CompoundJSONPath, JSONPath, JSONPathEnvironment
+from jsonpath import JSONPathEnvironment
 from jsonpath.exceptions import JSONPathError
 from jsonpath.function_extensions import ExpressionType, FilterFunction
 
@@ -36,9 +37,19 @@ def _environment() -> JSONPathEnvironment:
 _ENVIRONMENT: Final = _environment()
 
 
-def compile_query(text: str) -> CompoundJSONPath | JSONPath:
-    """Compile a query; raise ValueError with a sentence where it is none."""
-    try:
-        return _ENVIRONMENT.compile(text)
-    except JSONPathError as error:
-        raise ValueError(f"`{text}` is not a JSONPath ({error})") from None
+class Query:
+    """A compiled query."""
+
+    def __init__(self, text: str) -> None:
+        """Compile; raise ValueError with a sentence where it is none."""
+        try:
+            self._compiled: Final = _ENVIRONMENT.compile(text)
+        except JSONPathError as error:
+            raise ValueError(f"`{text}` is not a JSONPath ({error})") from None
+
+    def find(self, body: bytes) -> list[object]:
+        """Return what it finds in a text; nothing in one that is no JSON."""
+        try:
+            return self._compiled.findall(json.loads(body))
+        except (ValueError, RecursionError, JSONPathError):
+            return []

@@ -57,8 +57,10 @@ class Capture:
         *,
         lost: Callable[[int], None],
         tick: Callable[[], None],
+        loopback_only: bool = False,
     ) -> None:
-        """``lost`` is told how many packets there was no room for; ``tick`` is called each second.
+        """``lost`` is told how many packets there was no room for; ``tick`` is called each second;
+        ``loopback_only`` takes no packets of other devices.
 
         Raises OSError: EPERM without CAP_NET_RAW in the network namespace.
         """
@@ -66,6 +68,7 @@ class Capture:
         self._take: Final = take
         self._lost: Final = lost
         self._on_tick: Final = tick
+        self._loopback_only: Final = loopback_only
         self._buffer: Final = memoryview(bytearray(_LONGEST))
         self._socket: Final = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
         try:
@@ -81,7 +84,7 @@ class Capture:
 
     def take_ports(self, ports: Iterable[int]) -> None:
         """Take the packets of these ports from now on; raise ValueError for too many."""
-        self._attach(compile_filter(ports))
+        self._attach(compile_filter(ports, loopback_only=self._loopback_only))
 
     def close(self) -> None:
         """Take nothing any more."""

@@ -19,8 +19,10 @@ from mirrord_agent.wire.messages import PacketsLost
 class Mirror:
     """Copies connections to the ports that are added; captures only while there are any."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, loopback_only: bool = False) -> None:
+        """``loopback_only`` is for pods of a service mesh, where all else is encrypted."""
         self._channel: Final = channel
+        self._loopback_only: Final = loopback_only
         self._flows: Final = Flows(self._begin)
         self._waiting: Final = Waiting()
         self._deciders: Final[dict[int, Decider | None]] = {}
@@ -43,7 +45,11 @@ class Mirror:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._capture is None:
             self._capture = Capture(
-                self._channel.loop, self._flows.take, lost=self._packets_lost, tick=self._forget_idle
+                self._channel.loop,
+                self._flows.take,
+                lost=self._packets_lost,
+                tick=self._forget_idle,
+                loopback_only=self._loopback_only,
             )
         self._deciders[port] = decider
         self._flows.add(port)

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
+from mirrord_agent.steal.level import MARK, MARK_MASK
+
 MOST_PORTS: Final = 256
 """Ports that fit into the 4,096 instructions that a filter may have."""
 
@@ -17,6 +19,7 @@ _INSTRUCTION: Final = struct.Struct("=HBBI")
 _ANCILLARY: Final = 0xFFFFF000
 """SKF_AD_OFF: from here on not the packet is read but what the kernel knows of it."""
 _PACKET_TYPE: Final = _ANCILLARY + 4
+_MARK: Final = _ANCILLARY + 20
 _HARDWARE: Final = _ANCILLARY + 28
 _OUTGOING: Final = 4
 _LOOPBACK: Final = 772
@@ -43,13 +46,18 @@ NOTHING: Final = _INSTRUCTION.pack(_RETURN, 0, 0, 0)
 """The filter that takes no packet."""
 
 
-def compile_filter(ports: Iterable[int]) -> bytes:
-    """Return the filter that takes the packets of these ports; raise ValueError for more than MOST_PORTS."""
+def compile_filter(ports: Iterable[int], *, loopback_only: bool = False) -> bytes:
+    """Return the filter that takes the packets of these ports; raise ValueError for more than MOST_PORTS.
+
+    Connections that an agent has passed on were seen when they came. Not so with ``loopback_only``: what an
+    agent accepts there is seen at its own port.
+    """
     wanted = sorted(set(ports))
     if len(wanted) > MOST_PORTS:
         raise ValueError(f"{len(wanted)} ports, at most {MOST_PORTS} can be mirrored")
     ipv4 = _ipv4(wanted)
     code = [
+        *(_only_loopback() if loopback_only else _not_passed_on()),
         *_not_twice(),
         (_LOAD_BYTE, 0, 0, 0),
         (_AND, 0, 0, 0xF0),
@@ -65,6 +73,14 @@ def compile_filter(ports: Iterable[int]) -> bytes:
 
 
 _REFUSE: Final[_Code] = [(_RETURN, 0, 0, 0)]
+
+
+def _only_loopback() -> _Code:
+    return [(_LOAD_WORD, 0, 0, _HARDWARE), (_IF_EQUAL, 1, 0, _LOOPBACK), *_REFUSE]
+
+
+def _not_passed_on() -> _Code:
+    return [(_LOAD_WORD, 0, 0, _MARK), (_AND, 0, 0, MARK_MASK), (_IF_EQUAL, 0, 1, MARK), *_REFUSE]
 
 
 def _not_twice() -> _Code:

@@ -33,6 +33,8 @@ _HIGH: Final = 256 * 1024
 """Bytes that may be kept for one link before its sources are stopped."""
 _LINGER: Final = 5.0
 """Seconds for a client to end after its last answer, in which what it still sends is read."""
+_STRAY: Final = 1024 * 1024
+"""Bytes that are read then; who sends more does not listen."""
 _LAST: Final = 60.0
 """Seconds for a client to take what was written for it last."""
 _FIRST: Final = Server(Side.ORIGINAL, 0)
@@ -77,6 +79,8 @@ class Connection:
         self._linger: asyncio.TimerHandle | None = None
         self._client_eof: bool = False
         self._client_fin: bool = False
+        self._stray: int = 0
+        """Bytes that have come after the client's last answer."""
         self._over: bool = False
         self._client: Final = SocketLink(self._loop, stolen.socket, self, connecting=False)
         self._watch()
@@ -121,6 +125,11 @@ class Connection:
     # The beginning.
 
     def _client_data(self, data: bytes) -> None:
+        if self._client_fin and not self._servers:
+            self._stray += len(data)
+            if self._stray > _STRAY:
+                self.abort()
+            return
         if self._splitter is None:
             data = self._begin = self._begin + data
             self._splitter = self._told(detect(data))

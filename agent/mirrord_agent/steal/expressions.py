@@ -17,7 +17,7 @@ _RETURN: Final = -5
 """NFT_RETURN: to the chain's end."""
 _LIST_ELEMENT: Final = 1
 _DATA_VALUE, _DATA_VERDICT, _VERDICT_CODE = 1, 2, 1
-_TRANSPORT_HEADER: Final = 2
+_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _RANGE_SPECIFIED: Final = 2
 """NF_NAT_RANGE_PROTO_SPECIFIED: the port is changed, too."""
 
@@ -26,6 +26,7 @@ class Meta(IntEnum):
     """What ``meta`` can load (enum nft_meta_keys)."""
 
     MARK = 3
+    NFPROTO = 15
     L4PROTO = 16
 
 
@@ -45,14 +46,19 @@ def meta(key: Meta) -> bytes:
     return _expression("meta", number(1, _REGISTER), number(2, key))
 
 
+def network(offset: int, length: int) -> bytes:
+    """Load bytes of the network header."""
+    return _payload(_NETWORK_HEADER, offset, length)
+
+
 def transport(offset: int, length: int) -> bytes:
     """Load bytes of the transport header."""
+    return _payload(_TRANSPORT_HEADER, offset, length)
+
+
+def _payload(header: int, offset: int, length: int) -> bytes:
     return _expression(
-        "payload",
-        number(1, _REGISTER),
-        number(2, _TRANSPORT_HEADER),
-        number(3, offset),
-        number(4, length),
+        "payload", number(1, _REGISTER), number(2, header), number(3, offset), number(4, length)
     )
 
 

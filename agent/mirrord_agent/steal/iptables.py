@@ -32,7 +32,8 @@ Variant = Literal["nft", "legacy"]
 _BUILT_IN: Final = {"PRE": "PREROUTING", "OUT": "OUTPUT"}
 _CHAIN: Final = re.compile(r"^-N MIRRORD_(\d+)_(?:PRE|OUT)$", re.MULTILINE)
 _JUMP: Final = re.compile(r"^-A \w+ .*-j MIRRORD_(\d+)_(?:PRE|OUT)$")
-_MESH: Final = re.compile(r"^-N (?:ISTIO_|PROXY_INIT_|KUMA_MESH_)", re.MULTILINE)
+MESH_CHAINS: Final = re.compile(r"^-N (?:ISTIO_|PROXY_INIT_|KUMA_MESH_)", re.MULTILINE)
+"""The chains of Istio, Linkerd and Kuma."""
 _PROBE: Final = "MIRRORD_PROBE"
 _ATTEMPTS: Final = 20
 _ENDING: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -45,6 +46,11 @@ class Family:
     """The commands of one variant for IPv4 or IPv6."""
 
     command: str
+
+    @property
+    def is_ipv6(self) -> bool:
+        """It is for IPv6."""
+        return self.command.startswith("ip6")
 
     def list(self) -> str:
         """Return the rules of the nat table as ``iptables -S`` prints them; raise AgentError."""
@@ -91,26 +97,9 @@ def choose(wanted: Variant | None = None) -> tuple[Family, ...]:
             "connections cannot be stolen: neither nf_tables (Linux 5.12) nor iptables works in the target's "
             "network namespace; check that the agent may have CAP_NET_ADMIN, or use mirror mode"
         )
-    meshed = [pair for pair in usable if _MESH.search(pair[0].list())]
+    meshed = [pair for pair in usable if MESH_CHAINS.search(pair[0].list())]
     first, second = (meshed or usable)[0]
     return (first, second) if second.works() else (first,)
-
-
-def is_meshed() -> bool:
-    """Return whether a service mesh redirects this namespace by iptables, as far as its commands can tell.
-
-    Then only the loopback device carries plaintext, and only there is anything to be stolen.
-    """
-    families = [Family(f"iptables-{name}") for name in ("nft", "legacy")]
-    return any(_is_meshed(family) for family in families if shutil.which(family.command))
-
-
-def _is_meshed(family: Family) -> bool:
-    try:
-        return _MESH.search(family.list()) is not None
-    except AgentError:
-        # a variant that this kernel or user cannot use; then nor could the mesh that this pod shares it with
-        return False
 
 
 def remove(families: Iterable[Family], level: LevelNumber) -> None:
@@ -175,7 +164,10 @@ class Iptables:
             for kind in self._kinds:
                 chain = _chain(self.level, kind)
                 # an existing chain is emptied by this
-                lines += [f":{chain} - [0:0]", *_rules(chain, self.level, ports)]
+                lines.append(f":{chain} - [0:0]")
+                if family.is_ipv6:
+                    lines.append(f"-A {chain} -d fe80::/10 -j RETURN")
+                lines += _rules(chain, self.level, ports)
             family.load(lines)
 
     def _insert_jump(self, family: Family, kind: str) -> None:

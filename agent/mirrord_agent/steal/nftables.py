@@ -6,6 +6,7 @@ The table is seen by ``nft list ruleset``; nobody else can change it (NFT_TABLE_
 import socket
 import struct
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Network
 from typing import Final
 
 from mirrord_agent.steal.expressions import (
@@ -17,6 +18,7 @@ from mirrord_agent.steal.expressions import (
     leave,
     mask,
     meta,
+    network,
     redirect,
     transport,
 )
@@ -28,6 +30,7 @@ _OWNER: Final = 2
 _PREROUTING, _OUTPUT = 0, 3
 """NF_INET_PRE_ROUTING and NF_INET_LOCAL_OUT."""
 _RTN_LOCAL: Final = 2
+_LINK_LOCAL: Final = IPv6Network("fe80::/10")
 _FIN_SYN_RST_ACK, _SYN = 0x17, 0x02
 _STATE_NEW: Final = 1 << 3
 """The bit of NF_CT_STATE_BIT for IP_CT_NEW."""
@@ -97,6 +100,7 @@ class Nftables:
         """Give the rules of both chains; all look at a connection's first packet only, as ``nat`` does."""
         rules = [
             _leave_what_was_passed_on(level),
+            _leave_link_local(),
             *(_redirect(port, to) for port, to in ports.items()),
             _track(),
         ]
@@ -121,6 +125,22 @@ def _leave_what_was_passed_on(level: Level) -> bytes:
         + meta(Meta.MARK)
         + mask(_MARK.pack(level.passed_mask))
         + compare(Compare.NOT_EQUAL, _MARK.pack(0))
+        + leave()
+    )
+
+
+def _leave_link_local() -> bytes:
+    """Let go what is meant for a link-local address.
+
+    Its scope is lost on the way to us; and in ``output`` it would be led to ``::1``, from where no answer
+    finds back.
+    """
+    return (
+        meta(Meta.NFPROTO)
+        + compare(Compare.EQUAL, bytes((socket.AF_INET6,)))
+        + network(24, 16)
+        + mask(_LINK_LOCAL.netmask.packed)
+        + compare(Compare.EQUAL, _LINK_LOCAL.network_address.packed)
         + leave()
     )
 

@@ -32,7 +32,8 @@ class SocketLink:
         self._eof: bool = False
         self._fin: bool = False
         self._closing: bool = False
-        self._broken: bool = False
+        self._broken: OSError | None = None
+        """Why nothing can be sent any more."""
         self._update()
 
     @property
@@ -110,6 +111,9 @@ class SocketLink:
             self._owner.link_data(self, data)
             return
         self._eof = True
+        if self._broken is not None:
+            self._lose(self._broken)
+            return
         self._update()
         self._owner.link_eof(self)
 
@@ -140,7 +144,7 @@ class SocketLink:
 
     def _break(self, error: OSError) -> None:
         """Send nothing any more, but read on: the kernel gives what it has received before the error."""
-        self._broken = True
+        self._broken = error
         self._unsent.clear()
         if self._eof or self._closing:
             # not within the call of whoever writes

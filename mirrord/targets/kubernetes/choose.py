@@ -1,13 +1,14 @@
 """Which pod, and which of its containers, is impersonated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mirrord.config.target import ClusterTarget
 from mirrord.errors import TargetError
 from mirrord.targets.kubernetes.access import Access, asking
 from mirrord.targets.kubernetes.objects import KINDS, ContainerStatus, Pod, Selector, Workload
+from mirrord.targets.kubernetes.probes import probed_ports
 
 _DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 SIDECARS: Final = frozenset(
@@ -42,6 +43,8 @@ class Chosen:
     """Containers that might have been meant as well."""
     pods: int = 1
     """How many pods the target has."""
+    probes: Mapping[int, str] = field(default_factory=dict)
+    """The ports that the kubelet's probes ask, and what those are called."""
 
     @property
     def label(self) -> str:
@@ -172,4 +175,5 @@ def _chosen(pod: Pod, status: ContainerStatus, *, guessed: bool, pods: int) -> C
         id=status.container_id.rpartition("//")[2],
         others=tuple(names) if guessed else (),
         pods=pods,
+        probes=probed_ports(pod),
     )

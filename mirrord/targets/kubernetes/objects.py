@@ -88,10 +88,38 @@ class PodStatus(Part):
     ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
+class ContainerPort(Part):
+    """A port that a container names."""
+
+    name: str = ""
+    container_port: int = 0
+
+
+class Handler(Part):
+    """What a probe asks."""
+
+    port: int | str = 0
+    """Its number, or its name among the container's."""
+    host: str = ""
+    """Where it is asked; nothing for the pod."""
+
+
+class Probe(Part):
+    """How the kubelet sees whether a container is well: one of these, or a command in it."""
+
+    http_get: Handler | None = None
+    tcp_socket: Handler | None = None
+    grpc: Handler | None = None
+
+
 class Container(Part):
     """Of a pod."""
 
     name: str
+    ports: tuple[ContainerPort, ...] = ()
+    startup_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
 
 
 class PodSpec(Part):
@@ -99,6 +127,7 @@ class PodSpec(Part):
 
     node_name: str = ""
     containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
 
 
 class Pod(Part):

@@ -1,5 +1,6 @@
 """A pod of a cluster as a session's target."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mirrord.config.model import Settings
@@ -24,6 +25,7 @@ class KubernetesTarget:
         self._access: Access | None = None
         self._agent: Job | Ephemeral | None = None
         self.label: str = str(self._wanted)
+        self.probes: Mapping[int, str] = {}
 
     async def start_agent(self, client_key: bytes) -> PodEndpoint:
         """Choose a pod, start an agent there and wait for it; raise TargetError."""
@@ -84,7 +86,7 @@ class KubernetesTarget:
         if self._wanted.kind == TARGETLESS:
             return None
         chosen = await choose(way, self._wanted, namespace)
-        self.label = chosen.label
+        self.label, self.probes = chosen.label, chosen.probes
         if chosen.others:
             self._tell.info(
                 f"the container is {chosen.container}; there are also {', '.join(chosen.others)}: "

@@ -11,7 +11,8 @@ from mirrord.targets.sandbox import boot, linux
 
 _READY: Final = re.compile(rb"mirrord-agent \S+ ready key=([0-9a-f]{64})\n")
 _EXCUSE_SIZE: Final = 2000
-_ENVIRONMENT: Final = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+_ENVIRONMENT: Final = {"PATH": f"{os.defpath}:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
+"""iptables is where an administrator's programs are."""
 
 
 class Agent:

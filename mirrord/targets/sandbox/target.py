@@ -1,5 +1,6 @@
 """A sandbox as a session's target."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from mirrord.link.endpoint import AgentEndpoint
@@ -16,6 +17,11 @@ class SandboxTarget:
     def label(self) -> str:
         """Return its host name and what it is."""
         return self._sandbox.label
+
+    @property
+    def probes(self) -> Mapping[int, str]:
+        """Return none: nobody watches it."""
+        return {}
 
     async def start_agent(self, client_key: bytes) -> AgentEndpoint:
         """Start an agent; blocks for up to half a minute."""

@@ -227,9 +227,24 @@ def test_after_an_upgrade_bytes_only_pass(side: Side) -> None:
     assert world.ended == {world.latest(side)}
 
 
+@pytest.mark.parametrize("side", list(Side))
+def test_nobody_gets_a_connection_for_itself_by_proposing_http2(side: Side) -> None:
+    world = World(Http1(decider()))
+    request = TAKEN if side is LOCAL else OTHER
+    proposal = b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n\r\n"
+    for piece in cut(request.replace(b"\r\n\r\n", proposal), [7]):
+        world.write(piece)
+    assert world.got(side) == request
+    world.write(TAKEN + OTHER)
+    world.answer(side, OK)
+    world.answer(LOCAL, OK)
+    world.answer(ORIGINAL, OK)
+    assert world.client == OK * 3
+
+
 def test_after_a_refused_upgrade_requests_are_decided_again() -> None:
     world = World(Http1(decider()))
-    world.write(OTHER.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n") + TAKEN)
+    world.write(OTHER.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n") + TAKEN)
     assert world.got(LOCAL) == b""
     world.answer(ORIGINAL, OK)
     assert world.got(LOCAL) == TAKEN
@@ -341,6 +356,38 @@ def test_an_idle_local_program_may_go() -> None:
     assert not world.client_fin
     world.write(TAKEN)
     assert len(world.servers) == 2
+
+
+@pytest.mark.parametrize("lose", [True, False])
+def test_a_client_that_has_ended_is_done_when_the_local_program_is(lose: bool) -> None:
+    """Nothing is left of the connection at the agent."""
+    world = World(Http1(decider()))
+    world.write(TAKEN)
+    world.answer(LOCAL, OK)
+    world.end()
+    assert world.ended == {world.latest(LOCAL)}
+    if lose:
+        world.lose(LOCAL, "gone")
+    else:
+        world.close(LOCAL)
+    assert world.client == OK
+    assert world.client_fin == 1
+
+
+def test_a_client_ends_while_its_request_is_asked_again() -> None:
+    world = World(Http1(decider()))
+    world.write(TAKEN)
+    world.answer(LOCAL, OK)
+    world.write(TAKEN)
+    world.end()
+    old = world.latest(LOCAL)
+    world.close(LOCAL)
+    assert world.latest(LOCAL) != old
+    assert world.ended == {old, world.latest(LOCAL)}
+    world.answer(LOCAL, OK)
+    world.close(LOCAL)
+    assert world.client == OK * 2
+    assert world.client_fin == 1
 
 
 def test_a_request_that_meets_the_close_of_an_idle_connection_is_asked_again() -> None:

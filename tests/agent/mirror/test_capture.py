@@ -9,6 +9,7 @@ import pytest
 from mirrord_agent.mirror import capture as module
 from mirrord_agent.mirror.capture import Capture
 from mirrord_agent.mirror.packets import Segment
+from mirrord_agent.steal.level import MARK
 
 from ..running import on_loop, until
 from ..test_linux import needs_root
@@ -19,12 +20,16 @@ pytestmark = needs_root
 class Watch:
     """What a capture has seen."""
 
-    def __init__(self, *ports: int) -> None:
+    def __init__(self, *ports: int, loopback_only: bool = False) -> None:
         self.segments: list[Segment] = []
         self.lost = 0
         self.ticks = 0
         self.capture = Capture(
-            asyncio.get_running_loop(), self._take, lost=self._add_lost, tick=self._add_tick
+            asyncio.get_running_loop(),
+            self._take,
+            lost=self._add_lost,
+            tick=self._add_tick,
+            loopback_only=loopback_only,
         )
         self.capture.take_ports(ports)
 
@@ -43,25 +48,27 @@ class Watch:
 
 
 @contextmanager
-def watch(*ports: int) -> Iterator[Watch]:
-    watching = Watch(*ports)
+def watch(*ports: int, loopback_only: bool = False) -> Iterator[Watch]:
+    watching = Watch(*ports, loopback_only=loopback_only)
     try:
         yield watching
     finally:
         watching.capture.close()
 
 
-def send(host: str, data: bytes, *, port: int = 0) -> int:
+def send(host: str, data: bytes, *, port: int = 0, mark: int = 0) -> int:
     """Send bytes over a new connection and get half of them back; return the server's port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as server:
         number: int = server.getsockname()[1]
-        _exchange(server, data)
+        _exchange(server, data, mark)
     return number
 
 
-def _exchange(server: socket.socket, data: bytes) -> None:
-    with socket.create_connection(server.getsockname()[:2]) as client:
+def _exchange(server: socket.socket, data: bytes, mark: int) -> None:
+    with socket.socket(server.family) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        client.connect(server.getsockname())
         accepted, _ = server.accept()
         with accepted:
             client.sendall(data)
@@ -123,6 +130,19 @@ async def test_packets_there_is_no_room_for_are_counted(monkeypatch: pytest.Monk
             send("127.0.0.1", bytes(60_000), port=port)
         await until(lambda: seen.lost and seen.ticks)
         assert len(seen.sent_to(port)) < 20 * 60_000
+
+
+@pytest.mark.parametrize("loopback_only", [False, True])
+@on_loop
+async def test_what_an_agent_has_passed_on_was_seen_before_but_in_a_mesh(
+    loopback_only: bool,
+) -> None:
+    port = free_port("127.0.0.1")
+    with watch(port, loopback_only=loopback_only) as seen:
+        for data, mark in ((b"passed on", MARK | 1), (b"other mark", 1), (b"", 0), (b"last", 0)):
+            await asyncio.to_thread(send, "127.0.0.1", data, port=port, mark=mark)
+        await until(lambda: seen.sent_to(port).endswith(b"last"))
+    assert seen.sent_to(port) == b"passed on" * loopback_only + b"other marklast"
 
 
 @on_loop

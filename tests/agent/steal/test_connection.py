@@ -218,3 +218,15 @@ async def _linger() -> None:
         assert await scene.receive() == b""
         # it does not end: it is ended
         await until(lambda: scene.closed)
+
+
+@in_namespace
+@on_loop
+async def test_who_sends_on_and_on_after_the_last_answer_is_reset() -> None:
+    async with _scene() as scene:
+        # a head of HTTP/2 that is none
+        scene.client.sendall(PREFACE + b"\xff" * 100)
+        loop = asyncio.get_running_loop()
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await loop.sock_sendall(scene.client, bytes(1 << 26))
+        await until(lambda: scene.closed)

@@ -10,6 +10,7 @@ from ..running import tool
 
 _RULES = """
 meta mark 0x6d720000/16 meta mark & 0x000001ff != 0x00000000 return
+ip6 daddr fe80::/10 return
 fib daddr type local tcp dport 80 tcp flags syn / fin,syn,rst,ack redirect to :9999
 fib daddr type local tcp dport 443 tcp flags syn / fin,syn,rst,ack redirect to :9998
 ct state new

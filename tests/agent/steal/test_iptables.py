@@ -4,13 +4,17 @@ import os
 import random
 import signal
 import time
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from mirrord_agent.errors import AgentError
-from mirrord_agent.steal.iptables import Family, Iptables, choose, is_meshed
+from mirrord_agent.steal.iptables import Family, Iptables, choose
 from mirrord_agent.steal.listener import Listener
+from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.steal.redirection import Method
+
+from mirrord.targets.sandbox.netlink import Route
 
 from ..namespace import in_namespace
 from ..running import tool
@@ -18,9 +22,12 @@ from .scene import LOOPBACKS, PORT, Agent, Client, ask, left, serve
 
 
 def _stolen_and_given_back(method: Method) -> None:
+    with Route() as route:
+        route.add_address("lo", ip_address("fe80::1"), prefix=64)
     serve("app")
     before = Client()
     agent = Agent("agent", method=method)
+    assert ask("agent", "fe80::1%lo") == "app:agent"
     for host in LOOPBACKS:
         assert ask("agent", host) == "agent:agent"
         assert ask("x", host) == "app:x"

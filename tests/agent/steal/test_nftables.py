@@ -8,8 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 from mirrord_agent.linux import CLONE_NEWNET
-from mirrord_agent.steal.iptables import Family, is_meshed
+from mirrord_agent.steal.iptables import Family
 from mirrord_agent.steal.listener import Listener
+from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.steal.netfilter import Do, Flag, Message, Netfilter, number, text
 from mirrord_agent.steal.nftables import Nftables
 
@@ -39,6 +40,16 @@ def test_a_port_is_stolen_on_every_address_and_given_back() -> None:
         assert ask("x", host) == "app:x"
     table.close()
     assert left() == []
+
+
+@in_namespace
+def test_link_local_addresses_stay_the_applications() -> None:
+    with Route() as route:
+        route.add_address("lo", ip_address("fe80::1"), prefix=64)
+    serve("app")
+    table, listener = Nftables(), Listener()
+    table.redirect(PORT, to=listener.port)
+    assert ask("x", "fe80::1%lo") == "app:x"
 
 
 @in_namespace

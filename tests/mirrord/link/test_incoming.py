@@ -88,7 +88,7 @@ def play(
         agent = FakeAgent()
         agent.answer = answer
         scene = Scene(agent, None)  # type: ignore[arg-type]
-        voice = Voice("pod-1", scene.informed.append, scene.warned.append)
+        voice = Voice("pod-1", scene.informed.append, scene.warned.append, probes={80: "the probe"})
         loop = asyncio.get_running_loop()
         scene.incoming = Incoming(loop, agent.channel, mode=mode, voice=voice, terms=terms)
         async with asyncio.timeout(30):
@@ -132,6 +132,27 @@ def test_who_asks_at_once_waits_for_the_same_answer() -> None:
             assert len(scene.agent.asked(Subscribe)) == 1
 
     play(scenario, answer=lambda request: None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "port", "terms", "warned"),
+    [
+        ("steal", 80, Terms(), True),
+        ("steal", 81, Terms(), False),
+        ("mirror", 80, Terms(), False),
+        # what does not match is the target's to answer
+        ("steal", 80, Terms(filtered="requests"), False),
+        ("steal", 80, Terms(filtered="requests", filter_ports=frozenset({81})), True),
+    ],
+)
+def test_a_probe_that_is_stolen_is_warned_of(mode: Mode, port: int, terms: Terms, warned: bool) -> None:
+    async def scenario(scene: Scene) -> None:
+        with listening() as (server,):
+            await scene.incoming.subscribe(port, Listener.of(server))
+            expected = ["warning: the probe will ask this program, as port 80 is stolen"] * warned
+            assert [line.partition(";")[0] for line in scene.warned] == expected
+
+    play(scenario, mode=mode, terms=terms)
 
 
 @pytest.mark.parametrize(

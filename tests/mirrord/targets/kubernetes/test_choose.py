@@ -23,7 +23,10 @@ def pod(*names: str, annotation: str = "", phase: str = "Running", **status: Any
     return Pod.model_validate(
         {
             "metadata": {"name": "web-1", "namespace": "prod", "annotations": annotations},
-            "spec": {"nodeName": "node1", "containers": [{"name": name} for name in names]},
+            "spec": {
+                "nodeName": "node1",
+                "containers": [{"name": name, "livenessProbe": {"grpc": {"port": 9}}} for name in names],
+            },
             "status": {"phase": phase, "containerStatuses": states},
         }
     )
@@ -49,6 +52,7 @@ def test_one_that_can_be_impersonated() -> None:
     found = chosen._chosen(one, status, guessed=True, pods=3)
     assert (found.pod, found.namespace, found.node) == ("web-1", "prod", "node1")
     assert (found.container, found.id, found.others, found.pods) == ("app", "a" * 64, ("other",), 3)
+    assert found.probes.keys() == {9}
 
 
 @pytest.mark.parametrize(
