@@ -36,8 +36,12 @@ class Parked:
                 {name.decode("latin-1"): value.decode("latin-1") for name, value in environment.items()},
             ]
         )
-        with open(self.orders, "wb") as orders:
-            orders.write(text.encode())
+        try:
+            with open(self.orders, "wb") as orders:
+                orders.write(text.encode())
+        except BrokenPipeError:
+            # it was killed; who waits for its first stop sees that
+            return
 
     def failure(self) -> int:
         """Return the errno of the failed ``execve``, 0 if the process ended without one."""

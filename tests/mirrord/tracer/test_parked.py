@@ -56,6 +56,14 @@ def test_arguments_and_environment_are_any_bytes() -> None:
     assert b"X=\x80\n\xc3\0" in told
 
 
+def test_one_that_was_killed_takes_no_orders() -> None:
+    process = parked()
+    os.kill(process.pid, signal.SIGKILL)
+    assert outcome(process) == -signal.SIGKILL
+    process.execute([b"true"], {})
+    assert process.failure() == 0
+
+
 def test_no_word_ends_the_process() -> None:
     process = parked()
     os.close(process.orders)
