@@ -79,5 +79,9 @@ class LinkError(MirrordError):
     """Raised when the agent cannot be reached or did not prove itself."""
 
 
+class AgentGone(LinkError):
+    """Raised when an agent is known to have ended, so that trying again is of no use."""
+
+
 class KernelError(MirrordError):
     """Raised when this kernel lacks something that the session needs."""

@@ -51,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         "--client-key", type=_public_key, required=True, metavar="HEX", help="the client's public Ed25519 key"
     )
     parser.add_argument(
-        "--patience", type=_seconds, default=FIRST_CLIENT, metavar="SECONDS", help="end if no client has come"
+        "--patience",
+        type=_seconds,
+        default=FIRST_CLIENT,
+        metavar="SECONDS",
+        help="end if no client comes, or comes back",
     )
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does")
     parser.add_argument("--version", action="version", version=__version__)

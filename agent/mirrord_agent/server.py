@@ -1,4 +1,4 @@
-"""The agent's life: wait for its client, serve it, end."""
+"""The agent's life: wait for its client, serve it, wait for it again where the connection breaks, end."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,9 @@ from mirrord_agent.files import Files
 from mirrord_agent.handler import RequestHandler, hostname
 from mirrord_agent.interfaces import own_addresses
 from mirrord_agent.target import Target
+from mirrord_agent.wire.carrier import Carrier
 from mirrord_agent.wire.channel import Channel
-from mirrord_agent.wire.errors import ChannelClosed, HandshakeError
+from mirrord_agent.wire.errors import ChannelClosed, HandshakeError, WireError
 from mirrord_agent.wire.handshake import AgentHandshake, refusal
 from mirrord_agent.wire.pump import draining
 from mirrord_agent.wire.websocket import WebSocket
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 FIRST_CLIENT: Final = 30.0
-"""Seconds in which the client must have proved itself, unless told otherwise."""
+"""Seconds in which the client must have proved itself, at first and after its connection broke, unless told
+otherwise.
+"""
 _HANDSHAKE: Final = 10.0
 _LINGER: Final = 60.0
 """Seconds for which peers may take what has been written for them, as ``net.ipv4.tcp_fin_timeout`` has it."""
@@ -44,19 +47,23 @@ class Keys:
 class Agent:
     """Serves one client; :meth:`run` returns when it is gone or nothing is left to do."""
 
-    def __init__(self, target: Target, keys: Keys, listener: socket.socket) -> None:
+    def __init__(self, target: Target, keys: Keys, listener: socket.socket, *, patience: float) -> None:
         self._target: Final = target
         self._keys: Final = keys
         self._listener: Final = listener
+        self._patience: Final = patience
         self._loop: Final = asyncio.get_running_loop()
         self._files: Final = Files(target)
         self._end: Final[asyncio.Future[str]] = self._loop.create_future()
         self._server: asyncio.Server | None = None
+        self._carrier: Carrier | None = None
         self._channel: Channel | None = None
+        self._waiting: asyncio.TimerHandle | None = None
+        """Ends the agent, unless the client comes."""
         self._handler: RequestHandler | None = None
         self._handshakes: Final[set[asyncio.Task[None]]] = set()
 
-    async def run(self, *, ready: str, patience: float, until_stdin_closes: bool) -> str:
+    async def run(self, *, ready: str, until_stdin_closes: bool) -> str:
         """Serve; print ``ready`` once connections are taken. Return why it ended; raise AgentError."""
         await self._files.check()
         unix = self._listener.family is socket.AF_UNIX
@@ -64,9 +71,9 @@ class Agent:
         self._server = await create(self._connection, sock=self._listener)
         with self._watched(until_stdin_closes=until_stdin_closes):
             print(ready, flush=True)
-            timer = self._loop.call_later(patience, self._nobody_came, patience)
+            self._wait_for_client(f"no client within {self._patience:.0f} s")
             reason = await self._end
-            timer.cancel()
+        self._client_is_there()
         self._server.close()
         if self._channel is not None:
             self._channel.close(f"the agent ended: {reason}")
@@ -93,9 +100,13 @@ class Agent:
         if not os.read(sys.stdin.fileno(), 4096):
             self._finish("its creator has ended")
 
-    def _nobody_came(self, patience: float) -> None:
-        if self._channel is None:
-            self._finish(f"no client within {patience:.0f} s")
+    def _wait_for_client(self, or_else: str) -> None:
+        self._client_is_there()
+        self._waiting = self._loop.call_later(self._patience, self._finish, or_else)
+
+    def _client_is_there(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _finish(self, reason: str) -> None:
         if not self._end.done():
@@ -126,20 +137,44 @@ class Agent:
         handshake = AgentHandshake(key=self._keys.own, client_key=self._keys.client)
         await websocket.opened()
         websocket.send(handshake.answer(await websocket.receive()))
-        handshake.check(await websocket.receive())
+        resumed = handshake.check(await websocket.receive())
+        if resumed is not None:
+            self._resume(websocket, handshake, resumed)
+            return
         if self._channel is not None:
             raise HandshakeError("the agent has a client already")
         websocket.prove()
         websocket.send(
-            handshake.welcome(addresses=own_addresses(), hostname=hostname(), pid=self._target.pid)
+            handshake.welcome(
+                addresses=own_addresses(), hostname=hostname(), pid=self._target.pid, grace=self._patience
+            )
         )
         self._serve(websocket)
 
+    def _resume(self, websocket: WebSocket, handshake: AgentHandshake, received: int) -> None:
+        carrier = self._carrier
+        if carrier is None:
+            raise HandshakeError("there is no session to resume")
+        try:
+            carrier.check(received)
+        except WireError as error:
+            raise HandshakeError(str(error)) from error
+        websocket.prove()
+        websocket.send(handshake.resumed(carrier.received))
+        carrier.resume(websocket, received=received)
+        if carrier.connected:
+            self._client_is_there()
+            print("mirrord-agent: the client is back", file=sys.stderr)
+
+    def _dropped(self, reason: str) -> None:
+        print(f"mirrord-agent: the client's connection ended: {reason}", file=sys.stderr)
+        self._wait_for_client(f"the client is gone: {reason}")
+
     def _serve(self, websocket: WebSocket) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._client_is_there()
         self._handler = RequestHandler(self._target, self._files)
-        channel = Channel(websocket, client=False, handler=self._handler)
+        self._carrier = Carrier(websocket, on_dropped=self._dropped)
+        channel = Channel(self._carrier, client=False, handler=self._handler)
         self._channel = channel
         channel.closed.add_done_callback(
             lambda closed: self._finish(f"the client is gone: {closed.result()}")
@@ -169,5 +204,5 @@ async def serve(
     until_stdin_closes: bool,
 ) -> str:
     """Run an agent to its end and return why it ended; raise AgentError."""
-    agent = Agent(target, keys, listener)
-    return await agent.run(ready=ready, patience=patience, until_stdin_closes=until_stdin_closes)
+    agent = Agent(target, keys, listener, patience=patience)
+    return await agent.run(ready=ready, until_stdin_closes=until_stdin_closes)

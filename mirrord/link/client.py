@@ -1,10 +1,11 @@
-"""The supervisor's end of the link: connect to an agent and prove who we are."""
+"""The supervisor's end of the link: connect to an agent, prove who we are, and come back if that breaks."""
 
 import asyncio
 import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from mirrord_agent.wire.carrier import Carrier
 from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError
 from mirrord_agent.wire.handshake import ClientHandshake, Welcome, new_key, public_bytes
@@ -12,6 +13,7 @@ from mirrord_agent.wire.websocket import WebSocket
 
 from mirrord.errors import LinkError
 from mirrord.link.endpoint import TEST_RELAY, Endpoint
+from mirrord.link.resuming import Resuming, Tell, Unheard, prove
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -34,11 +36,14 @@ def new_session_key() -> "Ed25519PrivateKey":
     return new_key()
 
 
-async def connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey") -> Link:
-    """Connect to an agent; raise LinkError if it cannot be reached or does not prove itself."""
+async def connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey", tell: Tell | None = None) -> Link:
+    """Connect to an agent; raise LinkError if it cannot be reached or does not prove itself.
+
+    The user is told by ``tell`` where the link breaks, for as long as it is tried to bring it back.
+    """
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await _connect(endpoint, private_key)
+            return await _connect(endpoint, private_key, tell or Unheard())
     except TimeoutError:
         raise LinkError(f"the agent did not answer within {_PATIENCE:.0f} s") from None
     except OSError as error:
@@ -50,7 +55,7 @@ async def connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey") -> Link:
         raise LinkError(f"the link to the agent broke at once: {error.reason}") from error
 
 
-async def _connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey") -> Link:
+async def _connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey", tell: Tell) -> Link:
     websocket = WebSocket(asyncio.get_running_loop(), client=True)
     await endpoint.open(websocket)
     try:
@@ -58,16 +63,14 @@ async def _connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey") -> Link
     except BaseException:
         websocket.abort("the handshake failed")
         raise
-    channel = Channel(websocket, client=True)
+    resuming = Resuming(endpoint, private_key, tell, grace=welcome.grace)
+    carrier = Carrier(websocket, on_dropped=resuming.dropped)
+    resuming.carrier = carrier
+    channel = Channel(carrier, client=True)
     channel.start()
     return Link(channel=channel, welcome=welcome)
 
 
 async def _shake_hands(websocket: WebSocket, endpoint: Endpoint, private_key: "Ed25519PrivateKey") -> Welcome:
     handshake = ClientHandshake(key=private_key, agent_key=endpoint.public_key)
-    await websocket.opened()
-    websocket.send(handshake.hello())
-    websocket.send(handshake.prove(await websocket.receive()))
-    welcome = handshake.finish(await websocket.receive())
-    websocket.prove()
-    return welcome
+    return handshake.finish(await prove(websocket, handshake))

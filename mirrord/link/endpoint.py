@@ -1,11 +1,12 @@
 """Where an agent is, how to get there, and by which key it is known."""
 
 import asyncio
-import contextlib
 import os
 import socket
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+from mirrord.errors import AgentGone
 
 TEST_RELAY: Final = "MIRRORD_TEST_LINK"
 """Names the unix socket of a relay of the tests, which delays, stalls or cuts the link."""
@@ -19,7 +20,7 @@ class Endpoint(Protocol):
         """The 32 bytes of its Ed25519 public key."""
 
     async def open(self, protocol: asyncio.BufferedProtocol) -> None:
-        """Connect a protocol to the agent; raise OSError or LinkError.
+        """Connect a protocol to the agent; raise OSError or LinkError, AgentGone where the agent has ended.
 
         Once the protocol has its transport, it ends the connection.
         """
@@ -44,12 +45,30 @@ class AgentEndpoint:
 
 
 async def _connected_socket(loop: asyncio.AbstractEventLoop, path: str) -> socket.socket:
+    sock = await _at(loop, path)
     relay = os.environ.get(TEST_RELAY)
-    with contextlib.ExitStack() as stack:
-        sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    if not relay:
+        return sock
+    # that somebody listens is known now, which the relay could not tell
+    sock.close()
+    sock = await _at(loop, relay)
+    try:
+        await loop.sock_sendall(sock, os.fsencode(path) + b"\n")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _at(loop: asyncio.AbstractEventLoop, path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
         sock.setblocking(False)
-        await loop.sock_connect(sock, relay or path)
-        if relay:
-            await loop.sock_sendall(sock, os.fsencode(path) + b"\n")
-        stack.pop_all()
+        await loop.sock_connect(sock, path)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        sock.close()
+        raise AgentGone(f"nobody listens at {path}: {error.strerror}") from error
+    except BaseException:
+        sock.close()
+        raise
     return sock

@@ -113,7 +113,7 @@ class Attached:
 
     async def _session(self, target: Target) -> None:
         over = self._begin()
-        link = await with_target.linked(target)
+        link = await with_target.linked(target, self._sayings)
         remote = await Remote.ask(link, probes=target.probes)
         surroundings = surroundings_of(self._options.pid, self._all_processes)
         world = await build_world(

@@ -85,7 +85,7 @@ class Run:
             send(self._channel, EXITED, self._status or 0)
 
     async def _session(self, target: Target) -> None:
-        link = await self._unless_ended(with_target.linked(target))
+        link = await self._unless_ended(with_target.linked(target, self._sayings))
         remote = await Remote.ask(link, probes=target.probes)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)

@@ -30,10 +30,10 @@ def serve(settings: Settings, sayings: Sayings, session: Session) -> None:
             runner.run(target.close())
 
 
-async def linked(target: Target) -> Link:
+async def linked(target: Target, sayings: Sayings) -> Link:
     """Return a link to the target's agent; raise TargetError or LinkError."""
     key = client.new_session_key()
-    return await client.connect(await target.start_agent(client.public_bytes(key)), key)
+    return await client.connect(await target.start_agent(client.public_bytes(key)), key, sayings)
 
 
 async def nothing() -> None:

@@ -75,6 +75,8 @@ class Pair:
 
     client: Channel
     agent: Channel
+    client_socket: WebSocket
+    agent_socket: WebSocket
 
     async def streams(self, *, datagrams: bool = False) -> tuple[Stream, Stream]:
         """Return both ends of a new stream; the agent must answer requests by :func:`agreeing`."""
@@ -112,7 +114,8 @@ async def joined(handler: Handler | None = agreeing) -> AsyncIterator[Pair]:
     ours, theirs = await joined_websockets()
     for end in (ours, theirs):
         end.prove()
-    pair = Pair(Channel(ours, client=True), Channel(theirs, client=False, handler=handler))
+    client, agent = Channel(ours, client=True), Channel(theirs, client=False, handler=handler)
+    pair = Pair(client, agent, ours, theirs)
     pair.client.start()
     pair.agent.start()
     try:

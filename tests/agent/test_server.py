@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mirrord_agent.wire.channel import ChannelClosed
-from mirrord_agent.wire.handshake import new_key
+from mirrord_agent.wire.errors import HandshakeError
+from mirrord_agent.wire.handshake import ClientHandshake, new_key
 from mirrord_agent.wire.messages import (
     Environment,
     GetEnvironment,
@@ -21,9 +23,11 @@ from mirrord_agent.wire.messages import (
     OpenTcp,
     Statistics,
 )
+from mirrord_agent.wire.websocket import WebSocket
 
 from mirrord.errors import LinkError
 from mirrord.link.client import connect
+from mirrord.link.resuming import prove
 
 from .running import KEY, PATIENCE, RunningAgent, linked, on_loop, running_agent, tool
 from .test_linux import needs_root
@@ -97,6 +101,55 @@ def test_there_is_one_client_only(agent: RunningAgent) -> None:
                 await connect(agent.endpoint, KEY)
 
     check()
+
+
+async def connected(agent: RunningAgent, key: Ed25519PrivateKey, received: int | None) -> WebSocket:
+    """Begin a session, or resume one, without serving it; raise HandshakeError."""
+    websocket = WebSocket(asyncio.get_running_loop(), client=True)
+    await agent.endpoint.open(websocket)
+    handshake = ClientHandshake(key=key, agent_key=agent.endpoint.public_key, received=received)
+    answer = await prove(websocket, handshake)
+    if received is None:
+        handshake.finish(answer)
+    else:
+        handshake.resumed(answer)
+    return websocket
+
+
+def test_a_session_is_resumed_by_its_own_client_only(agent: RunningAgent) -> None:
+    @on_loop
+    async def check() -> None:
+        with pytest.raises(HandshakeError, match="there is no session to resume"):
+            await connected(agent, KEY, 0)
+        async with linked(agent) as link:
+            await link.channel.request(GetHostname(), Hostname)
+            with pytest.raises(HandshakeError, match="the client's key is not the session's"):
+                await connected(agent, new_key(), 0)
+            with pytest.raises(HandshakeError, match="do not agree on what has arrived"):
+                await connected(agent, KEY, 2)
+            await link.channel.request(GetHostname(), Hostname)
+            (await connected(agent, KEY, 2)).close("the heir has ended")
+
+    check()
+    status, said = agent.ended()
+    assert (status, "the client is gone: the heir has ended" in said) == (0, True)
+
+
+def test_it_ends_when_its_client_does_not_come_back(tmp_path: Path) -> None:
+    with running_agent(tmp_path / "agent.sock", os.getpid(), "--patience", "0.2") as agent:
+
+        @on_loop
+        async def check() -> None:
+            websocket = await connected(agent, KEY, None)
+            websocket.abort("killed")
+            await websocket.wait_closed()
+
+        check()
+        status, said = agent.ended()
+    assert (status, said.splitlines()[-1]) == (
+        0,
+        "mirrord-agent: ended: the client is gone: the other side closed the connection",
+    )
 
 
 def test_its_death_fails_what_is_pending_at_once(agent: RunningAgent) -> None:

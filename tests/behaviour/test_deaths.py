@@ -145,12 +145,14 @@ def _waiting(link: Relay) -> bool:
     return counts["open_file"] >= 1 and counts["list_directory"] >= 1 and counts["open_tcp"] >= 2
 
 
-def test_a_cut_link_is_told(line: Line, runner: Runner, slow: Callable[..., Relay]) -> None:
+def test_a_link_that_cannot_be_brought_back_is_told(
+    line: Line, runner: Runner, slow: Callable[..., Relay]
+) -> None:
     link = slow()
     script = "echo ready; read go; cat /app/config.yaml; echo status $?"
     with runner.start(line("sh", "-c", script), env=link.env) as process:
         assert read_line(process) == "ready"
-        link.cut()
+        link.refuse()
         assert process.stderr is not None
         while "agent is gone" not in process.stderr.readline():
             continue

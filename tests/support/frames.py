@@ -65,8 +65,13 @@ class Requests:
         self.together: Final[Counter[str]] = Counter()
         """The most requests of a type that were unanswered at one moment."""
         self._waiting: Final[dict[int, str]] = {}
-        self._there: Final = WebSocketReader()
-        self._back: Final = WebSocketReader()
+        self._there = WebSocketReader()
+        self._back = WebSocketReader()
+
+    def connected(self) -> None:
+        """Begin to read another connection; what is sent again there counts again."""
+        self._there = WebSocketReader()
+        self._back = WebSocketReader()
 
     def asked(self, data: bytes) -> None:
         """Note what goes to the agent."""

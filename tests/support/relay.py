@@ -57,6 +57,9 @@ class Relay:
         self._asked: Final = asyncio.Event()
         self._writers: Final[set[asyncio.StreamWriter]] = set()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._server: asyncio.Server | None = None
+        self.connections: int = 0
+        """How many there have been."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -72,8 +75,17 @@ class Relay:
         self._loop.call_soon_threadsafe(self._quality.flows.set)
 
     def cut(self) -> None:
-        """End every connection at once, as when a machine is lost."""
+        """End every connection at once, and lose what is under way; further ones are served."""
         self._loop.call_soon_threadsafe(self._abort)
+
+    def refuse(self) -> None:
+        """Cut, and accept no further connection."""
+        self._loop.call_soon_threadsafe(self._refuse)
+
+    def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._abort()
 
     def _abort(self) -> None:
         for writer in self._writers:
@@ -83,6 +95,8 @@ class Relay:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.connections += 1
+        self.requests.connected()
         real = (await reader.readline()).decode().rstrip("\n")
         far_reader, far_writer = await asyncio.open_unix_connection(real)
         self._writers.update((writer, far_writer))
@@ -143,16 +157,15 @@ class Relay:
 
     async def close(self) -> None:
         """End what is still open."""
-        self._abort()
+        self._refuse()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def listen(self) -> asyncio.Server:
+    async def listen(self) -> None:
         """Begin to listen; both users may connect."""
-        server = await asyncio.start_unix_server(self._serve, self.path)
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
         self.path.chmod(0o777)
-        return server
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
@@ -184,11 +197,10 @@ def relay(
     quality = Quality(delay, rate, gather=gather)
     quality.flows.set()
     one = Relay(path, loop, quality)
-    server = run(one.listen())
+    run(one.listen())
     try:
         yield one
     finally:
-        loop.call_soon_threadsafe(server.close)
         run(one.close())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

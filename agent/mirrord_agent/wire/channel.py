@@ -1,4 +1,4 @@
-"""The channel: requests, streams and events over one websocket; both sides use this class.
+"""The channel: requests, streams and events over one link; both sides use this class.
 
 The supervisor allocates odd stream ids, the agent even ones. Nothing here waits per frame: a frame that
 arrives is one call of its stream, a frame that is sent joins what leaves at the end of this turn of the event
@@ -7,7 +7,7 @@ loop.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar, overload
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, overload
 
 from mirrord_agent.wire import messages
 from mirrord_agent.wire.errors import ChannelClosed, HandshakeError, RequestFailed, StreamReset, WireError
@@ -34,7 +34,7 @@ from mirrord_agent.wire.pending import Pending
 from mirrord_agent.wire.reader import Reader
 from mirrord_agent.wire.serving import Handler, Serving
 from mirrord_agent.wire.stream import WINDOW, Stream
-from mirrord_agent.wire.websocket import WebSocket
+from mirrord_agent.wire.websocket import Message as Bytes
 
 __all__ = [
     "WINDOW",
@@ -64,13 +64,56 @@ class Traffic(NamedTuple):
     round_trip: float | None
 
 
+class Socket(Protocol):
+    """What a channel sends its frames through: a :class:`Carrier`, or a bare :class:`WebSocket`."""
+
+    on_lost: Callable[[str], None] | None
+    on_resumed: Callable[[], None] | None
+    reason: str | None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it is used on."""
+
+    @property
+    def busy(self) -> bool:
+        """More waits to be sent than should; ``on_resumed`` is called when it does no longer."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Of messages."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Of everything."""
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds that the last answered :meth:`measure` took."""
+
+    def start(self, on_message: Callable[[Bytes], None]) -> None:
+        """Give every message to ``on_message`` from now on."""
+
+    def send(self, message: Bytes) -> None:
+        """Send one message."""
+
+    def measure(self) -> None:
+        """Ask for a round trip."""
+
+    def close(self, reason: str) -> None:
+        """Say goodbye and end."""
+
+    async def wait_closed(self) -> None:
+        """Wait until what was sent has left and the connection is closed."""
+
+
 class Channel:
     """One established link; used on its event loop only.
 
     ``closed`` is done, with the reason as its result, when the link is gone.
     """
 
-    def __init__(self, socket: WebSocket, *, client: bool, handler: Handler | None = None) -> None:
+    def __init__(self, socket: Socket, *, client: bool, handler: Handler | None = None) -> None:
         self.loop: Final = socket.loop
         self.closed: Final[asyncio.Future[str]] = socket.loop.create_future()
         self.blocked: Final[dict[Stream, None]] = {}

@@ -33,6 +33,10 @@ class Kind(IntEnum):
     """The receiver of the stream has room for so many bytes more."""
 
 
+ACK: Final = b"\x09"
+"""What a message begins with that is no frame: the carrier's, below this (``carrier.py``)."""
+
+
 class Frame(NamedTuple):
     """One decoded frame; the payload is a view of the message that it came in."""
 

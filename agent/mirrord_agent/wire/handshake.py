@@ -3,12 +3,12 @@
     client                                  agent
     ClientHello(protocol, version, nonce) →
                                           ← AgentHello(protocol, version, nonce, signature)
-    ClientProof(signature)                →
-                                          ← Welcome(addresses, hostname, pid)
+    ClientProof(signature, received)      →
+                                          ← Welcome(addresses, hostname, pid, grace) | Resumed(received)
 
 The agent may answer with Refused(reason) instead. A signature covers the signer's role, and both sides'
 protocols, versions and nonces, and the agent's public key: it is of no use to anyone else, nor at any other
-time.
+time. The client's covers also what it asks for: a new session, or (``received``) to resume the one it has.
 """
 
 import os
@@ -23,7 +23,7 @@ from mirrord_agent import __version__
 from mirrord_agent.wire.errors import HandshakeError
 from mirrord_agent.wire.messages import ByteString
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Of the wire; two sides with different numbers do not talk."""
 MOST_ADDRESSES: Final = 32
 _AGENT: Final = b"mirrord agent"
@@ -34,6 +34,7 @@ _SENTENCE: Final = 400
 _Nonce = Annotated[ByteString, Field(min_length=32, max_length=32)]
 _Signature = Annotated[ByteString, Field(min_length=64, max_length=64)]
 _Number = Annotated[int, Field(ge=0, le=2**31)]
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
 _Release = Annotated[str, Field(max_length=64)]
 
 
@@ -66,6 +67,8 @@ class ClientProof(_Step):
 
     type: Literal["client_proof"] = "client_proof"
     signature: _Signature
+    received: _Count | None = None
+    """Messages that the client has received, where it resumes its session."""
 
 
 class Welcome(_Step):
@@ -77,6 +80,16 @@ class Welcome(_Step):
     hostname: Annotated[ByteString, Field(max_length=64)]
     pid: int
     """The target's process, as the agent sees it."""
+    grace: Annotated[float, Field(gt=0, lt=1e6)]
+    """Seconds that the agent waits for a client whose connection broke."""
+
+
+class Resumed(_Step):
+    """The link goes on."""
+
+    type: Literal["resumed"] = "resumed"
+    received: _Count
+    """Messages that the agent has received."""
 
 
 class Refused(_Step):
@@ -105,17 +118,20 @@ def refusal(error: HandshakeError) -> bytes:
 
 
 class ClientHandshake:
-    """The client's side: :meth:`hello`, then :meth:`prove`, then :meth:`finish`."""
+    """The client's side: :meth:`hello`, then :meth:`prove`, then :meth:`finish` or :meth:`resumed`."""
 
     def __init__(
         self,
         *,
         key: Ed25519PrivateKey,
         agent_key: bytes,
+        received: int | None = None,
         protocol: int = PROTOCOL,
         version: str = __version__,
     ) -> None:
+        """``received`` asks to resume a session of which so many messages have come."""
         self._key: Final = key
+        self._received: Final = received
         self._agent_key: Final = agent_key
         self._hello: Final = ClientHello(protocol=protocol, version=version, nonce=os.urandom(32))
 
@@ -134,11 +150,16 @@ class ClientHandshake:
             _AGENT + transcript,
             "the agent is not the one that was started",
         )
-        return _encode(ClientProof(signature=self._key.sign(_CLIENT + transcript)))
+        signature = self._key.sign(_CLIENT + transcript + _wish(self._received))
+        return _encode(ClientProof(signature=signature, received=self._received))
 
     def finish(self, message: bytes | bytearray | memoryview) -> Welcome:
         """Return the agent's welcome; raise HandshakeError."""
         return self._parse(Welcome, message)
+
+    def resumed(self, message: bytes | bytearray | memoryview) -> int:
+        """Return how many messages the agent has received; raise HandshakeError."""
+        return self._parse(Resumed, message).received
 
     def _parse(self, kind: type[_S], message: bytes | bytearray | memoryview) -> _S:
         try:
@@ -149,7 +170,7 @@ class ClientHandshake:
 
 
 class AgentHandshake:
-    """The agent's side: :meth:`answer`, then :meth:`check`, then :meth:`welcome`."""
+    """The agent's side: :meth:`answer`, then :meth:`check`, then :meth:`welcome` or :meth:`resumed`."""
 
     def __init__(
         self,
@@ -176,21 +197,30 @@ class AgentHandshake:
         self._transcript = transcript
         return _encode(ours.model_copy(update={"signature": self._key.sign(_AGENT + transcript)}))
 
-    def check(self, message: bytes | bytearray | memoryview) -> None:
-        """Check the client's proof; raise HandshakeError."""
+    def check(self, message: bytes | bytearray | memoryview) -> int | None:
+        """Check the client's proof; raise HandshakeError.
+
+        Return how many messages it has received of the session that it resumes, None if it begins one.
+        """
         proof = _decode(ClientProof, message, "the client")
         if self._transcript is None:
             raise HandshakeError("the client sent its proof before its hello")
         _verify(
             self._client_key,
             proof.signature,
-            _CLIENT + self._transcript,
+            _CLIENT + self._transcript + _wish(proof.received),
             "the client's key is not the session's",
         )
+        return proof.received
 
-    def welcome(self, *, addresses: tuple[str, ...], hostname: bytes, pid: int) -> bytes:
-        """Return the last message."""
-        return _encode(Welcome(addresses=addresses[:MOST_ADDRESSES], hostname=hostname, pid=pid))
+    def welcome(self, *, addresses: tuple[str, ...], hostname: bytes, pid: int, grace: float) -> bytes:
+        """Return the last message to a new client."""
+        welcome = Welcome(addresses=addresses[:MOST_ADDRESSES], hostname=hostname, pid=pid, grace=grace)
+        return _encode(welcome)
+
+    def resumed(self, received: int) -> bytes:
+        """Return the last message to a client that resumes."""
+        return _encode(Resumed(received=received))
 
 
 def _check_protocols(client: ClientHello, agent: AgentHello) -> None:
@@ -213,6 +243,11 @@ def _transcript(client: ClientHello, agent: AgentHello, agent_key: bytes) -> byt
         agent_key,
     )
     return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+
+
+def _wish(received: int | None) -> bytes:
+    """Return what a client's signature covers of what it asks for."""
+    return b"begin" if received is None else b"resume" + received.to_bytes(8, "big")
 
 
 def _verify(public_key: bytes, signature: bytes, data: bytes, problem: str) -> None:

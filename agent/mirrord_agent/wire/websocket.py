@@ -51,6 +51,8 @@ class WebSocket(asyncio.BufferedProtocol):
         """More waits to be written than should."""
         self.reason: str | None = None
         """Why the connection ended, None while it has not."""
+        self.dropped: bool = False
+        """It ended without a goodbye of either side, as where the way between them breaks."""
         self.on_message: Callable[[Message], None] | None = None
         self.on_lost: Callable[[str], None] | None = None
         self.on_resumed: Callable[[], None] | None = None
@@ -171,13 +173,13 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Take the end of the peer's bytes: it died or has closed."""
-        self._end(self._explain(_CLOSED))
+        self._drop(_CLOSED)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the transport."""
         broke = exc is not None and not isinstance(exc, ConnectionResetError | BrokenPipeError)
-        self._end(self._explain(f"the connection broke: {exc}" if broke else _CLOSED))
+        self._drop(f"the connection broke: {exc}" if broke else _CLOSED)
         self._transport = None
         if not self._ended.done():
             self._ended.set_result(None)
@@ -262,7 +264,9 @@ class WebSocket(asyncio.BufferedProtocol):
     def _ping(self) -> None:
         silence = self.loop.time() - self._heard
         if silence >= SILENCE:
-            self.abort(f"no sign of life from the other side for {silence:.0f} s")
+            self._drop(f"no sign of life from the other side for {silence:.0f} s")
+            if self._transport is not None:
+                self._transport.abort()
             return
         if self._protocol.state is State.OPEN:
             self._protocol.send_ping(b"")
@@ -283,6 +287,12 @@ class WebSocket(asyncio.BufferedProtocol):
         if protocol.close_rcvd is not None and protocol.close_rcvd.reason:
             return protocol.close_rcvd.reason
         return otherwise
+
+    def _drop(self, reason: str) -> None:
+        protocol = self._protocol
+        if self.reason is None:
+            self.dropped = protocol.close_rcvd is None and protocol.parser_exc is None
+        self._end(self._explain(reason))
 
     def _fail(self, reason: str) -> None:
         self._end(reason)

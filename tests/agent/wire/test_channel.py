@@ -52,7 +52,7 @@ async def test_the_end_of_the_link_ends_everything_at_once() -> None:
         requests = [asyncio.create_task(pair.client.request(Stat(path=b"/"), Done)) for _ in range(50)]
         stream = Recorder(pair.client.open_stream())
         await until(lambda: waiting.begun == 50)
-        pair.agent._socket.abort("killed")
+        pair.agent_socket.abort("killed")
         reason = await pair.client.closed
         assert reason == "the other side closed the connection"
         for outcome in await asyncio.gather(*requests, return_exceptions=True):
@@ -170,11 +170,11 @@ async def test_a_reply_of_another_type_ends_the_link() -> None:
 async def test_all_streams_wait_while_the_link_is_busy() -> None:
     async with joined() as pair:
         ours = [Recorder((await pair.streams())[0]) for _ in range(3)]
-        pair.client._socket.pause_writing()
+        pair.client_socket.pause_writing()
         assert [recorder.stream.credit for recorder in ours] == [0, 0, 0]
         draining = asyncio.create_task(pair.client.drained())
         await asyncio.sleep(0)
-        pair.client._socket.resume_writing()
+        pair.client_socket.resume_writing()
         await draining
         assert [recorder.writable for recorder in ours] == [1, 1, 1]
         assert [recorder.stream.credit for recorder in ours] == [WINDOW] * 3
@@ -237,7 +237,7 @@ def test_a_broken_rule_closes_the_link_with_a_sentence(frames: list[bytes], prob
     async def check() -> None:
         async with joined(Waiting()) as pair:
             for each in frames:
-                pair.client._socket.send(each)
+                pair.client_socket.send(each)
             await pair.agent.closed
             assert f"the other side broke the protocol: {problem}" in (pair.agent.reason or "")
             assert problem in await pair.client.closed
@@ -248,7 +248,7 @@ def test_a_broken_rule_closes_the_link_with_a_sentence(frames: list[bytes], prob
 @on_loop
 async def test_the_supervisor_answers_no_requests() -> None:
     async with joined() as pair:
-        pair.agent._socket.send(frame(GetHostname()))
+        pair.agent_socket.send(frame(GetHostname()))
         assert "to the side that answers none" in await pair.client.closed
 
 
@@ -275,7 +275,7 @@ async def test_what_was_under_way_to_a_closed_stream_is_ignored() -> None:
             encode_number(Kind.RESET, ours.id, 0),
             encode(Kind.CANCEL, 77),
         ):
-            pair.client._socket.send(late)
+            pair.client_socket.send(late)
         await settled(pair)
         assert pair.agent.reason is None
 

@@ -19,9 +19,19 @@ OTHER = new_key()
 
 
 def client(
-    *, key: object = CLIENT, agent_key: bytes = public_bytes(AGENT), protocol: int = PROTOCOL
+    *,
+    key: object = CLIENT,
+    agent_key: bytes = public_bytes(AGENT),
+    protocol: int = PROTOCOL,
+    received: int | None = None,
 ) -> ClientHandshake:
-    return ClientHandshake(key=key, agent_key=agent_key, protocol=protocol, version="1.0")  # type: ignore[arg-type]
+    return ClientHandshake(
+        key=key,  # type: ignore[arg-type]
+        agent_key=agent_key,
+        protocol=protocol,
+        version="1.0",
+        received=received,
+    )
 
 
 def agent(
@@ -32,15 +42,29 @@ def agent(
 
 def test_both_sides_prove_themselves() -> None:
     ours, theirs = client(), agent()
-    theirs.check(ours.prove(theirs.answer(ours.hello())))
-    welcome = ours.finish(theirs.welcome(addresses=("10.0.0.1",), hostname=b"pod-\xff", pid=7))
+    assert theirs.check(ours.prove(theirs.answer(ours.hello()))) is None
+    welcome = ours.finish(theirs.welcome(addresses=("10.0.0.1",), hostname=b"pod-\xff", pid=7, grace=30))
     assert (welcome.addresses, welcome.hostname, welcome.pid) == (("10.0.0.1",), b"pod-\xff", 7)
+
+
+def test_a_session_is_resumed() -> None:
+    ours, theirs = client(received=7), agent()
+    assert theirs.check(ours.prove(theirs.answer(ours.hello()))) == 7
+    assert ours.resumed(theirs.resumed(2**40)) == 2**40
+
+
+def test_what_the_client_asks_for_is_signed() -> None:
+    ours, theirs = client(received=7), agent()
+    proof = ours.prove(theirs.answer(ours.hello()))
+    for wish in (b'"received":8', b'"received":null'):
+        with pytest.raises(HandshakeError, match="its signature is wrong"):
+            theirs.check(proof.replace(b'"received":7', wish))
 
 
 def test_many_addresses_are_cut() -> None:
     ours, theirs = client(), agent()
     addresses = tuple(f"10.0.0.{number}" for number in range(100))
-    welcome = ours.finish(theirs.welcome(addresses=addresses, hostname=b"", pid=1))
+    welcome = ours.finish(theirs.welcome(addresses=addresses, hostname=b"", pid=1, grace=1))
     assert welcome.addresses == addresses[:MOST_ADDRESSES]
 
 
@@ -101,8 +125,8 @@ def test_another_protocol_is_explained(who: str) -> None:
 
 def test_a_lying_agent_cannot_hide_its_protocol() -> None:
     ours, theirs = client(), agent()
-    answer = theirs.answer(ours.hello()).replace(b'"protocol":1', b'"protocol":2')
-    with pytest.raises(HandshakeError, match=r"the agent 2\.0 speaks protocol 2"):
+    answer = theirs.answer(ours.hello()).replace(b'"protocol":2', b'"protocol":3')
+    with pytest.raises(HandshakeError, match=r"the agent 2\.0 speaks protocol 3"):
         ours.prove(answer)
 
 

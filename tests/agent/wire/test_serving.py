@@ -78,8 +78,8 @@ async def test_a_request_that_is_cancelled_in_the_same_breath_leaves_nothing() -
     async with joined(waiting) as pair:
         ours = Recorder(pair.client.open_stream())
         request = OpenTcp(stream=ours.stream.id, host="", port=0)
-        pair.client._socket.send(encode(Kind.REQUEST, 1, messages.encode(request)))
-        pair.client._socket.send(encode(Kind.CANCEL, 1))
+        pair.client_socket.send(encode(Kind.REQUEST, 1, messages.encode(request)))
+        pair.client_socket.send(encode(Kind.CANCEL, 1))
         pair.client.send(Kind.REQUEST, 2, messages.encode(GetHostname()))
         await until(lambda: waiting.begun and pair.agent.requests_served == 1)
         assert (waiting.begun, pair.agent.open_streams) == (1, 0)

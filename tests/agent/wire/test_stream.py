@@ -197,9 +197,9 @@ async def test_datagrams_are_dropped_where_there_is_no_room() -> None:
             ours.write(b"%d" % number)
         assert len(ours._unsent or ()) == 64
         Recorder(ours)
-        pair.client._socket.busy = True
+        pair.client_socket.busy = True
         ours.write(b"dropped")
-        pair.client._socket.busy = False
+        pair.client_socket.busy = False
         assert len(ours._unsent or ()) == 64
         ours.write(bytes(2_000_000))
         assert pair.client.reason is None
