@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bench import attach, busy, calls, crowd, incoming, link, programs, startup, throughput, watching
+from bench import attach, busy, calls, cluster, crowd, incoming, link, programs, startup, throughput, watching
 from bench.command import ROOT, BenchError
 from bench.options import Options
 from bench.report import Line, machine, record, table
@@ -31,6 +31,8 @@ ROWS: Final[dict[str, Row]] = {
     "busy": busy.trap,
     "attach": attach.stopped,
     "start": startup.startup,
+    "cluster": cluster.link,
+    "cluster-start": cluster.start,
 }
 _DOCUMENT: Final = ROOT / "docs" / "performance.md"
 

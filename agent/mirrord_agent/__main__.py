@@ -14,16 +14,17 @@ import uvloop
 from mirrord_agent import __version__
 from mirrord_agent.containers import first_process
 from mirrord_agent.errors import AgentError
-from mirrord_agent.server import FIRST_CLIENT, Keys, serve
+from mirrord_agent.server import FIRST_CLIENT, Keys, Listener, serve
 from mirrord_agent.target import enter
 from mirrord_agent.wire.handshake import new_key, public_bytes
 
 
 class Place(NamedTuple):
-    """Where to listen: at a path, or at an address and port."""
+    """Where to listen: at a path, or at an address and port; an empty address is every one."""
 
     path: str = ""
     address: tuple[str, int] | None = None
+    tls: bool = False
 
 
 def main() -> int:
@@ -45,7 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     target.add_argument("--targetless", action="store_true", help="impersonate nobody: be the pod yourself")
     parser.add_argument(
-        "--listen", type=_listen, required=True, metavar="unix:PATH|tcp:ADDRESS:PORT", help="where to listen"
+        "--listen",
+        type=_listen,
+        action="append",
+        required=True,
+        metavar="unix:PATH|tcp:ADDRESS:PORT|tls:ADDRESS:PORT",
+        help="where to listen; may be given more than once, and ADDRESS may be * for every one",
     )
     parser.add_argument(
         "--client-key", type=_public_key, required=True, metavar="HEX", help="the client's public Ed25519 key"
@@ -67,9 +73,9 @@ def _listen(text: str) -> Place:
     address, _, port = where.rpartition(":")
     if kind == "unix" and where:
         return Place(path=where)
-    if kind == "tcp" and address and port.isdecimal() and int(port) < 2**16:
-        return Place(address=(address.strip("[]"), int(port)))
-    raise argparse.ArgumentTypeError("expected unix:PATH or tcp:ADDRESS:PORT")
+    if kind in ("tcp", "tls") and address and port.isdecimal() and int(port) < 2**16:
+        return Place(address=("" if address == "*" else address.strip("[]"), int(port)), tls=kind == "tls")
+    raise argparse.ArgumentTypeError("expected unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT")
 
 
 def _container(text: str) -> str:
@@ -96,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _allow_many_descriptors()
     reserved = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     keys = Keys(own=new_key(), client=arguments.client_key)
-    listener = _listener(arguments.listen)
+    listeners = [Listener(_listener(place), tls=place.tls) for place in arguments.listen]
     try:
         target = enter(_target(arguments), reserved=reserved)
         ready = f"mirrord-agent {__version__} ready key={public_bytes(keys.own).hex()}"
@@ -104,16 +110,16 @@ def _run(arguments: argparse.Namespace) -> int:
             serve(
                 target,
                 keys,
-                listener,
+                listeners,
                 ready=ready,
                 patience=arguments.patience,
                 until_stdin_closes=arguments.until_stdin_closes,
             )
         )
     finally:
-        if arguments.listen.path:
+        for path in [place.path for place in arguments.listen if place.path]:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(arguments.listen.path)
+                os.unlink(path)
     print(f"mirrord-agent: ended: {reason}", file=sys.stderr)
     return 0
 
@@ -155,6 +161,8 @@ def _at_path(path: str) -> socket.socket:
 
 
 def _at_address(address: str, port: int) -> socket.socket:
+    if not address:
+        return _at_every_address(port)
     (family, kind, protocol, _, where), *_ = socket.getaddrinfo(
         address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
     )
@@ -162,6 +170,13 @@ def _at_address(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(where)
     return listener
+
+
+def _at_every_address(port: int) -> socket.socket:
+    """Listen for both versions of IP where the machine has both."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -44,18 +44,26 @@ class Keys:
     client: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that listens, and whether it speaks TLS, by a certificate that nobody is meant to check."""
+
+    socket: socket.socket
+    tls: bool = False
+
+
 class Agent:
     """Serves one client; :meth:`run` returns when it is gone or nothing is left to do."""
 
-    def __init__(self, target: Target, keys: Keys, listener: socket.socket, *, patience: float) -> None:
+    def __init__(self, target: Target, keys: Keys, listeners: Sequence[Listener], *, patience: float) -> None:
         self._target: Final = target
         self._keys: Final = keys
-        self._listener: Final = listener
+        self._listeners: Final = listeners
         self._patience: Final = patience
         self._loop: Final = asyncio.get_running_loop()
         self._files: Final = Files(target)
         self._end: Final[asyncio.Future[str]] = self._loop.create_future()
-        self._server: asyncio.Server | None = None
+        self._servers: Final[list[asyncio.Server]] = []
         self._carrier: Carrier | None = None
         self._channel: Channel | None = None
         self._waiting: asyncio.TimerHandle | None = None
@@ -66,20 +74,30 @@ class Agent:
     async def run(self, *, ready: str, until_stdin_closes: bool) -> str:
         """Serve; print ``ready`` once connections are taken. Return why it ended; raise AgentError."""
         await self._files.check()
-        unix = self._listener.family is socket.AF_UNIX
-        create = self._loop.create_unix_server if unix else self._loop.create_server
-        self._server = await create(self._connection, sock=self._listener)
+        for listener in self._listeners:
+            self._servers.append(await self._listen(listener))
         with self._watched(until_stdin_closes=until_stdin_closes):
             print(ready, flush=True)
             self._wait_for_client(f"no client within {self._patience:.0f} s")
             reason = await self._end
         self._client_is_there()
-        self._server.close()
+        for server in self._servers:
+            server.close()
         if self._channel is not None:
             self._channel.close(f"the agent ended: {reason}")
             await self._channel.wait_closed()
         await self._drained()
         return reason
+
+    async def _listen(self, listener: Listener) -> asyncio.Server:
+        if listener.socket.family is socket.AF_UNIX:
+            return await self._loop.create_unix_server(self._connection, sock=listener.socket)
+        tls = None
+        if listener.tls:
+            from mirrord_agent.certificate import server_context
+
+            tls = server_context()
+        return await self._loop.create_server(self._connection, sock=listener.socket, ssl=tls)
 
     @contextlib.contextmanager
     def _watched(self, *, until_stdin_closes: bool) -> Iterator[None]:
@@ -197,12 +215,12 @@ class Agent:
 async def serve(
     target: Target,
     keys: Keys,
-    listener: socket.socket,
+    listeners: Sequence[Listener],
     *,
     ready: str,
     patience: float,
     until_stdin_closes: bool,
 ) -> str:
     """Run an agent to its end and return why it ended; raise AgentError."""
-    agent = Agent(target, keys, listener, patience=patience)
+    agent = Agent(target, keys, listeners, patience=patience)
     return await agent.run(ready=ready, until_stdin_closes=until_stdin_closes)

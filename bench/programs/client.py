@@ -45,6 +45,19 @@ def connect(host: str, port: str, count: str) -> None:
     _print("nonblocking", held)
 
 
+def fresh(host: str, port: str, count: str) -> None:
+    """Time new connections up to the first byte of an answer: some forwarders accept before they know."""
+    took: list[float] = []
+    for _ in range(int(count)):
+        start = time.perf_counter()
+        with _connected(host, port) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+            if not sock.recv(1):
+                sys.exit("no answer")
+        took.append(time.perf_counter() - start)
+    _print("fresh", took)
+
+
 def request(host: str, port: str, count: str) -> None:
     """Time small requests on one connection, sent by sendmsg(2) and received by recvmsg(2)."""
     parts = [bytes(size) for size in _TALKS]

@@ -56,8 +56,7 @@ async def connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey", tell: Te
 
 
 async def _connect(endpoint: Endpoint, private_key: "Ed25519PrivateKey", tell: Tell) -> Link:
-    websocket = WebSocket(asyncio.get_running_loop(), client=True)
-    await endpoint.open(websocket)
+    websocket = await endpoint.open()
     try:
         welcome = await _shake_hands(websocket, endpoint, private_key)
     except BaseException:

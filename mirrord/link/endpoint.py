@@ -6,6 +6,8 @@ import socket
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from mirrord_agent.wire.websocket import WebSocket
+
 from mirrord.errors import AgentGone
 
 TEST_RELAY: Final = "MIRRORD_TEST_LINK"
@@ -19,10 +21,10 @@ class Endpoint(Protocol):
     def public_key(self) -> bytes:
         """The 32 bytes of its Ed25519 public key."""
 
-    async def open(self, protocol: asyncio.BufferedProtocol) -> None:
-        """Connect a protocol to the agent; raise OSError or LinkError, AgentGone where the agent has ended.
+    async def open(self) -> WebSocket:
+        """Connect to the agent, and return the client's end of a websocket to it, which may not be open yet.
 
-        Once the protocol has its transport, it ends the connection.
+        Raise OSError or LinkError, AgentGone where the agent has ended.
         """
 
 
@@ -33,15 +35,16 @@ class AgentEndpoint:
     path: str
     public_key: bytes
 
-    async def open(self, protocol: asyncio.BufferedProtocol) -> None:
+    async def open(self) -> WebSocket:
         """See :class:`Endpoint`."""
         loop = asyncio.get_running_loop()
         sock = await _connected_socket(loop, self.path)
         try:
-            await loop.create_connection(lambda: protocol, sock=sock)
+            _, websocket = await loop.create_connection(lambda: WebSocket(loop, client=True), sock=sock)
         except BaseException:
             sock.close()
             raise
+        return websocket
 
 
 async def _connected_socket(loop: asyncio.AbstractEventLoop, path: str) -> socket.socket:

@@ -107,8 +107,7 @@ class Resuming:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _attempt(self, carrier: Carrier) -> None:
-        websocket = WebSocket(carrier.loop, client=True)
-        await self._endpoint.open(websocket)
+        websocket = await self._endpoint.open()
         received = carrier.received
         handshake = ClientHandshake(key=self._key, agent_key=self._endpoint.public_key, received=received)
         try:

@@ -28,8 +28,8 @@ def options(path: Path, *, pid: int | None = None, key: str = KEY, listen: str =
     [
         ({"key": "abcd"}, "expected the 32 bytes of an Ed25519 public key, found 2"),
         ({"key": "no hex"}, "invalid _public_key value"),
-        ({"listen": "tcp:"}, "expected unix:PATH or tcp:ADDRESS:PORT"),
-        ({"listen": "udp:127.0.0.1:80"}, "expected unix:PATH or tcp:ADDRESS:PORT"),
+        ({"listen": "tcp:"}, "expected unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT"),
+        ({"listen": "udp:127.0.0.1:80"}, "expected unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT"),
     ],
 )
 def test_wrong_arguments_are_explained(tmp_path: Path, change: dict[str, str], problem: str) -> None:

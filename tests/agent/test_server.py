@@ -105,8 +105,7 @@ def test_there_is_one_client_only(agent: RunningAgent) -> None:
 
 async def connected(agent: RunningAgent, key: Ed25519PrivateKey, received: int | None) -> WebSocket:
     """Begin a session, or resume one, without serving it; raise HandshakeError."""
-    websocket = WebSocket(asyncio.get_running_loop(), client=True)
-    await agent.endpoint.open(websocket)
+    websocket = await agent.endpoint.open()
     handshake = ClientHandshake(key=key, agent_key=agent.endpoint.public_key, received=received)
     answer = await prove(websocket, handshake)
     if received is None:

@@ -23,6 +23,7 @@ import pytest
 
 from ..support.build import ROOT
 from ..support.needs import tool
+from ..support.waiting import until
 from . import made
 from .cgroups import Groups
 
@@ -67,6 +68,29 @@ class Cluster:
         done = subprocess.run([*self._inside(), *line], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             pytest.fail(f"the image cannot be loaded: {done.stderr}")
+
+    def signal(self, component: str, number: signal.Signals) -> None:
+        """Send a signal to a component of the node; one that is killed is started again, unless held."""
+        if self.state is None:
+            pytest.skip("a cluster of the user's own is left alone")
+        pid = (self.state / f"{component}.pid").read_text()
+        subprocess.run([*self._inside(), "kill", f"-{number}", pid], check=True)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Start nothing again that is killed meanwhile."""
+        assert self.state is not None
+        held = self.state / "held"
+        held.touch()
+        try:
+            yield
+        finally:
+            held.unlink()
+
+    def wait(self) -> None:
+        """Wait until the API server answers, and the node is ready."""
+        until("the API server answers", lambda: self.kubectl("get", "--raw=/readyz", check=False) == "ok")
+        self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
 
     def _inside(self) -> list[str]:
         return ["nsenter", f"--target={self.init}", "--mount", "--net", "--pid"]

@@ -1,10 +1,12 @@
 """One cluster for all tests that want one, with the workloads that they impersonate."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from ..support.running import Outcome, Runner
 from ..support.user import NOBODY, User
 from ..support.waiting import until
 from . import made
+from .accounts import Account, with_token
 from .cluster import Cluster, of_the_user, running
 from .workloads import Workloads, echo
 
@@ -126,3 +129,23 @@ def agent_pod(session: Session) -> Callable[[], str]:
         return pod
 
     return find
+
+
+@pytest.fixture
+def account(session: Session, tmp_path: Path) -> Iterator[Account]:
+    """Make a service account with these roles, and return its kubeconfig."""
+    cluster, here = session.cluster, f"--namespace={session.workloads.namespace}"
+
+    def make(wanted: list[dict[str, Any]]) -> Path:
+        cluster.kubectl("create", "serviceaccount", here, "developer")
+        subject = f"--serviceaccount={session.workloads.namespace}:developer"
+        for role in wanted:
+            name = role["metadata"]["name"]
+            cluster.kubectl("apply", here, "-f", "-", given=json.dumps(role))
+            cluster.kubectl("create", "rolebinding", here, name, f"--role={name}", subject)
+        token = cluster.kubectl("create", "token", here, "developer").strip()
+        return with_token(cluster, token, tmp_path / "kubeconfig")
+
+    yield make
+    names = "role/mirrord-target role/mirrord-agent rolebinding/mirrord-target rolebinding/mirrord-agent"
+    cluster.kubectl("delete", here, "--ignore-not-found", "serviceaccount/developer", *names.split())

@@ -1,12 +1,14 @@
 """The node's first process: ``python -m tests.cluster.node STATE ADDRESS BINARIES``.
 
 It runs as PID 1 of namespaces of its own (tests/cluster/cluster.py), starts every component of Kubernetes,
-prints ``ready``, and ends all of it by ending: when its standard input does, or one of the components.
+prints ``ready``, and ends all of it by ending: when its standard input does, or one of the components. One
+that was killed is started again, as a service manager would do it, once no file ``STATE/held`` is there.
 """
 
 import ipaddress
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -50,6 +52,7 @@ class Node:
         self._binary: Final = binaries / "cluster"
         self._coredns: Final = binaries / "coredns"
         self._started: Final[dict[int, str]] = {}
+        self._lines: Final[dict[str, tuple[str | Path, ...]]] = {}
 
     def run(self) -> None:
         """Start everything, say so, and stay until it is over."""
@@ -62,7 +65,15 @@ class Node:
         while True:
             pid, status = os.wait()
             if pid in self._started:
-                sys.exit(f"{self._started[pid]} ended with {os.waitstatus_to_exitcode(status)}")
+                name = self._started.pop(pid)
+                if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
+                    sys.exit(f"{name} ended with {os.waitstatus_to_exitcode(status)}")
+                threading.Thread(target=self._start_again, args=(name,), daemon=True).start()
+
+    def _start_again(self, name: str) -> None:
+        while (self._state / "held").exists():
+            time.sleep(0.05)
+        self._start(name, *self._lines[name])
 
     def _isolate(self) -> None:
         _run("mount", "-t", "sysfs", "sysfs", "/sys")
@@ -89,7 +100,8 @@ class Node:
             _run("ip", *line.split())
 
     def _start(self, name: str, *command: str | Path) -> None:
-        log = (self._state / f"{name}.log").open("wb")
+        self._lines[name] = command
+        log = (self._state / f"{name}.log").open("ab")
         with log:
             process = subprocess.Popen(
                 [str(word) for word in command],
@@ -103,6 +115,7 @@ class Node:
         # PID 1 waits for every process in its main loop, not by this object
         process.returncode = 0
         self._started[process.pid] = name
+        (self._state / f"{name}.pid").write_text(str(process.pid))
 
     # The control plane.
 

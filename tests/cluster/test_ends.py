@@ -18,7 +18,8 @@ from .conftest import Session
 def ready(session: Session, target: str = "deployment/web") -> Iterator["subprocess.Popen[str]"]:
     """Start a program that says its pod's name and then waits for its input to end."""
     line = session.line(target, "sh", "-c", "hostname; cat; curl -sS -m 5 http://web/; echo $?")
-    with session.runner.start(line, env=session.environment()) as process:
+    env = {**session.environment(), "MIRRORD_AGENT_COMMUNICATION_TIMEOUT": "5"}
+    with session.runner.start(line, env=env) as process:
         assert read_line(process) in session.pods("app=web")
         yield process
 

@@ -1,51 +1,14 @@
 """What a cluster does not allow is told in a sentence, within seconds, with its remedy."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from ..support.build import ROOT
-from .cluster import Cluster
+from .accounts import Account, roles, with_token, without
 from .conftest import Session
-
-Account = Callable[[list[dict[str, Any]]], Path]
-
-
-def roles() -> list[dict[str, Any]]:
-    """Return the roles of docs/rbac.yaml."""
-    return list(yaml.safe_load_all((ROOT / "docs" / "rbac.yaml").read_text()))
-
-
-@pytest.fixture
-def account(session: Session, tmp_path: Path) -> Iterator[Account]:
-    """Make a service account with these roles, and return its kubeconfig."""
-    cluster, here = session.cluster, f"--namespace={session.workloads.namespace}"
-
-    def make(wanted: list[dict[str, Any]]) -> Path:
-        cluster.kubectl("create", "serviceaccount", here, "developer")
-        subject = f"--serviceaccount={session.workloads.namespace}:developer"
-        for role in wanted:
-            name = role["metadata"]["name"]
-            cluster.kubectl("apply", here, "-f", "-", given=json.dumps(role))
-            cluster.kubectl("create", "rolebinding", here, name, f"--role={name}", subject)
-        token = cluster.kubectl("create", "token", here, "developer").strip()
-        return _with_token(cluster, token, tmp_path / "kubeconfig")
-
-    yield make
-    names = "role/mirrord-target role/mirrord-agent rolebinding/mirrord-target rolebinding/mirrord-agent"
-    cluster.kubectl("delete", here, "--ignore-not-found", "serviceaccount/developer", *names.split())
-
-
-def _with_token(cluster: Cluster, token: str, path: Path) -> Path:
-    config = json.loads(cluster.kubeconfig.read_text())
-    config["users"] = [{"name": "admin", "user": {"token": token}}]
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(config))
-    return path
 
 
 @pytest.mark.parametrize("target", ["deployment/web", "pod/meshed", "service/web", "cronjob/nightly"])
@@ -68,11 +31,10 @@ def test_the_rules_are_enough_for_an_ephemeral_container(session: Session, accou
         ("create", "jobs.batch"),
         ("watch", "pods"),
         ("get", "pods/log"),
-        ("create", "pods/portforward"),
     ],
 )
 def test_a_missing_permission_is_named(verb: str, resource: str, session: Session, account: Account) -> None:
-    kubeconfig = account([_without(verb, resource.partition(".")[0], role) for role in roles()])
+    kubeconfig = account([without(verb, resource.partition(".")[0], role) for role in roles()])
     found = session("deployment/web", "true", kubeconfig=kubeconfig)
     assert found.code == 125
     place = f"in the namespace {session.workloads.namespace}"
@@ -81,24 +43,16 @@ def test_a_missing_permission_is_named(verb: str, resource: str, session: Sessio
     assert "docs/rbac.yaml" in said
 
 
-def _without(verb: str, resource: str, role: dict[str, Any]) -> dict[str, Any]:
-    """Return a role without one permission."""
-    rules = []
-    for rule in role["rules"]:
-        others = [name for name in rule["resources"] if name != resource]
-        rules.append({**rule, "resources": others})
-        if resource in rule["resources"]:
-            verbs = [one for one in rule["verbs"] if one not in (verb, *_WITH.get(resource, ()))]
-            rules.append({**rule, "resources": [resource], "verbs": verbs})
-    return {**role, "rules": [rule for rule in rules if rule["resources"] and rule["verbs"]]}
-
-
-_WITH = {"pods/portforward": ("get",)}
-"""Verbs that stand for the same thing."""
+def test_without_any_way_to_reach_the_agent(session: Session, account: Account) -> None:
+    rules = [without("get", "pods/proxy", without("create", "pods/portforward", role)) for role in roles()]
+    found = session("deployment/web", "true", kubeconfig=account(rules))
+    assert found.code == 125
+    place = f"in the namespace {session.workloads.namespace}"
+    assert f"you are not allowed to create pods/portforward {place}; ask for the verbs" in found.err
 
 
 def test_unknown_credentials(session: Session, tmp_path: Path) -> None:
-    kubeconfig = _with_token(session.cluster, "wrong", tmp_path / "kubeconfig")
+    kubeconfig = with_token(session.cluster, "wrong", tmp_path / "kubeconfig")
     found = session("deployment/web", "true", kubeconfig=kubeconfig)
     assert "the API server does not know who you are" in found.err
 

@@ -7,7 +7,7 @@ is written in one turn of the event loop leaves in one system call.
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 from websockets.client import ClientProtocol
@@ -45,7 +45,15 @@ class WebSocket(asyncio.BufferedProtocol):
     Until ``on_message`` is set messages are for :meth:`receive`.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, client: bool) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        client: bool,
+        uri: str = _URI,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """``uri`` and ``headers`` are what a client asks for, where something on the way reads them."""
         self.loop: Final = loop
         self.busy: bool = False
         """More waits to be written than should."""
@@ -62,10 +70,11 @@ class WebSocket(asyncio.BufferedProtocol):
         self.bytes_received: int = 0
         """Of messages, and of everything that arrives."""
         self._protocol: Final[ClientProtocol | ServerProtocol] = (
-            ClientProtocol(parse_uri(_URI), max_size=FIRST_MESSAGES)
+            ClientProtocol(parse_uri(uri), max_size=FIRST_MESSAGES)
             if client
             else ServerProtocol(max_size=FIRST_MESSAGES)
         )
+        self._headers: Final = headers or {}
         self._transport: asyncio.Transport | None = None
         self._buffer: memoryview = memoryview(bytearray(_READ))
         self._fragments: list[Message] = []
@@ -147,7 +156,9 @@ class WebSocket(asyncio.BufferedProtocol):
         self._heard = self.loop.time()
         self._timer = self.loop.call_later(PING_INTERVAL, self._ping)
         if isinstance(self._protocol, ClientProtocol):
-            self._protocol.send_request(self._protocol.connect())
+            request = self._protocol.connect()
+            request.headers.update(self._headers)
+            self._protocol.send_request(request)
             self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -21,6 +21,8 @@ class Ephemeral:
     def __init__(self, access: Access, name: str, *, pod: str, namespace: str, tell: Tell) -> None:
         self.name: Final = name
         self.namespace: Final = namespace
+        self.container: Final = name
+        """The name of the agent's container."""
         self._access: Final = access
         self._pod: Final = pod
         self._starting: Final = Starting(access, namespace, name, tell)

@@ -8,54 +8,56 @@ travels inside is a websocket again.
 
 import asyncio
 import urllib.parse
-from dataclasses import dataclass
 from typing import Final
 
 from kubernetes.aio.client import Configuration
+from mirrord_agent.wire.errors import ChannelClosed
+from mirrord_agent.wire.websocket import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from mirrord.errors import LinkError, TargetError
+from mirrord.errors import LinkError, MirrordError, TargetError
 from mirrord.targets.kubernetes.access import Access
 
 _PROTOCOL: Final = Subprotocol("v4.channel.k8s.io")
+_FORBIDDEN: Final = 403
 _DATA: Final = 0
 _PIECE: Final = 128 * 1024
 """Bytes of one message at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodEndpoint:
-    """An agent that listens on the loopback of its pod; see :class:`mirrord.link.endpoint.Endpoint`."""
+async def forwarded(access: Access, namespace: str, pod: str, port: int) -> WebSocket:
+    """Connect to a port on the loopback of a pod's network; raise LinkError or TargetError."""
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
+    try:
+        outer = await _connect(access, f"{path}?ports={port}")
+    except InvalidStatus as error:
+        raise _refused(error, namespace) from error
+    except (OSError, WebSocketException, TimeoutError) as error:
+        raise LinkError(f"the agent cannot be reached through the API server: {error}") from error
+    websocket = WebSocket(asyncio.get_running_loop(), client=True)
+    ForwardedConnection(outer, websocket).begin()
+    try:
+        await websocket.opened()
+    except ChannelClosed as error:
+        raise LinkError(error.reason) from error
+    except BaseException:
+        websocket.abort("it was not opened")
+        raise
+    return websocket
 
-    access: Access
-    namespace: str
-    pod: str
-    port: int
-    public_key: bytes
 
-    async def open(self, protocol: asyncio.BufferedProtocol) -> None:
-        """Connect; raise LinkError or TargetError."""
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}/portforward"
-        try:
-            websocket = await _connect(self.access, f"{path}?ports={self.port}")
-        except InvalidStatus as error:
-            raise self._refused(error) from error
-        except (OSError, WebSocketException, TimeoutError) as error:
-            raise LinkError(f"the agent cannot be reached through the API server: {error}") from error
-        ForwardedConnection(websocket, protocol).begin()
-
-    def _refused(self, error: InvalidStatus) -> TargetError:
-        response = error.response
-        if response.status_code == 403:
-            return TargetError(
-                f"you are not allowed to create pods/portforward in the namespace {self.namespace}",
-                remedy="ask for the verbs `get` and `create` on `pods/portforward` "
-                "(docs/rbac.yaml has the rules)",
-            )
-        text = (response.body or b"").decode(errors="replace")[:300]
-        return TargetError(f"the API server refused to forward to the agent: {response.status_code} {text}")
+def _refused(error: InvalidStatus, namespace: str) -> MirrordError:
+    response = error.response
+    if response.status_code == _FORBIDDEN:
+        return TargetError(
+            f"you are not allowed to create pods/portforward in the namespace {namespace}",
+            remedy="ask for the verbs `get` and `create` on `pods/portforward` "
+            "(docs/rbac.yaml has the rules)",
+        )
+    text = (response.body or b"").decode(errors="replace")[:300]
+    return LinkError(f"the API server refused to forward to the agent: {response.status_code} {text}")
 
 
 async def _connect(access: Access, path: str) -> ClientConnection:

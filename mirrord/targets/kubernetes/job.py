@@ -28,6 +28,8 @@ class Job:
     def __init__(self, access: Access, name: str, namespace: str, tell: Tell) -> None:
         self.name: Final = name
         self.namespace: Final = namespace
+        self.container: Final = CONTAINER
+        """The name of the agent's container."""
         self._access: Final = access
         self._starting: Final = Starting(access, namespace, CONTAINER, tell)
         self._created: bool = True

@@ -2,6 +2,7 @@
 
 import secrets
 import string
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mirrord_agent import __version__
@@ -11,9 +12,9 @@ from mirrord.config.model import Settings
 from mirrord.targets.kubernetes.choose import Chosen
 
 CONTAINER: Final = "mirrord-agent"
-PORT: Final = 7737
-"""Where the agent listens, on the loopback of its own pod; in another's it takes one at random."""
 LABELS: Final = {"app": "mirrord", "app.kubernetes.io/managed-by": "mirrord"}
+_RANDOM: Final = range(30_000, 32_768, 2)
+"""Ports that programs hardly use: below those that the kernel takes (ip_local_port_range, ip(7))."""
 _REGISTRY: Final = "ghcr.io/mirrord/mirrord-agent"
 _NOBODY: Final = 65534
 _MESH_LABELS: Final = {"kuma.io/sidecar-injection": "disabled"}
@@ -27,9 +28,24 @@ def new_name() -> str:
     return "mirrord-agent-" + "".join(secrets.choice(_LETTERS) for _ in range(10))
 
 
-def random_port() -> int:
-    """Return a port that a program hardly uses, for an agent in the target's own network."""
-    return 30_000 + secrets.randbelow(2_768)
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where an agent listens: on the loopback of its pod, and, with TLS, on the pod's addresses."""
+
+    loopback: int
+    tls: int | None
+    """None where the pod proxy is not used, and only the pod itself reaches the agent."""
+
+
+def own_ports(*, proxy: bool) -> Ports:
+    """Return those of an agent in a pod of its own."""
+    return Ports(7737, 7738 if proxy else None)
+
+
+def random_ports(*, proxy: bool) -> Ports:
+    """Return those of an agent in the target's own network."""
+    first = secrets.choice(_RANDOM)
+    return Ports(first, first + 1 if proxy else None)
 
 
 def capabilities(settings: Settings) -> tuple[str, ...]:
@@ -48,7 +64,9 @@ def capabilities(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in wanted if name not in agent.disabled_capabilities)
 
 
-def job(name: str, settings: Settings, target: Chosen | None, *, client_key: bytes) -> dict[str, Any]:
+def job(
+    name: str, settings: Settings, target: Chosen | None, *, client_key: bytes, ports: Ports
+) -> dict[str, Any]:
     """Return the Job for a container, or without a target."""
     agent = settings.configuration.agent
     mesh = agent.disable_mesh_sidecar_injection
@@ -63,16 +81,16 @@ def job(name: str, settings: Settings, target: Chosen | None, *, client_key: byt
         "spec": {
             "ttlSecondsAfterFinished": agent.ttl,
             "backoffLimit": 0,
-            "template": {"metadata": metadata, "spec": _pod(settings, target, client_key)},
+            "template": {"metadata": metadata, "spec": _pod(settings, target, client_key, ports)},
         },
     }
 
 
 def ephemeral_container(
-    name: str, settings: Settings, target: Chosen, *, client_key: bytes, port: int
+    name: str, settings: Settings, target: Chosen, *, client_key: bytes, ports: Ports
 ) -> dict[str, Any]:
     """Return the ephemeral container for one of a pod's containers; resources are not for such ones."""
-    container = _container(settings, target, client_key, port)
+    container = _container(settings, target, client_key, ports)
     del container["resources"]
     return container | {"name": name, "targetContainerName": target.container}
 
@@ -82,14 +100,14 @@ def image(agent: Agent) -> str:
     return f"{agent.image.registry or _REGISTRY}:{agent.image.tag or __version__}"
 
 
-def _pod(settings: Settings, target: Chosen | None, client_key: bytes) -> dict[str, Any]:
+def _pod(settings: Settings, target: Chosen | None, client_key: bytes, ports: Ports) -> dict[str, Any]:
     agent = settings.configuration.agent
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 5,
         "tolerations": list(agent.tolerations),
-        "containers": [_container(settings, target, client_key, PORT)],
+        "containers": [_container(settings, target, client_key, ports)],
     }
     if target is not None:
         # the scheduler is not asked: the agent must be where the target is
@@ -105,14 +123,15 @@ def _pod(settings: Settings, target: Chosen | None, client_key: bytes) -> dict[s
     return pod
 
 
-def _container(settings: Settings, target: Chosen | None, client_key: bytes, port: int) -> dict[str, Any]:
+def _container(settings: Settings, target: Chosen | None, client_key: bytes, ports: Ports) -> dict[str, Any]:
     agent = settings.configuration.agent
     return {
         "name": CONTAINER,
         "image": image(agent),
         "imagePullPolicy": agent.image_pull_policy,
         "args": [
-            f"--listen=tcp:127.0.0.1:{port}",
+            f"--listen=tcp:127.0.0.1:{ports.loopback}",
+            *([] if ports.tls is None else [f"--listen=tls:*:{ports.tls}"]),
             f"--client-key={client_key.hex()}",
             f"--patience={agent.communication_timeout}",
             "--targetless" if target is None else f"--container-id={target.id}",

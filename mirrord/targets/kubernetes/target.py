@@ -10,9 +10,10 @@ from mirrord.targets.base import Tell
 from mirrord.targets.kubernetes import access, manifest
 from mirrord.targets.kubernetes.access import Access
 from mirrord.targets.kubernetes.choose import Chosen, choose
+from mirrord.targets.kubernetes.endpoint import PodEndpoint, use_proxy
 from mirrord.targets.kubernetes.ephemeral import Ephemeral
-from mirrord.targets.kubernetes.forward import PodEndpoint
 from mirrord.targets.kubernetes.job import Job
+from mirrord.targets.kubernetes.manifest import Ports
 
 
 class KubernetesTarget:
@@ -32,27 +33,36 @@ class KubernetesTarget:
         way, chosen, place = await self._look()
         agent: Job | Ephemeral
         if self._is_ephemeral and chosen is not None:
-            port = manifest.random_port()
-            agent = await self._create_ephemeral(way, chosen, client_key, port)
+            ports = manifest.random_ports(proxy=await use_proxy(way, chosen.namespace, self._tell))
+            agent = await self._create_ephemeral(way, chosen, client_key, ports)
         else:
-            port = manifest.PORT
-            agent = await self._create_job(way, chosen, client_key, place)
+            ports = manifest.own_ports(proxy=await use_proxy(way, place, self._tell))
+            agent = await self._create_job(way, chosen, client_key, place, ports)
         self._tell.detail(f"the agent's {agent} was created in the namespace {agent.namespace}")
         pod, key = await agent.ready(self._settings.configuration.agent.startup_timeout)
         if chosen is None:
             self.label = f"{self.label} (namespace {agent.namespace})"
-        return PodEndpoint(way, agent.namespace, pod, port, key)
+        return PodEndpoint(
+            way,
+            namespace=agent.namespace,
+            pod=pod,
+            container=agent.container,
+            ports=ports,
+            key=key,
+            tell=self._tell,
+        )
 
     async def manifest(self, client_key: bytes) -> dict[str, Any]:
         """Return what :meth:`start_agent` would create, and create nothing; raise TargetError."""
-        _, chosen, place = await self._look()
+        way, chosen, place = await self._look()
         name = manifest.new_name()
         if self._is_ephemeral and chosen is not None:
-            port = manifest.random_port()
+            ports = manifest.random_ports(proxy=await use_proxy(way, chosen.namespace, self._tell))
             return manifest.ephemeral_container(
-                name, self._settings, chosen, client_key=client_key, port=port
+                name, self._settings, chosen, client_key=client_key, ports=ports
             )
-        job = manifest.job(name, self._settings, chosen, client_key=client_key)
+        ports = manifest.own_ports(proxy=await use_proxy(way, place, self._tell))
+        job = manifest.job(name, self._settings, chosen, client_key=client_key, ports=ports)
         return {**job, "metadata": {**job["metadata"], "namespace": place}}
 
     @property
@@ -67,18 +77,22 @@ class KubernetesTarget:
         chosen = await self._choose(way, namespace)
         return way, chosen, configuration.agent.namespace or namespace
 
-    async def _create_job(self, way: Access, chosen: Chosen | None, client_key: bytes, namespace: str) -> Job:
+    async def _create_job(
+        self, way: Access, chosen: Chosen | None, client_key: bytes, namespace: str, ports: Ports
+    ) -> Job:
         self._agent = job = Job(way, manifest.new_name(), namespace, self._tell)
-        await job.create(manifest.job(job.name, self._settings, chosen, client_key=client_key))
+        await job.create(manifest.job(job.name, self._settings, chosen, client_key=client_key, ports=ports))
         return job
 
-    async def _create_ephemeral(self, way: Access, chosen: Chosen, client_key: bytes, port: int) -> Ephemeral:
+    async def _create_ephemeral(
+        self, way: Access, chosen: Chosen, client_key: bytes, ports: Ports
+    ) -> Ephemeral:
         name = manifest.new_name()
         self._agent = agent = Ephemeral(
             way, name, pod=chosen.pod, namespace=chosen.namespace, tell=self._tell
         )
         await agent.create(
-            manifest.ephemeral_container(name, self._settings, chosen, client_key=client_key, port=port)
+            manifest.ephemeral_container(name, self._settings, chosen, client_key=client_key, ports=ports)
         )
         return agent
 

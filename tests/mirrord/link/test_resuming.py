@@ -33,14 +33,13 @@ class Flaky:
     def public_key(self) -> bytes:
         return self.real.public_key
 
-    async def open(self, protocol: asyncio.BufferedProtocol) -> None:
+    async def open(self) -> WebSocket:
         if self.refusals:
             raise self.refusals.pop(0)
         if self.gate is not None:
             await self.gate.wait()
-        await self.real.open(protocol)
-        assert isinstance(protocol, WebSocket)
-        self.websockets.append(protocol)
+        self.websockets.append(await self.real.open())
+        return self.websockets[-1]
 
     def cut(self) -> None:
         """Break the connection, without a goodbye."""

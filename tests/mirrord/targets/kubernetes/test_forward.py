@@ -5,7 +5,6 @@ from typing import Final
 
 import pytest
 from kubernetes.aio.client import ApiClient, Configuration
-from mirrord_agent.wire.errors import ChannelClosed
 from mirrord_agent.wire.websocket import WebSocket
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
@@ -13,7 +12,7 @@ from websockets.typing import Subprotocol
 
 from mirrord.errors import LinkError, TargetError
 from mirrord.targets.kubernetes.access import Access
-from mirrord.targets.kubernetes.forward import PodEndpoint
+from mirrord.targets.kubernetes.forward import forwarded
 
 PORT: Final = 7737
 GREETING: Final = PORT.to_bytes(2, "little")
@@ -32,23 +31,24 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 @contextlib.asynccontextmanager
 async def api_server(
-    behave: Behaviour, *, status: int = 0
-) -> AsyncIterator[tuple[PodEndpoint, list[Request]]]:
-    """Pretend to be an API server that forwards ports; note what it is asked."""
+    behave: Behaviour, *, status: int = 0, protocol: str | None = "v4.channel.k8s.io"
+) -> AsyncIterator[tuple[Access, list[Request]]]:
+    """Pretend to be an API server that connects to pods; note what it is asked."""
     asked: list[Request] = []
 
     def look(connection: ServerConnection, request: Request) -> Response | None:
         asked.append(request)
         return connection.respond(status, "no\n") if status else None
 
-    options = {"subprotocols": [Subprotocol("v4.channel.k8s.io")], "max_size": None, "compression": None}
+    protocols = [Subprotocol(protocol)] if protocol else None
+    options = {"subprotocols": protocols, "max_size": None, "compression": None}
     async with serve(behave, "127.0.0.1", 0, process_request=look, **options) as server:  # type: ignore[arg-type]
         port = next(iter(server.sockets)).getsockname()[1]
         settings = Configuration(host=f"http://127.0.0.1:{port}", api_key={"BearerToken": "Bearer secret"})
         client = ApiClient(settings)
         access = Access(client, settings, "default")
         try:
-            yield PodEndpoint(access, "prod", "agent-1", PORT, bytes(32)), asked
+            yield access, asked
         finally:
             await access.close()
 
@@ -95,10 +95,8 @@ async def _echo(inside: WebSocket) -> None:
         inside.send(bytes(await inside.receive()))
 
 
-async def opened(endpoint: PodEndpoint) -> WebSocket:
-    websocket = WebSocket(asyncio.get_running_loop(), client=True)
-    await endpoint.open(websocket)
-    await websocket.opened()
+async def opened(access: Access) -> WebSocket:
+    websocket = await forwarded(access, "prod", "agent-1", PORT)
     websocket.prove()
     return websocket
 
@@ -108,8 +106,8 @@ def test_messages_arrive_whole(size: int) -> None:
     message = bytes(index % 251 for index in range(size))
 
     async def check() -> None:
-        async with api_server(agent) as (endpoint, asked):
-            websocket = await opened(endpoint)
+        async with api_server(agent) as (access, asked):
+            websocket = await opened(access)
             for _ in range(3):
                 websocket.send(message)
             assert [bytes(await websocket.receive()) for _ in range(3)] == [message] * 3
@@ -130,9 +128,9 @@ def test_an_agent_that_is_not_there_is_explained() -> None:
         await connection.wait_closed()
 
     async def check() -> None:
-        async with api_server(refuse) as (endpoint, _):
-            with pytest.raises(ChannelClosed, match="the node could not reach the agent: connection refused"):
-                await opened(endpoint)
+        async with api_server(refuse) as (access, _):
+            with pytest.raises(LinkError, match="the node could not reach the agent: connection refused"):
+                await opened(access)
 
     run(check)
 
@@ -143,25 +141,25 @@ def test_an_api_server_that_goes_away_is_explained() -> None:
         await connection.close(1011, "restarting")
 
     async def check() -> None:
-        async with api_server(leave) as (endpoint, _):
-            with pytest.raises(ChannelClosed, match=r"the API server closed the connection: .*restarting"):
-                await opened(endpoint)
+        async with api_server(leave) as (access, _):
+            with pytest.raises(LinkError, match=r"the API server closed the connection: .*restarting"):
+                await opened(access)
 
     run(check)
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence"),
+    ("status", "kind", "sentence"),
     [
-        (403, "not allowed to create pods/portforward in the namespace prod; ask for"),
-        (404, "the API server refused to forward to the agent: 404"),
+        (403, TargetError, "not allowed to create pods/portforward in the namespace prod; ask for"),
+        (404, LinkError, "the API server refused to forward to the agent: 404"),
     ],
 )
-def test_a_refusal_is_explained(status: int, sentence: str) -> None:
+def test_a_refusal_is_explained(status: int, kind: type[Exception], sentence: str) -> None:
     async def check() -> None:
-        async with api_server(agent, status=status) as (endpoint, _):
-            with pytest.raises(TargetError, match=sentence):
-                await opened(endpoint)
+        async with api_server(agent, status=status) as (access, _):
+            with pytest.raises(kind, match=sentence):
+                await opened(access)
 
     run(check)
 
@@ -170,9 +168,8 @@ def test_a_server_that_is_not_there_is_explained() -> None:
     async def check() -> None:
         settings = Configuration(host="http://127.0.0.1:1")
         access = Access(ApiClient(settings), settings, "default")
-        endpoint = PodEndpoint(access, "prod", "agent-1", PORT, bytes(32))
         with pytest.raises(LinkError, match="cannot be reached through the API server"):
-            await opened(endpoint)
+            await opened(access)
         await access.close()
 
     run(check)
