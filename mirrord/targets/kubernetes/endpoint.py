@@ -1,4 +1,4 @@
-"""An agent in a pod, and the ways to it: the API server's pod proxy if that may be used, else port-forward."""
+"""An agent in a pod, and the ways to it: the API server's pod proxy where allowed, else port-forward."""
 
 from typing import Final
 

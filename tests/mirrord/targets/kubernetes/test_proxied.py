@@ -64,11 +64,20 @@ def test_a_pod_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "_PATIENCE", 0.05)
 
     async def check() -> None:
-        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+        ended = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(4096):
+                continue
+            writer.close()
+            ended.set()
+
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
             settings = Configuration(host=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             access = Access(ApiClient(settings), settings, "default")
             with pytest.raises(LinkError, match="no answer within"):
                 await proxied(access, "prod", "agent-1", PORT)
+            await ended.wait()
             await access.close()
 
     run(check)
