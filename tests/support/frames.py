@@ -61,32 +61,46 @@ class Requests:
 
     def __init__(self) -> None:
         self.counts: Final[Counter[str]] = Counter()
-        """How many requests of each type passed."""
+        """How many requests of each type passed; what is sent again on another connection counts again."""
         self.together: Final[Counter[str]] = Counter()
         """The most requests of a type that were unanswered at one moment."""
         self._waiting: Final[dict[int, str]] = {}
-        self._there = WebSocketReader()
-        self._back = WebSocketReader()
 
-    def connected(self) -> None:
-        """Begin to read another connection; what is sent again there counts again."""
-        self._there = WebSocketReader()
-        self._back = WebSocketReader()
+    def connected(self) -> "Connection":
+        """Read along on one more connection."""
+        return Connection(self)
+
+    def asked(self, message: bytes) -> None:
+        """Note a message to the agent."""
+        if message[0] == _REQUEST:
+            _, number = _FRAME.unpack_from(message)
+            name = str(json.loads(message[_FRAME.size :])["type"])
+            self._waiting[number] = name
+            self.counts[name] += 1
+            now = sum(one == name for one in self._waiting.values())
+            self.together[name] = max(self.together[name], now)
+
+    def answered(self, message: bytes) -> None:
+        """Note a message from the agent."""
+        if message[0] == _REPLY:
+            _, number = _FRAME.unpack_from(message)
+            self._waiting.pop(number, None)
+
+
+class Connection:
+    """Reads along on one connection."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests: Final = requests
+        self._there: Final = WebSocketReader()
+        self._back: Final = WebSocketReader()
 
     def asked(self, data: bytes) -> None:
         """Note what goes to the agent."""
         for message in self._there.feed(data):
-            if message[0] == _REQUEST:
-                _, number = _FRAME.unpack_from(message)
-                name = str(json.loads(message[_FRAME.size :])["type"])
-                self._waiting[number] = name
-                self.counts[name] += 1
-                now = sum(one == name for one in self._waiting.values())
-                self.together[name] = max(self.together[name], now)
+            self._requests.asked(message)
 
     def answered(self, data: bytes) -> None:
         """Note what comes from the agent."""
         for message in self._back.feed(data):
-            if message[0] == _REPLY:
-                _, number = _FRAME.unpack_from(message)
-                self._waiting.pop(number, None)
+            self._requests.answered(message)

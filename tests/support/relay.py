@@ -96,14 +96,14 @@ class Relay:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
-        self.requests.connected()
+        seen = self.requests.connected()
         real = (await reader.readline()).decode().rstrip("\n")
         far_reader, far_writer = await asyncio.open_unix_connection(real)
         self._writers.update((writer, far_writer))
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._copy(reader, far_writer, self.requests.asked))
-                both.create_task(self._copy(far_reader, writer, self.requests.answered))
+                both.create_task(self._copy(reader, far_writer, seen.asked))
+                both.create_task(self._copy(far_reader, writer, seen.answered))
         finally:
             self._tasks.discard(task)
             for one in (writer, far_writer):

@@ -204,18 +204,3 @@ def message(error: Any) -> str:
     except ValueError:
         said = None
     return " ".join(str(said or error.reason or error.status).split())
-
-
-async def may(access: Access, verb: str, resource: str, subresource: str, namespace: str) -> bool:
-    """Ask whether we are allowed to do something; where that may not be asked, we are not."""
-    wanted = {"namespace": namespace, "verb": verb, "resource": resource, "subresource": subresource}
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": wanted},
-    }
-    try:
-        answer = await access.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    except (ApiException, aiohttp.ClientError, OSError, TimeoutError):
-        return False
-    return bool(answer["status"].get("allowed"))

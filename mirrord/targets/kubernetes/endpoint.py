@@ -6,12 +6,13 @@ import aiohttp
 from kubernetes.aio.client.exceptions import ApiException
 from mirrord_agent.wire.websocket import WebSocket
 
-from mirrord.errors import AgentGone, LinkError
+from mirrord.errors import AgentGone, LinkError, TargetError
 from mirrord.targets.base import Tell
-from mirrord.targets.kubernetes.access import Access, may
+from mirrord.targets.kubernetes.access import Access
 from mirrord.targets.kubernetes.forward import forwarded
 from mirrord.targets.kubernetes.manifest import Ports
 from mirrord.targets.kubernetes.objects import KINDS, Pod
+from mirrord.targets.kubernetes.permissions import Permission, refused
 from mirrord.targets.kubernetes.proxied import is_direct, proxied
 
 _OVER: Final = ("Succeeded", "Failed")
@@ -22,10 +23,18 @@ async def use_proxy(access: Access, namespace: str, tell: Tell) -> bool:
     if not is_direct(access):
         tell.detail("the agent is reached by port-forward: the API server is behind a proxy")
         return False
-    if not await may(access, "get", "pods", "proxy", namespace):
+    if not await _allowed(access, Permission("get", "", "pods/proxy", namespace)):
         tell.detail("the agent is reached by port-forward: the verb `get` on `pods/proxy` is not allowed")
         return False
     return True
+
+
+async def _allowed(access: Access, permission: Permission) -> bool:
+    try:
+        return not await refused(access, [permission])
+    except TargetError:
+        # who may not even ask has the other way
+        return False
 
 
 class PodEndpoint:
