@@ -191,6 +191,12 @@ def _explained(error: Any, verb: str, resource: str, namespace: str | None, name
     return TargetError(f"the API server refused to {verb} {resource}{where}: {message(error)}")
 
 
+def is_forbidden(error: TargetError) -> bool:
+    """Tell whether a permission is missing."""
+    cause = error.__cause__
+    return isinstance(cause, ApiException) and cause.status == 403 and not _admission(cause)
+
+
 def _admission(error: Any) -> bool:
     """Tell a quota's or a webhook's refusal, which is also a 403, from a missing permission."""
     return " cannot " not in message(error)

@@ -1,0 +1,92 @@
+"""Starts the agents of one session, and deletes what it has created."""
+
+import asyncio
+from typing import Final
+
+from mirrord.config.model import Settings
+from mirrord.errors import TargetError
+from mirrord.targets.base import Tell
+from mirrord.targets.kubernetes import access, manifest
+from mirrord.targets.kubernetes.access import Access
+from mirrord.targets.kubernetes.choose import Chosen
+from mirrord.targets.kubernetes.ephemeral import Ephemeral
+from mirrord.targets.kubernetes.forward import PodEndpoint
+from mirrord.targets.kubernetes.job import Job
+
+
+class Agents:
+    """Those of one session."""
+
+    def __init__(self, way: Access, settings: Settings, *, place: str, client_key: bytes, tell: Tell) -> None:
+        """``place`` is the namespace for Jobs."""
+        self._way: Final = way
+        self._settings: Final = settings
+        self._place: Final = place
+        self._client_key: Final = client_key
+        self._tell: Final = tell
+        self._created: Final[list[tuple[str, Job | Ephemeral]]] = []
+        """Each with the pod that it is beside, or nothing."""
+
+    async def start(self, chosen: Chosen | None) -> PodEndpoint:
+        """Start an agent beside a container, or without a target, and wait for it; raise TargetError."""
+        agent: Job | Ephemeral
+        if self._settings.configuration.agent.ephemeral and chosen is not None:
+            port = manifest.random_port()
+            agent = await self._create_ephemeral(chosen, port)
+        else:
+            port = manifest.PORT
+            agent = await self._create_job(chosen)
+        self._tell.detail(f"the agent's {agent} was created in the namespace {agent.namespace}")
+        pod, key = await agent.ready(self._settings.configuration.agent.startup_timeout)
+        return PodEndpoint(self._way, agent.namespace, pod, port, key)
+
+    async def _create_job(self, chosen: Chosen | None) -> Job:
+        job = Job(self._way, manifest.new_name(), self._place, self._tell)
+        # before there is an answer: it may be lost
+        self._created.append((chosen.pod if chosen else "", job))
+        await job.create(manifest.job(job.name, self._settings, chosen, client_key=self._client_key))
+        return job
+
+    async def _create_ephemeral(self, chosen: Chosen, port: int) -> Ephemeral:
+        name = manifest.new_name()
+        agent = Ephemeral(self._way, name, pod=chosen.pod, namespace=chosen.namespace, tell=self._tell)
+        await agent.create(
+            manifest.ephemeral_container(name, self._settings, chosen, client_key=self._client_key, port=port)
+        )
+        return agent
+
+    async def drop(self, pod: str) -> None:
+        """Delete the agents beside a pod."""
+        gone = [one for one in self._created if one[0] == pod]
+        for one in gone:
+            await self._delete(one[1])
+            self._created.remove(one)
+
+    async def close(self) -> None:
+        """Delete them all; say so if that fails."""
+        await asyncio.gather(*(self._delete(agent) for _, agent in self._created))
+
+    async def _delete(self, agent: Job | Ephemeral) -> None:
+        try:
+            await agent.delete()
+        except TargetError:
+            # after hours the credentials may have expired, and another address have become the right one
+            again = await access_of(self._settings)
+            try:
+                await agent.delete(again)
+            except TargetError as error:
+                self._tell.warn(
+                    f"warning: the agent's {agent} could not be deleted, and goes by itself: {error}"
+                )
+            finally:
+                await again.close()
+
+
+async def access_of(settings: Settings) -> Access:
+    """Return the way to the cluster that the settings name; raise UsageError."""
+    configuration = settings.configuration
+    return await access.connect(
+        kubeconfig=configuration.kubeconfig,
+        context=configuration.kube_context,
+        accept_invalid_certificates=configuration.accept_invalid_certificates,
+    )
