@@ -25,7 +25,7 @@ def chosen(pod: str, id: str = "1") -> Chosen:
 
 def event(kind: str, name: str, id: str = "1", *, ending: bool = False, ready: bool = True) -> Any:
     """Return what a watch says of a pod."""
-    state = {"running": {}}
+    state: dict[str, Any] = {"running": {}}
     status = {"name": "app", "ready": ready, "containerID": f"containerd://{id}", "state": state}
     metadata = {"name": name, "namespace": "prod", **({"deletionTimestamp": "now"} if ending else {})}
     return kind, {
