@@ -191,7 +191,7 @@ def test_through_a_proxy(tmp_path: Path) -> None:
 
     asyncio.run(scenario())
     socks = {"proxy-url": "socks5://127.0.0.1:1"}
-    with pytest.raises(UsageError, match="the proxy socks5://.* is not supported"):
+    with pytest.raises(UsageError, match=r"the proxy socks5://.* is not supported"):
         asyncio.run(asked(for_server(tmp_path / "config", "http://api.test", {}, **socks)))
 
 
