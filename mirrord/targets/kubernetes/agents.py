@@ -24,8 +24,8 @@ class Agents:
         self._place: Final = place
         self._client_key: Final = client_key
         self._tell: Final = tell
-        self._created: Final[list[tuple[str, Job | Ephemeral]]] = []
-        """Each with the pod that it is beside, or nothing."""
+        self._created: Final[list[Job]] = []
+        """What is to be deleted; those whose target has ended have gone by themselves."""
 
     async def start(self, chosen: Chosen | None) -> PodEndpoint:
         """Start an agent beside a container, or without a target, and wait for it; raise TargetError."""
@@ -43,7 +43,7 @@ class Agents:
     async def _create_job(self, chosen: Chosen | None) -> Job:
         job = Job(self._way, manifest.new_name(), self._place, self._tell)
         # before there is an answer: it may be lost
-        self._created.append((chosen.pod if chosen else "", job))
+        self._created.append(job)
         await job.create(manifest.job(job.name, self._settings, chosen, client_key=self._client_key))
         return job
 
@@ -55,18 +55,11 @@ class Agents:
         )
         return agent
 
-    async def drop(self, pod: str) -> None:
-        """Delete the agents beside a pod."""
-        gone = [one for one in self._created if one[0] == pod]
-        for one in gone:
-            await self._delete(one[1])
-            self._created.remove(one)
-
     async def close(self) -> None:
         """Delete them all; say so if that fails."""
-        await asyncio.gather(*(self._delete(agent) for _, agent in self._created))
+        await asyncio.gather(*map(self._delete, self._created))
 
-    async def _delete(self, agent: Job | Ephemeral) -> None:
+    async def _delete(self, agent: Job) -> None:
         try:
             await agent.delete()
         except TargetError:

@@ -94,8 +94,6 @@ class Replicas:
                 self._goes(pod.metadata.name)
             else:
                 self._is_there(pod)
-            if kind == "DELETED":
-                self._begin(self._agents.drop(pod.metadata.name))
 
     def _is_there(self, pod: Pod) -> None:
         """Note a pod whose container runs: it may not be ready yet, and get its first requests soon."""
