@@ -32,7 +32,7 @@ def serve(settings: Settings, sayings: Sayings, session: Session) -> None:
 
 
 async def linked(target: Target, sayings: Sayings) -> tuple[Link, Replicas]:
-    """Return a link to the agent, and what brings in the target's other pods; raise TargetError or LinkError."""
+    """Return a link to the agent, and what brings in the other pods; raise TargetError or LinkError."""
     key = client.new_session_key()
     link = await client.connect(await target.start_agent(client.public_bytes(key)), key)
     return link, Replicas(target, key, sayings)
