@@ -5,6 +5,7 @@ whatever runtime made it and whether it is cgroup v1 or v2 (cgroups(7))::
 
     0::/kubepods.slice/kubepods-burstable.slice/kubepods-…-pod9a….slice/cri-containerd-<id>.scope
     4:memory:/kubepods/besteffort/pod9a…/<id>
+    0::/system.slice/containerd.service/kubepods-…-pod9a….slice:cri-containerd:<id>
     0::/../../pod9a…/<id>       (read from a control group namespace of our own)
 """
 
@@ -16,7 +17,8 @@ from typing import Final
 
 from mirrord_agent.errors import AgentError
 
-_PART: Final = re.compile(r"(?:cri-containerd-|crio-|docker-|libpod-)?([0-9a-f]{64})(?:\.scope)?")
+_RUNTIME: Final = r"(?:cri-containerd|crio|docker|libpod)"
+_PART: Final = re.compile(rf"(?:{_RUNTIME}-|[^:]*:{_RUNTIME}:)?([0-9a-f]{{64}})(?:\.scope)?")
 """A directory that a runtime names after a container; not ``crio-conmon-<id>.scope``, its monitor's."""
 _START_TIME: Final = 19
 """The place of ``starttime`` after the command's name in ``/proc/PID/stat`` (proc_pid_stat(5))."""

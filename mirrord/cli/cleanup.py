@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
 
 
 async def _clean(settings: "Settings", *, everything: bool) -> "tuple[str, Cleaned]":
+    from mirrord.targets.kubernetes.agents import access_of
     from mirrord.targets.kubernetes.cleanup import clean
-    from mirrord.targets.kubernetes.target import access_of
 
     configuration = settings.configuration
     way = await access_of(settings)

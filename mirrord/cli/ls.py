@@ -65,8 +65,8 @@ def _kinds_of_environment() -> list[str] | None:
 
 async def _look(settings: "Settings", kinds: list[str] | None, *, rich: bool) -> "Found":
     from mirrord.targets.kubernetes import listing
+    from mirrord.targets.kubernetes.agents import access_of
     from mirrord.targets.kubernetes.objects import KINDS
-    from mirrord.targets.kubernetes.target import access_of
 
     wanted = kinds or list(KINDS)
     if unknown := [kind for kind in wanted if kind not in KINDS]:

@@ -62,7 +62,7 @@ async def _all(settings: Settings, target: Target) -> list[Finding]:
 async def _cluster(settings: Settings) -> AsyncIterator[Finding]:
     from mirrord.config.target import parse_cluster_target
     from mirrord.targets.kubernetes import permissions
-    from mirrord.targets.kubernetes.target import access_of
+    from mirrord.targets.kubernetes.agents import access_of
 
     configuration = settings.configuration
     try:

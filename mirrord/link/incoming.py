@@ -1,5 +1,6 @@
 """Connections that reach the target: subscribed ports, and relays to the program's listeners.
 
+A target may have several pods, each with an agent and a link of its own; a port is subscribed at all of them.
 The program's listeners are real ones. Each remote connection is a relay of ours that connects to one of them,
 from an address by which it is known again when the program accepts it, or asks for its peer. Nothing is kept
 of the program's sockets; a listener that it has closed is noticed by its inode being gone.
@@ -10,7 +11,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
@@ -43,13 +44,23 @@ class Names:
     local: Peer
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A pod of the target, and the link to the agent beside it."""
+
+    name: str
+    channel: Channel
+
+
 @dataclass(slots=True, eq=False)
 class Subscription:
     """One port of the target, and the program's listeners that stand for it."""
 
     port: int
-    asked: asyncio.Task[bool]
-    """Whether the agent has agreed."""
+    asked: asyncio.Task[None] | None = None
+    """Done when every agent has answered."""
+    agreed: list[Place] = field(default_factory=list)
+    """Those whose agents have agreed."""
     listeners: dict[int, Listener] = field(default_factory=dict)
     """By inode."""
 
@@ -116,7 +127,7 @@ class Incoming:
     ) -> None:
         self.tickets: Final = Tickets(loop)
         self._loop: Final = loop
-        self._channel: Final = channel
+        self._places: Final[list[Place]] = []
         self.mode: Final = mode
         self._voice: Final = voice
         self._terms: Final = terms or Terms()
@@ -130,9 +141,9 @@ class Incoming:
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
         self._tapping: Tapping | None = None
-        channel.on_event(Arrived, self._arrived)
-        channel.on_event(PacketsLost, self._packets_lost)
-        channel.on_event(NotFlushed, self._not_flushed)
+        self.others: Callable[[], Awaitable[None]] = _nobody
+        """Brings in the target's other pods, by :meth:`join`, before a port counts as subscribed."""
+        self._add(Place(voice.target, channel))
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -169,39 +180,64 @@ class Incoming:
         """
         self._quiet[listener.inode] = self._loop.time() + _QUIET
 
+    # Places.
+
+    async def join(self, name: str, channel: Channel) -> None:
+        """Have the connections of another pod reach the program too, for as long as its link lasts; return
+        once they do.
+        """
+        place = Place(name, channel)
+        self._add(place)
+        channel.closed.add_done_callback(lambda _: self._places.remove(place))
+        await asyncio.gather(*(self._ask_at(place, one) for one in self._subscriptions.values()))
+
+    def _add(self, place: Place) -> None:
+        channel = place.channel
+        self._places.append(place)
+        channel.on_event(Arrived, partial(self._arrived, channel))
+        channel.on_event(PacketsLost, self._packets_lost)
+        channel.on_event(NotFlushed, partial(self._not_flushed, place.name))
+
     # Ports.
 
     async def subscribe(self, port: int, listener: Listener) -> None:
         """Have connections to a port of the target reach a listener; return once they do."""
         subscription = self._subscriptions.get(port)
         if subscription is None:
-            subscription = Subscription(port, self._loop.create_task(self._ask(port)))
-            self._subscriptions[port] = subscription
+            self._subscriptions[port] = subscription = Subscription(port)
+            # who joins from now on is asked by that
+            subscription.asked = self._loop.create_task(self._ask(subscription, tuple(self._places)))
         subscription.listeners[listener.inode] = listener
         self._listeners[listener.inode] = listener
         if self._watch is None:
             self._watch = self._loop.call_later(_CLOSED_TICK, self._drop_closed)
-        if not await asyncio.shield(subscription.asked):
+        assert subscription.asked is not None
+        await asyncio.shield(subscription.asked)
+        if not subscription.agreed:
             self._drop(subscription)
 
-    async def _ask(self, port: int) -> bool:
+    async def _ask(self, subscription: Subscription, places: Iterable[Place]) -> None:
+        await asyncio.gather(*(self._ask_at(place, subscription) for place in places), self.others())
+
+    async def _ask_at(self, place: Place, subscription: Subscription) -> None:
+        port = subscription.port
         try:
-            await self._channel.request(self._terms.request(port, self.mode), Done)
+            await place.channel.request(self._terms.request(port, self.mode), Done)
         except RequestFailed as failure:
             why = failure.reason or _REASONS.get(failure.errno) or os.strerror(failure.errno)
-            self._voice.warn(f"warning: port {port} of {self._voice.target} is not {_DONE[self.mode]}: {why}")
-            return False
+            self._voice.warn(f"warning: port {port} of {place.name} is not {_DONE[self.mode]}: {why}")
+            return
         except ChannelClosed:
             # the user is told of that by itself
-            return False
+            return
+        subscription.agreed.append(place)
         filtered = self._terms.filtered_at(port)
         self._voice.inform(
-            f"port {port} of {self._voice.target} is {_DONE[self.mode]} {_HOW[self.mode]} this program"
+            f"port {port} of {place.name} is {_DONE[self.mode]} {_HOW[self.mode]} this program"
             f"{filtered and ': '}{filtered}"
         )
         if self.mode == "steal" and not filtered and (probes := self._voice.probes.get(port)):
             self._voice.warn(_answers_for_health(port, probes))
-        return True
 
     def _drop_closed(self) -> None:
         """Unsubscribe what the program does not listen to any more; its accepted connections go on."""
@@ -219,7 +255,8 @@ class Incoming:
         self._quiet.pop(inode, None)
         if not subscription.listeners and self._subscriptions.get(subscription.port) is subscription:
             self._drop(subscription)
-            self._start(self._unsubscribe(subscription.port))
+            for place in subscription.agreed:
+                self._start(_unsubscribe(place.channel, subscription.port))
 
     def _drop(self, subscription: Subscription) -> None:
         if self._subscriptions.get(subscription.port) is subscription:
@@ -227,22 +264,15 @@ class Incoming:
         for inode in subscription.listeners:
             self._listeners.pop(inode, None)
 
-    async def _unsubscribe(self, port: int) -> None:
-        try:
-            await self._channel.request(Unsubscribe(port=port), Done)
-        except (RequestFailed, ChannelClosed):
-            # then nothing comes from there any more
-            return
-
     def _packets_lost(self, event: PacketsLost) -> None:
         self._voice.warn(
             "warning: the agent could not keep up with the traffic of mirrored ports: "
             "some connections are missing or were cut"
         )
 
-    def _not_flushed(self, event: NotFlushed) -> None:
+    def _not_flushed(self, name: str, event: NotFlushed) -> None:
         self._voice.warn(
-            f"warning: connections that port {event.port} had before stay with {self._voice.target}: "
+            f"warning: connections that port {event.port} had before stay with {name}: "
             f"they cannot be ended there ({os.strerror(event.errno).lower()})"
         )
 
@@ -255,8 +285,8 @@ class Incoming:
 
     # Connections.
 
-    def _arrived(self, event: Arrived) -> None:
-        stream = self._channel.stream(event.stream)
+    def _arrived(self, channel: Channel, event: Arrived) -> None:
+        stream = channel.stream(event.stream)
         subscription = self._subscriptions.get(event.port)
         if subscription is None:
             stream.reset(errno.ECONNREFUSED)
@@ -322,6 +352,18 @@ def _answers_for_health(port: int, probes: str) -> str:
         "where it does not answer, Kubernetes restarts the container or sends the pod no more requests: "
         "an `http_filter` leaves probes to the target"
     )
+
+
+async def _nobody() -> None:
+    """Bring in nobody: the target is one pod."""
+
+
+async def _unsubscribe(channel: Channel, port: int) -> None:
+    try:
+        await channel.request(Unsubscribe(port=port), Done)
+    except (RequestFailed, ChannelClosed):
+        # then nothing comes from there any more
+        return
 
 
 _DONE: Final[dict[Mode, str]] = {"mirror": "mirrored", "steal": "stolen"}

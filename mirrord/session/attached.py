@@ -113,7 +113,7 @@ class Attached:
 
     async def _session(self, target: Target) -> None:
         over = self._begin()
-        link = await with_target.linked(target, self._sayings)
+        link, replicas = await with_target.linked(target, self._sayings)
         remote = await Remote.ask(link, probes=target.probes)
         surroundings = surroundings_of(self._options.pid, self._all_processes)
         world = await build_world(
@@ -127,6 +127,8 @@ class Attached:
             forget_threads=self._serving.forget_threads,
             returning_from_signal=self._serving.returning_from_signal,
         )
+        if world.incoming is not None:
+            replicas.serve(world.incoming)
         await self._attach_all(
             CompleteTable.of(world), surroundings, InTarget(world, link.channel, target.label, remote)
         )
@@ -136,7 +138,9 @@ class Attached:
         link.channel.closed.add_done_callback(self._link_lost)
         await over
         self._let_go()
-        await with_target.finish(link, self._settings, self._sayings, patience=_PATIENCE, whose="process")
+        await with_target.finish(
+            link, replicas, self._settings, self._sayings, patience=_PATIENCE, whose="process"
+        )
         await self._leave()
 
     def _begin(self) -> "asyncio.Future[None]":

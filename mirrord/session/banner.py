@@ -2,7 +2,8 @@
 asked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from mirrord_agent.wire.messages import Statistics
 
@@ -83,10 +84,15 @@ def _incoming(incoming: Incoming) -> str:
     return f"{_TAKEN[incoming.mode]}{filtered and ': '}{filtered}"
 
 
-def epilogue(statistics: Statistics, mode: Mode) -> Iterator[str]:
-    """Say what the agent was asked, and what became of connections that reached subscribed ports."""
-    if statistics.incoming:
-        yield f"{_TAKEN[mode]}: {_counted(statistics.incoming)}"
+def epilogue(statistics: Statistics, mode: Mode, others: Iterable[Statistics] = ()) -> Iterator[str]:
+    """Say what the agent was asked, and what became of connections that reached subscribed ports, here and at
+    the agents of other pods.
+    """
+    incoming = Counter(statistics.incoming)
+    for other in others:
+        incoming.update(other.incoming)
+    if incoming:
+        yield f"{_TAKEN[mode]}: {_counted(incoming)}"
     yield f"the agent answered: {_counted(statistics.requests)}"
 
 

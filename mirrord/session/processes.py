@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+from mirrord.ours import OURS
 from mirrord.tracer.sys import PR_SET_CHILD_SUBREAPER, prctl
 
 
@@ -18,12 +19,13 @@ def become_subreaper() -> None:
 
 
 def children() -> list[int]:
-    """Return our children, zombies included."""
+    """Return our children, zombies included, but for what mirrord runs for itself."""
     try:
-        return [pid for task in os.listdir("/proc/self/task") for pid in _children_of(task)]
+        found = [pid for task in os.listdir("/proc/self/task") for pid in _children_of(task)]
     except FileNotFoundError:
         # a kernel without CONFIG_PROC_CHILDREN
-        return _by_parent().get(os.getpid(), [])
+        found = _by_parent().get(os.getpid(), [])
+    return [pid for pid in found if pid not in OURS]
 
 
 def _children_of(task: str) -> list[int]:

@@ -35,6 +35,7 @@ from mirrord.session.chain import (
 from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.processes import children, kill_all_descendants
 from mirrord.session.remote import Remote
+from mirrord.session.replicas import Replicas
 from mirrord.session.say import Sayings, say
 from mirrord.session.serving import Serving
 from mirrord.session.watching import InTarget, Watched, Watching
@@ -85,16 +86,22 @@ class Run:
             send(self._channel, EXITED, self._status or 0)
 
     async def _session(self, target: Target) -> None:
-        link = await self._unless_ended(with_target.linked(target, self._sayings))
+        link, replicas = await self._unless_ended(with_target.linked(target, self._sayings))
         remote = await Remote.ask(link, probes=target.probes)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
-        await self._start(link, remote, target.label)
+        await self._start(link, replicas, remote, target.label)
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
         await self._over
         await with_target.finish(
-            link, self._settings, self._sayings, flush=self._flush, patience=_LINGER, whose="program"
+            link,
+            replicas,
+            self._settings,
+            self._sayings,
+            flush=self._flush,
+            patience=_LINGER,
+            whose="program",
         )
         if self._watching is not None:
             await self._watching.close(self._status)
@@ -124,7 +131,7 @@ class Run:
             loop.remove_reader(parked)
             os.close(parked)
 
-    async def _start(self, link: Link, remote: Remote, target: str) -> None:
+    async def _start(self, link: Link, replicas: Replicas, remote: Remote, target: str) -> None:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         environment = self._environment(remote)
@@ -142,6 +149,8 @@ class Run:
             returning_from_signal=self._serving.returning_from_signal,
         )
         self._connections, self._incoming = world.connections, world.incoming
+        if world.incoming is not None:
+            replicas.serve(world.incoming)
         table = Table(rows_of(world))
         listener = self._launch(environment, table)
         self._watching = Watching(

@@ -11,6 +11,7 @@ from mirrord.config.model import Settings
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.session.banner import epilogue
+from mirrord.session.replicas import Replicas
 from mirrord.session.say import Sayings
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
@@ -30,10 +31,11 @@ def serve(settings: Settings, sayings: Sayings, session: Session) -> None:
             runner.run(target.close())
 
 
-async def linked(target: Target, sayings: Sayings) -> Link:
-    """Return a link to the target's agent; raise TargetError or LinkError."""
+async def linked(target: Target, sayings: Sayings) -> tuple[Link, Replicas]:
+    """Return a link to the agent, and what brings in the other pods; raise TargetError or LinkError."""
     key = client.new_session_key()
-    return await client.connect(await target.start_agent(client.public_bytes(key)), key, sayings)
+    link = await client.connect(await target.start_agent(client.public_bytes(key)), key, sayings)
+    return link, Replicas(target, key, sayings)
 
 
 async def nothing() -> None:
@@ -42,6 +44,7 @@ async def nothing() -> None:
 
 async def finish(
     link: Link,
+    replicas: Replicas,
     settings: Settings,
     sayings: Sayings,
     *,
@@ -56,6 +59,7 @@ async def finish(
     try:
         async with asyncio.timeout(patience):
             await flush()
+            others = await replicas.close()
             statistics = await link.channel.request(GetStatistics(), Statistics)
     except ChannelClosed:
         # the user has been told when it went
@@ -63,6 +67,6 @@ async def finish(
     except TimeoutError:
         sayings.warn(f"warning: what the {whose} wrote last was not taken within {patience:.0f} s")
     else:
-        for line in epilogue(statistics, settings.feature.network.incoming.mode):
+        for line in epilogue(statistics, settings.feature.network.incoming.mode, others):
             sayings.detail(line)
     link.channel.close("the session is over")

@@ -1,6 +1,7 @@
 """What a session needs of its target, whatever kind that is."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from mirrord.link.endpoint import Endpoint
@@ -17,6 +18,15 @@ class Tell(Protocol):
 
     def warn(self, text: str) -> None:
         """Say what the user must know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """An agent beside another pod of the target."""
+
+    name: str
+    """The pod's."""
+    endpoint: Endpoint
 
 
 class Target(Protocol):
@@ -36,6 +46,14 @@ class Target(Protocol):
 
         Raises TargetError. May be cancelled.
         """
+
+    async def replicas(self) -> Sequence[Replica]:
+        """Start agents beside the target's other pods, whose incoming connections are wanted too; wait for
+        them, not for too long, and return those that listen. They know the client by the same key.
+        """
+
+    def later_replicas(self) -> AsyncIterator[Replica]:
+        """Give those that listen later, for as long as it is asked; not before :meth:`replicas`."""
 
     async def close(self) -> None:
         """End what was made for this session: the agent, and a private sandbox or a Job."""

@@ -25,8 +25,44 @@ def test_the_runtimes_paths(line: str) -> None:
     assert containers(f"7:cpu:/\n{line}\n") == {ID}
 
 
+POD = "9a1c2f0e_3b4d_4c5e_8f60_718293a4b5c6"
+BURSTABLE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD}.slice"
+V1 = ("12:pids", "9:memory", "4:cpu,cpuacct", "1:name=systemd")
+
+
 @pytest.mark.parametrize(
-    "line", ["0::/", f"0::/kubepods/crio-conmon-{ID}.scope", f"0::/kubepods/pod{ID}", f"0::/a/{ID}0", ""]
+    "cgroups",
+    [
+        # containerd: systemd and cgroupfs as its driver, systemd's form without systemd, in a node of kind
+        f"0::{BURSTABLE}/cri-containerd-{ID}.scope\n",
+        f"0::/kubepods/burstable/pod{POD.replace('_', '-')}/{ID}\n",
+        f"0::/system.slice/containerd.service/kubepods-burstable-pod{POD}.slice:cri-containerd:{ID}\n",
+        f"0::/kubelet.slice/kubelet-kubepods.slice/pod{POD}.slice/cri-containerd-{ID}.scope\n",
+        "".join(f"{one}:{BURSTABLE}/cri-containerd-{ID}.scope\n" for one in V1),
+        # CRI-O: with runc, and with crun, which makes a group of its own below
+        f"0::{BURSTABLE}/crio-{ID}.scope\n",
+        f"0::{BURSTABLE}/crio-{ID}.scope/container\n",
+        f"0::/kubepods/burstable/pod{POD}/crio-{ID}\n",
+        "".join(f"{one}:{BURSTABLE}/crio-{ID}.scope\n" for one in V1) + "0::/system.slice/crio.service\n",
+        # Docker, through cri-dockerd: both drivers
+        f"0::{BURSTABLE}/docker-{ID}.scope\n",
+        "".join(f"{one}:/kubepods/burstable/pod{POD}/{ID}\n" for one in V1),
+    ],
+)
+def test_what_nodes_say(cgroups: str) -> None:
+    assert containers(cgroups) == {ID}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0::/",
+        f"0::/kubepods/crio-conmon-{ID}.scope",
+        f"0::/a.slice:crio-conmon:{ID}",
+        f"0::/kubepods/pod{ID}",
+        f"0::/a/{ID}0",
+        "",
+    ],
 )
 def test_other_paths(line: str) -> None:
     assert containers(line) == set()

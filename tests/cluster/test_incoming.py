@@ -47,10 +47,15 @@ def test_a_request_to_the_pod(way: str, session: Session) -> None:
 
 def wait_for(said: str, server: "subprocess.Popen[str]") -> None:
     """Wait until a session has said something; fail if it ends instead."""
+    wait_for_all({said}, server)
+
+
+def wait_for_all(said: set[str], server: "subprocess.Popen[str]") -> None:
+    """Wait until a session has said all of this, in any order; fail if it ends instead."""
     assert server.stderr is not None
     seen: list[str] = []
-    while not any(said in line for line in seen):
+    while left := {text for text in said if not any(text in line for line in seen)}:
         if not (line := server.stderr.readline()):
-            pytest.fail(f"it ended: {seen}")
+            pytest.fail(f"it ended, and did not say {left}: {seen}")
         seen.append(line)
         print(line, end="")

@@ -86,7 +86,8 @@ def test_what_is_said(session: Session) -> None:
     first = session.pods("app=web")[0]
     assert said[:3] == [
         "mirrord: looking for deployment/web",
-        "mirrord: deployment/web has 3 pods; this is the first that is ready",
+        "mirrord: deployment/web has 3 pods: incoming traffic is that of all, "
+        "everything else is the first one's",
         f"mirrord: target pod/{first}, container app (namespace {session.workloads.namespace})",
     ]
 

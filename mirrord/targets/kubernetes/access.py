@@ -4,24 +4,28 @@ import asyncio
 import contextlib
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
-import yaml
-from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.config import ConfigException
 
 from mirrord.errors import TargetError, UsageError
+from mirrord.targets.kubernetes import kubeconfig as files
+from mirrord.targets.kubernetes.credentials import Credentials
+from mirrord.targets.kubernetes.kubeconfig import Cluster, Kubeconfig, User, first_line
 
 _DEFAULT: Final = "~/.kube/config"
 _RULES: Final = "docs/rbac.yaml has the rules"
+_UNKNOWN: Final = 401
 _REFUSED: Final = 400
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _WHOLE: Final = aiohttp.ClientTimeout(total=30)
 _PAUSE: Final = 0.2
 """Seconds before a watch that the server has ended begins anew."""
@@ -38,12 +42,11 @@ class Access:
     client: ApiClient
     configuration: Configuration
     namespace: str
+    credentials: Credentials | None = None
 
     async def headers(self, path: str, method: str = "GET") -> dict[str, str]:
         """Return the headers that say who we are."""
-        headers: dict[str, str] = {}
-        await self.client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
-        return headers
+        return {} if self.credentials is None else await self.credentials.headers()
 
     async def get(self, path: str, **query: str) -> Any:
         """Return an object, or a list of them; raise ApiException."""
@@ -81,6 +84,18 @@ class Access:
         self, method: str, path: str, query: dict[str, str], body: Any, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        response = await self._send(method, path, url, body, timeout)
+        if response.status == _UNKNOWN and self.credentials is not None and self.credentials.refused():
+            response.release()
+            response = await self._send(method, path, url, body, timeout)
+        if response.status >= _REFUSED:
+            text = await response.text(errors="replace")
+            raise ApiException(status=response.status, reason=response.reason or "", body=text)
+        return response
+
+    async def _send(
+        self, method: str, path: str, url: str, body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
         headers = await self.headers(path, method)
         if method == "PATCH":
             headers["Content-Type"] = "application/strategic-merge-patch+json"
@@ -88,9 +103,6 @@ class Access:
             method, url, headers=headers, body=body, _request_timeout=timeout
         )
         response: aiohttp.ClientResponse = answer.response
-        if response.status >= _REFUSED:
-            text = await response.text(errors="replace")
-            raise ApiException(status=response.status, reason=response.reason or "", body=text)
         return response
 
     async def close(self) -> None:
@@ -102,59 +114,73 @@ async def connect(
     *, kubeconfig: str | None, context: str | None, accept_invalid_certificates: bool | None
 ) -> Access:
     """Read the kubeconfig as kubectl does, without asking the server anything; raise UsageError."""
-    paths = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT
-    settings = Configuration()
-    if not _exists(paths) and kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-        namespace = _in_cluster(settings)
-    else:
-        namespace = await _from_files(paths, context, settings)
+    found = _found(kubeconfig, context)
+    settings = _settings(found)
     if accept_invalid_certificates is not None:
         settings.verify_ssl = not accept_invalid_certificates
     try:
-        return Access(ApiClient(settings), settings, namespace)
+        client = ApiClient(settings)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the kubeconfig's certificates cannot be read: {first_line(error)}") from error
+    use = partial(_use_certificate, client.rest_client.ssl_context)
+    certificate, key = found.certificate()
+    if certificate:
+        use(certificate, key)
+    credentials = Credentials(found, use)
+    await credentials.prepare()
+    return Access(client, settings, found.namespace, credentials)
+
+
+def _found(kubeconfig: str | None, context: str | None) -> Kubeconfig:
+    given = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT
+    paths = [os.path.expanduser(path) for path in given.split(os.pathsep) if path]
+    if any(map(os.path.exists, paths)):
+        return files.read(paths, context)
+    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+        return _in_cluster()
+    raise UsageError(
+        f"there is no kubeconfig at {given}",
+        remedy="set KUBECONFIG, or try `-t sandbox`, which needs no cluster",
+    )
+
+
+def _in_cluster() -> Kubeconfig:
+    """Return what a pod has: its service account, whose token is written anew from time to time."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    try:
+        namespace = (_ACCOUNT / "namespace").read_text().strip()
     except OSError as error:
-        raise UsageError(f"the kubeconfig's certificates cannot be read: {error}") from error
+        raise UsageError(f"this pod's service account cannot be used: {first_line(error)}") from error
+    cluster = Cluster(server=server, certificate_authority="ca.crt")
+    return Kubeconfig(cluster, User(tokenFile="token"), namespace, str(_ACCOUNT), str(_ACCOUNT))
 
 
-def _exists(paths: str) -> bool:
-    return any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path)
+def _settings(found: Kubeconfig) -> Configuration:
+    cluster, settings = found.cluster, Configuration()
+    settings.host = cluster.server.rstrip("/")
+    settings.ca_cert_data = found.authority().decode(errors="replace") or None
+    settings.verify_ssl = not cluster.insecure_skip_tls_verify
+    settings.tls_server_name = cluster.tls_server_name or None
+    # what kubectl takes, the strict check that Python 3.13 has by default does not always
+    settings.disable_strict_ssl_verification = True
+    if cluster.proxy_url.startswith("socks"):
+        raise UsageError(f"the proxy {cluster.proxy_url} is not supported", remedy="use one that speaks HTTP")
+    settings.proxy = cluster.proxy_url or None
+    return settings
 
 
-def _in_cluster(settings: Configuration) -> str:
+def _use_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Have new connections prove who we are by a certificate; its key is never in a file on a disk."""
+    descriptor = os.memfd_create("certificate")
     try:
-        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-    except ConfigException as error:
-        raise UsageError(f"this pod's service account cannot be used: {error}") from error
-    return Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text().strip()
-
-
-async def _from_files(paths: str, context: str | None, settings: Configuration) -> str:
-    if not _exists(paths):
-        raise UsageError(
-            f"there is no kubeconfig at {paths}",
-            remedy="set KUBECONFIG, or try `-t sandbox`, which needs no cluster",
-        )
-    try:
-        loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
-            os.pathsep.join(os.path.expanduser(path) for path in paths.split(os.pathsep)),
-            context=context,
-            client_configuration=settings,
-            persist_config=False,
-        )
-    except ConfigException as error:
-        raise UsageError(
-            f"the kubeconfig {paths} cannot be used: {_first_line(error)}",
-            remedy="check it with `kubectl get pods`",
-        ) from error
-    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
-        # the client looks into a file without checking its shape
-        raise UsageError(f"the kubeconfig {paths} cannot be read: {_first_line(error)}") from error
-    described: dict[str, Any] = loader.current_context.get("context") or {}
-    return str(described.get("namespace") or "default")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        os.write(descriptor, certificate + b"\n" + key)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    except OSError as error:
+        # SSLError among them
+        raise UsageError(f"the client certificate cannot be used: {first_line(error)}") from error
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -169,7 +195,7 @@ def asking(verb: str, resource: str, namespace: str | None, name: str = "") -> I
         raise _explained(error, verb, resource, namespace, name) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise TargetError(
-            f"the API server cannot be reached: {_first_line(error)}",
+            f"the API server cannot be reached: {first_line(error)}",
             remedy="check the context with `kubectl get pods`",
         ) from error
 
@@ -189,6 +215,12 @@ def _explained(error: Any, verb: str, resource: str, namespace: str | None, name
     if error.status == 404 and name:
         return TargetError(f"there is no {resource.partition('.')[0].removesuffix('s')} {name}{where}")
     return TargetError(f"the API server refused to {verb} {resource}{where}: {message(error)}")
+
+
+def is_forbidden(error: TargetError) -> bool:
+    """Tell whether a permission is missing."""
+    cause = error.__cause__
+    return isinstance(cause, ApiException) and cause.status == 403 and not _admission(cause)
 
 
 def _admission(error: Any) -> bool:

@@ -41,8 +41,6 @@ class Chosen:
     """Its 64 hexadecimal digits."""
     others: tuple[str, ...] = ()
     """Containers that might have been meant as well."""
-    pods: int = 1
-    """How many pods the target has."""
     probes: Mapping[int, str] = field(default_factory=dict)
     """The ports that the kubelet's probes ask, and what those are called."""
 
@@ -52,31 +50,52 @@ class Chosen:
         return f"pod/{self.pod}, container {self.container} (namespace {self.namespace})"
 
 
-async def choose(access: Access, target: ClusterTarget, namespace: str) -> Chosen:
-    """Find the first pod that runs, is ready and is not about to end; raise TargetError."""
-    pods = await find(access, target, namespace)
-    reasons: list[str] = []
-    for pod in pods:
-        chosen = _container(pod, target.container)
-        if isinstance(chosen, str):
-            reasons.append(f"{pod.metadata.name} {chosen}")
-        else:
-            return _chosen(pod, chosen, guessed=target.container is None, pods=len(pods))
-    if not reasons:
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """What a target's pods are found by."""
+
+    namespace: str
+    container: str | None
+    query: Mapping[str, str]
+    """As the API has it: ``labelSelector``, or ``fieldSelector`` for one pod."""
+
+
+async def choose(access: Access, target: ClusterTarget, namespace: str) -> tuple[Pods, list[Chosen]]:
+    """Find the pods that run, are ready and are not about to end, the oldest first, and at least one; raise
+    TargetError.
+    """
+    query, pods = await _find(access, target, namespace)
+    found = [(pod.metadata.name, chosen_of(pod, target.container)) for pod in pods]
+    chosen = [one for _, one in found if isinstance(one, Chosen)]
+    if not found:
         raise TargetError(f"{target} has no pods in the namespace {namespace}")
-    raise TargetError(f"no pod of {target} can be impersonated: {'; '.join(reasons[:3])}")
+    if not chosen:
+        reasons = "; ".join(f"{name} {reason}" for name, reason in found[:3])
+        raise TargetError(f"no pod of {target} can be impersonated: {reasons}")
+    return Pods(namespace, target.container, query), chosen
 
 
-async def find(access: Access, target: ClusterTarget, namespace: str) -> Sequence[Pod]:
-    """Return the target's pods, the oldest first; raise TargetError."""
+async def _find(
+    access: Access, target: ClusterTarget, namespace: str
+) -> tuple[dict[str, str], Sequence[Pod]]:
+    """Return what the target's pods are found by, and the pods, the oldest first; raise TargetError."""
     pods = KINDS["pod"]
     if target.kind == "pod":
         with asking("get", "pods", namespace, target.name):
-            return [Pod.model_validate(await access.get(pods.path(namespace, target.name)))]
-    selector = await _selector(access, target, namespace)
+            one = Pod.model_validate(await access.get(pods.path(namespace, target.name)))
+        return {"fieldSelector": f"metadata.name={target.name}"}, [one]
+    query = {"labelSelector": await _selector(access, target, namespace)}
     with asking("list", "pods", namespace):
-        found = (await access.get(pods.path(namespace), labelSelector=selector))["items"]
-    return sorted(map(Pod.model_validate, found), key=_age)
+        found = (await access.get(pods.path(namespace), **query))["items"]
+    return query, sorted(map(Pod.model_validate, found), key=_age)
+
+
+def chosen_of(pod: Pod, container: str | None, *, ready: bool = True) -> Chosen | str:
+    """Return the container of a pod that is meant, or why it cannot be impersonated; ``ready`` tells whether
+    it must be.
+    """
+    status = _container(pod, container, ready=ready)
+    return status if isinstance(status, str) else _chosen(pod, status, guessed=container is None)
 
 
 def _age(item: Pod | Workload) -> tuple[str, str]:
@@ -129,7 +148,7 @@ def _equal(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
-def _container(pod: Pod, wanted: str | None) -> ContainerStatus | str:
+def _container(pod: Pod, wanted: str | None, *, ready: bool) -> ContainerStatus | str:
     """Return the status of the container that is meant, or why it cannot be."""
     status = pod.status
     if pod.metadata.deletion_timestamp is not None:
@@ -143,7 +162,7 @@ def _container(pod: Pod, wanted: str | None) -> ContainerStatus | str:
         return f"has no container {name}; it has {', '.join(one.name for one in statuses)}"
     if found.state.running is None or not found.container_id:
         return f"has a container {name} that is not running{_why(pod)}"
-    return found if found.ready else f"has a container {name} that is not ready"
+    return found if found.ready or not ready else f"has a container {name} that is not ready"
 
 
 def default_container(pod: Pod) -> str:
@@ -164,7 +183,7 @@ def _why(pod: Pod) -> str:
     return next((f" ({one.reason})" for one in waiting if one is not None and one.reason), "")
 
 
-def _chosen(pod: Pod, status: ContainerStatus, *, guessed: bool, pods: int) -> Chosen:
+def _chosen(pod: Pod, status: ContainerStatus, *, guessed: bool) -> Chosen:
     names = [name for name in container_names(pod) if name not in SIDECARS and name != status.name]
     guessed = guessed and _DEFAULT_CONTAINER not in pod.metadata.annotations
     return Chosen(
@@ -174,6 +193,5 @@ def _chosen(pod: Pod, status: ContainerStatus, *, guessed: bool, pods: int) -> C
         container=status.name,
         id=status.container_id.rpartition("//")[2],
         others=tuple(names) if guessed else (),
-        pods=pods,
         probes=probed_ports(pod),
     )

@@ -1,19 +1,17 @@
 """A pod of a cluster as a session's target."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from mirrord.config.model import Settings
 from mirrord.config.target import TARGETLESS, parse_cluster_target
-from mirrord.errors import TargetError
-from mirrord.targets.base import Tell
-from mirrord.targets.kubernetes import access, manifest
+from mirrord.targets.base import Replica, Tell
+from mirrord.targets.kubernetes import manifest
 from mirrord.targets.kubernetes.access import Access
-from mirrord.targets.kubernetes.choose import Chosen, choose
+from mirrord.targets.kubernetes.agents import Agents, access_of
+from mirrord.targets.kubernetes.choose import Chosen, Pods, choose
 from mirrord.targets.kubernetes.endpoint import PodEndpoint, use_proxy
-from mirrord.targets.kubernetes.ephemeral import Ephemeral
-from mirrord.targets.kubernetes.job import Job
-from mirrord.targets.kubernetes.manifest import Ports
+from mirrord.targets.kubernetes.replicas import Replicas
 
 
 class KubernetesTarget:
@@ -24,37 +22,41 @@ class KubernetesTarget:
         self._wanted: Final = parse_cluster_target(settings.target)
         self._tell: Final = tell
         self._access: Access | None = None
-        self._agent: Job | Ephemeral | None = None
+        self._agents: Agents | None = None
+        self._replicas: Replicas | None = None
         self.label: str = str(self._wanted)
         self.probes: Mapping[int, str] = {}
 
     async def start_agent(self, client_key: bytes) -> PodEndpoint:
         """Choose a pod, start an agent there and wait for it; raise TargetError."""
-        way, chosen, place = await self._look()
-        agent: Job | Ephemeral
-        if self._is_ephemeral and chosen is not None:
-            ports = manifest.random_ports(proxy=await use_proxy(way, chosen.namespace, self._tell))
-            agent = await self._create_ephemeral(way, chosen, client_key, ports)
-        else:
-            ports = manifest.own_ports(proxy=await use_proxy(way, place, self._tell))
-            agent = await self._create_job(way, chosen, client_key, place, ports)
-        self._tell.detail(f"the agent's {agent} was created in the namespace {agent.namespace}")
-        pod, key = await agent.ready(self._settings.configuration.agent.startup_timeout)
-        if chosen is None:
-            self.label = f"{self.label} (namespace {agent.namespace})"
-        return PodEndpoint(
-            way,
-            namespace=agent.namespace,
-            pod=pod,
-            container=agent.container,
-            ports=ports,
-            key=key,
-            tell=self._tell,
+        way, namespace, place = await self._look()
+        self._agents = agents = Agents(
+            way, self._settings, place=place, client_key=client_key, tell=self._tell
         )
+        if self._wanted.kind == TARGETLESS:
+            self.label = f"{self.label} (namespace {place})"
+            return await agents.start(None)
+        pods, (first, *others) = await self._choose(way, namespace)
+        self._replicas = Replicas(way, pods, agents, self._tell)
+        self._replicas.follow(first, others)
+        return await agents.start(first)
+
+    async def replicas(self) -> Sequence[Replica]:
+        """See :class:`mirrord.targets.base.Target`."""
+        return () if self._replicas is None else await self._replicas.ready()
+
+    async def later_replicas(self) -> AsyncIterator[Replica]:
+        """See :class:`mirrord.targets.base.Target`."""
+        if self._replicas is not None:
+            async for replica in self._replicas.later():
+                yield replica
 
     async def manifest(self, client_key: bytes) -> dict[str, Any]:
         """Return what :meth:`start_agent` would create, and create nothing; raise TargetError."""
-        way, chosen, place = await self._look()
+        way, namespace, place = await self._look()
+        chosen = None
+        if self._wanted.kind != TARGETLESS:
+            _, (chosen, *_) = await self._choose(way, namespace)
         name = manifest.new_name()
         if self._is_ephemeral and chosen is not None:
             ports = manifest.random_ports(proxy=await use_proxy(way, chosen.namespace, self._tell))
@@ -69,76 +71,34 @@ class KubernetesTarget:
     def _is_ephemeral(self) -> bool:
         return self._settings.configuration.agent.ephemeral
 
-    async def _look(self) -> tuple[Access, Chosen | None, str]:
-        """Return the way to the cluster, the container that is meant, and the namespace for a Job."""
+    async def _look(self) -> tuple[Access, str, str]:
+        """Return the way to the cluster, the target's namespace, and that for a Job."""
         configuration = self._settings.configuration
         self._access = way = await access_of(self._settings)
         namespace = configuration.target.namespace or way.namespace
-        chosen = await self._choose(way, namespace)
-        return way, chosen, configuration.agent.namespace or namespace
+        return way, namespace, configuration.agent.namespace or namespace
 
-    async def _create_job(
-        self, way: Access, chosen: Chosen | None, client_key: bytes, namespace: str, ports: Ports
-    ) -> Job:
-        self._agent = job = Job(way, manifest.new_name(), namespace, self._tell)
-        await job.create(manifest.job(job.name, self._settings, chosen, client_key=client_key, ports=ports))
-        return job
-
-    async def _create_ephemeral(
-        self, way: Access, chosen: Chosen, client_key: bytes, ports: Ports
-    ) -> Ephemeral:
-        name = manifest.new_name()
-        self._agent = agent = Ephemeral(
-            way, name, pod=chosen.pod, namespace=chosen.namespace, tell=self._tell
-        )
-        await agent.create(
-            manifest.ephemeral_container(name, self._settings, chosen, client_key=client_key, ports=ports)
-        )
-        return agent
-
-    async def _choose(self, way: Access, namespace: str) -> Chosen | None:
-        if self._wanted.kind == TARGETLESS:
-            return None
-        chosen = await choose(way, self._wanted, namespace)
-        self.label, self.probes = chosen.label, chosen.probes
-        if chosen.others:
+    async def _choose(self, way: Access, namespace: str) -> tuple[Pods, list[Chosen]]:
+        pods, chosen = await choose(way, self._wanted, namespace)
+        first = chosen[0]
+        self.label, self.probes = first.label, first.probes
+        if first.others:
             self._tell.info(
-                f"the container is {chosen.container}; there are also {', '.join(chosen.others)}: "
+                f"the container is {first.container}; there are also {', '.join(first.others)}: "
                 "name one by `/container/NAME`"
             )
-        if chosen.pods > 1:
-            self._tell.info(f"{self._wanted} has {chosen.pods} pods; this is the first that is ready")
-        return chosen
+        if len(chosen) > 1:
+            self._tell.info(
+                f"{self._wanted} has {len(chosen)} pods: incoming traffic is that of all, "
+                "everything else is the first one's"
+            )
+        return pods, chosen
 
     async def close(self) -> None:
-        """Delete the Job; say so if that fails."""
-        if self._access is None:
-            return
-        if self._agent is not None:
-            await self._delete(self._agent)
-        await self._access.close()
-
-    async def _delete(self, agent: Job | Ephemeral) -> None:
-        try:
-            await agent.delete()
-        except TargetError:
-            # after hours the credentials may have expired, and another address have become the right one
-            again = await access_of(self._settings)
-            try:
-                await agent.delete(again)
-            except TargetError as error:
-                self._tell.warn(
-                    f"warning: the agent's {agent} could not be deleted, and goes by itself: {error}"
-                )
-            finally:
-                await again.close()
-
-
-async def access_of(settings: Settings) -> Access:
-    """Return the way to the cluster that the settings name; raise UsageError."""
-    configuration = settings.configuration
-    return await access.connect(
-        kubeconfig=configuration.kubeconfig,
-        context=configuration.kube_context,
-        accept_invalid_certificates=configuration.accept_invalid_certificates,
-    )
+        """Delete the agents; say so if that fails."""
+        if self._replicas is not None:
+            await self._replicas.close()
+        if self._agents is not None:
+            await self._agents.close()
+        if self._access is not None:
+            await self._access.close()

@@ -1,9 +1,10 @@
 """A sandbox as a session's target."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from mirrord.link.endpoint import AgentEndpoint
+from mirrord.targets.base import Replica
 from mirrord.targets.sandbox.launch import NamedSandbox, PrivateSandbox
 
 
@@ -26,6 +27,15 @@ class SandboxTarget:
     async def start_agent(self, client_key: bytes) -> AgentEndpoint:
         """Start an agent; blocks for up to half a minute."""
         return self._sandbox.start_agent(client_key)
+
+    async def replicas(self) -> tuple[Replica, ...]:
+        """Return nothing: it is one pod."""
+        return ()
+
+    async def later_replicas(self) -> AsyncIterator[Replica]:
+        """Give nothing."""
+        for replica in await self.replicas():
+            yield replica
 
     async def close(self) -> None:
         """End the session, and a sandbox that was made for it."""

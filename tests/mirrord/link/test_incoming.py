@@ -119,6 +119,59 @@ def test_a_port_is_subscribed_once() -> None:
     play(scenario)
 
 
+def test_other_pods_are_brought_in_by_the_first_port() -> None:
+    async def scenario(scene: Scene) -> None:
+        other = FakeAgent()
+        other.answer = agrees
+
+        async def bring_in() -> None:
+            if not other.requests:
+                await scene.incoming.join("pod-2", other.channel)
+
+        scene.incoming.others = bring_in
+        with listening(2) as (server, second):
+            await scene.incoming.subscribe(80, Listener.of(server))
+            assert other.asked(Subscribe) == [Subscribe(port=80, mode="mirror")]
+            assert scene.informed == [MIRRORED, MIRRORED.replace("pod-1", "pod-2")]
+            await scene.incoming.subscribe(81, Listener.of(second))
+            assert [one.port for agent in (scene.agent, other) for one in agent.asked(Subscribe)] == [
+                *(80, 81),
+                *(80, 81),
+            ]
+
+            Scene(other, scene.incoming).arrive(2)
+            accepted, peer = await scene.accept(server)
+            with accepted:
+                assert scene.incoming.names(peer) == Names(CLIENT, LOCAL)
+                other.content(2, b"of the other")
+                assert await scene.receive(accepted) == b"of the other"
+
+        # its closing is noticed, and tells both agents
+        await until(lambda: len(scene.agent.asked(Unsubscribe)) == len(other.asked(Unsubscribe)) == 2)
+        other.lose()
+
+    play(scenario)
+
+
+def test_a_pod_that_comes_later_is_asked_for_every_port() -> None:
+    async def scenario(scene: Scene) -> None:
+        other = FakeAgent()
+        other.answer = lambda request: Failed(errno=errno.EPERM)
+        with listening() as (server,):
+            await scene.incoming.subscribe(80, Listener.of(server))
+            await scene.incoming.join("pod-2", other.channel)
+            assert other.asked(Subscribe) == [Subscribe(port=80, mode="mirror")]
+            (warning,) = scene.warned
+            assert warning.startswith("warning: port 80 of pod-2 is not mirrored: ")
+            # the first one's connections go on arriving
+            assert scene.incoming.listener(Listener.of(server).inode) is not None
+        await until(lambda: scene.agent.asked(Unsubscribe))
+        assert other.asked(Unsubscribe) == []
+        other.lose()
+
+    play(scenario)
+
+
 def test_who_asks_at_once_waits_for_the_same_answer() -> None:
     async def scenario(scene: Scene) -> None:
         with listening(2) as servers:

@@ -5,7 +5,7 @@ import pytest
 from mirrord.config.target import ClusterTarget
 from mirrord.errors import TargetError
 from mirrord.targets.kubernetes import choose as chosen
-from mirrord.targets.kubernetes.choose import default_container
+from mirrord.targets.kubernetes.choose import Chosen, default_container
 from mirrord.targets.kubernetes.objects import Pod, Selector
 
 
@@ -47,11 +47,10 @@ def test_the_container_that_is_meant(names: tuple[str, ...], annotation: str, ex
 
 def test_one_that_can_be_impersonated() -> None:
     one = pod("istio-proxy", "app", "other")
-    status = chosen._container(one, None)
-    assert not isinstance(status, str)
-    found = chosen._chosen(one, status, guessed=True, pods=3)
+    found = chosen.chosen_of(one, None)
+    assert isinstance(found, Chosen)
     assert (found.pod, found.namespace, found.node) == ("web-1", "prod", "node1")
-    assert (found.container, found.id, found.others, found.pods) == ("app", "a" * 64, ("other",), 3)
+    assert (found.container, found.id, found.others) == ("app", "a" * 64, ("other",))
     assert found.probes.keys() == {9}
 
 
@@ -69,7 +68,7 @@ def test_one_that_can_be_impersonated() -> None:
     ],
 )
 def test_one_that_cannot(one: Pod, wanted: str | None, reason: str) -> None:
-    assert chosen._container(one, wanted) == reason
+    assert chosen.chosen_of(one, wanted) == reason
 
 
 def test_one_that_is_about_to_end() -> None:
@@ -77,7 +76,13 @@ def test_one_that_is_about_to_end() -> None:
     raw = one.model_dump(by_alias=True)
     raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     ending = Pod.model_validate(raw)
-    assert chosen._container(ending, None) == "is being deleted"
+    assert chosen.chosen_of(ending, None, ready=False) == "is being deleted"
+
+
+def test_one_that_is_not_ready_yet() -> None:
+    found = chosen.chosen_of(pod("app", ready=False), None, ready=False)
+    assert isinstance(found, Chosen)
+    assert found.container == "app"
 
 
 def test_selectors_as_text() -> None:

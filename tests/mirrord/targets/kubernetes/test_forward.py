@@ -12,7 +12,9 @@ from websockets.typing import Subprotocol
 
 from mirrord.errors import LinkError, TargetError
 from mirrord.targets.kubernetes.access import Access
+from mirrord.targets.kubernetes.credentials import Credentials
 from mirrord.targets.kubernetes.forward import forwarded
+from mirrord.targets.kubernetes.kubeconfig import Cluster, Kubeconfig, User
 
 PORT: Final = 7737
 GREETING: Final = PORT.to_bytes(2, "little")
@@ -44,9 +46,10 @@ async def api_server(
     options = {"subprotocols": protocols, "max_size": None, "compression": None}
     async with serve(behave, "127.0.0.1", 0, process_request=look, **options) as server:  # type: ignore[arg-type]
         port = next(iter(server.sockets)).getsockname()[1]
-        settings = Configuration(host=f"http://127.0.0.1:{port}", api_key={"BearerToken": "Bearer secret"})
+        settings = Configuration(host=f"http://127.0.0.1:{port}")
         client = ApiClient(settings)
-        access = Access(client, settings, "default")
+        us = Kubeconfig(Cluster(server=settings.host), User(token="secret"), "default")
+        access = Access(client, settings, "default", Credentials(us, lambda certificate, key: None))
         try:
             yield access, asked
         finally:

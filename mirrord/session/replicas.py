@@ -1,0 +1,90 @@
+"""The links to the agents beside the target's further pods: for incoming connections, and nothing else."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from mirrord_agent.wire.channel import ChannelClosed
+from mirrord_agent.wire.messages import GetStatistics, Statistics
+
+from mirrord.errors import MirrordError
+from mirrord.link import client
+from mirrord.link.client import Link
+from mirrord.link.incoming import Incoming
+from mirrord.session.say import Sayings
+from mirrord.targets.base import Replica, Target
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+class Replicas:
+    """Those of one session; each link ends with its pod, or with the session."""
+
+    def __init__(self, target: Target, key: "Ed25519PrivateKey", sayings: Sayings) -> None:
+        self._target: Final = target
+        self._key: Final = key
+        self._sayings: Final = sayings
+        self._links: dict[str, Link] = {}
+        self._incoming: Incoming | None = None
+        self._gathering: asyncio.Task[None] | None = None
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+
+    def serve(self, incoming: Incoming) -> None:
+        """Have their connections reach the program from when it listens, of pods that come later, too."""
+        self._incoming = incoming
+        incoming.others = self._gathered
+
+    async def _gathered(self) -> None:
+        if self._gathering is None:
+            self._gathering = self._begin(self._gather())
+        await asyncio.shield(self._gathering)
+
+    async def _gather(self) -> None:
+        await asyncio.gather(*(self._join(replica) for replica in await self._target.replicas()))
+        self._begin(self._follow())
+
+    async def close(self) -> list[Statistics]:
+        """End the links; return what their agents did."""
+        for task in list(self._tasks):
+            task.cancel()
+        links, self._links = self._links, {}
+        done = await asyncio.gather(*(_end(link) for link in links.values()))
+        return [statistics for statistics in done if statistics is not None]
+
+    async def _follow(self) -> None:
+        async for replica in self._target.later_replicas():
+            self._sayings.info(f"pod {replica.name} has come: its traffic arrives, too")
+            self._begin(self._join(replica))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _join(self, replica: Replica) -> None:
+        name = replica.name
+        try:
+            link = await client.connect(replica.endpoint, self._key, self._sayings)
+        except MirrordError as error:
+            self._sayings.warn(f"warning: the traffic of pod {name} does not arrive here: {error}")
+            return
+        self._links[name] = link
+        link.channel.closed.add_done_callback(lambda reason: self._lost(name, link, reason.result()))
+        assert self._incoming is not None
+        await self._incoming.join(name, link.channel)
+
+    def _lost(self, name: str, link: Link, reason: str) -> None:
+        if self._links.get(name) is link:
+            del self._links[name]
+            self._sayings.info(f"pod {name} is gone, and its traffic with it: {reason}")
+
+
+async def _end(link: Link) -> Statistics | None:
+    try:
+        statistics = await link.channel.request(GetStatistics(), Statistics)
+    except ChannelClosed:
+        return None
+    link.channel.close("the session is over")
+    return statistics
