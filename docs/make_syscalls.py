@@ -16,7 +16,10 @@ _HEAD: Final = """\
 # System calls
 
 Made from the code by `docs/make_syscalls.py`. A call that is not in this table is never trapped. One that is
-trapped and turns out to be local is continued: the kernel runs it as the program made it.
+trapped and turns out to be local is continued: the kernel runs it as the program made it. A local path that
+`feature.fs.mapping` has moved is the exception: mirrord makes the call, under the mapped name. The calls of
+Linux 6.13 and 6.17 on extended attributes and on what `lsattr` shows fail with ENOSYS (38) for all files, as
+on an older kernel: C libraries and tools then use the older calls, which know remote files.
 
 | call | plane | trapped | what becomes of it |
 | --- | --- | --- | --- |

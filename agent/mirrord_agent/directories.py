@@ -31,7 +31,7 @@ class Directories:
         """Return one page of a directory; the first one begins to watch it."""
         fd = self._files.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            watch, above = (None, ()) if after is not None else self._watch(fd)
+            watch, above = self._watch(fd) if after is None and _may_search(fd) else (None, ())
             attributes = attributes_of(fd, self._files.real(fd, path))
             if after is None and watch is None and only_watched:
                 return Listing(attributes=attributes, entries=(), exhausted=self._watches.exhausted)
@@ -134,6 +134,15 @@ class Directories:
         names = sorted(os.fsencode(name) for name in os.listdir(fd))
         self._names = (key, names) if len(names) > PAGE // 4 else None
         return names
+
+
+def _may_search(directory: int) -> bool:
+    """Tell whether entries may be looked at; without that there is nothing to keep up to date."""
+    try:
+        linux.statx(directory, b".", 0)
+    except PermissionError:
+        return False
+    return True
 
 
 def _outline(directory: int, parent: Attributes, names: list[bytes]) -> list[Entry]:

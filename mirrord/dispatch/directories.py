@@ -5,8 +5,10 @@ import os
 from functools import partial
 from typing import Final
 
-from mirrord.dispatch.places import Moved, Places, Remote
+from mirrord.dispatch import moved
+from mirrord.dispatch.places import Moved, Places
 from mirrord.dispatch.row import AT_EMPTY_PATH, AT_FDCWD, Row, trap
+from mirrord.dispatch.sockets import descriptor
 from mirrord.dispatch.world import World
 from mirrord.link.files import RemoteFiles
 from mirrord.syscall import CONTINUE, Call, Enter, Fail, Return, Verdict, Wait
@@ -66,8 +68,10 @@ class Directories:
         (inotify_add_watch(2)).
         """
         place = self._places.place(call, AT_FDCWD, call.args[1])
-        if not isinstance(place, Remote):
+        if place is None:
             return CONTINUE
+        if isinstance(place, Moved):
+            return _watched(call, place.path)
         return Wait(partial(self._not_watched, place.path, not call.args[2] & _IN_DONT_FOLLOW))
 
     async def _not_watched(self, path: bytes, follow: bool) -> Verdict:
@@ -76,7 +80,15 @@ class Directories:
         return Fail(errno.ENOSYS)
 
     def name_to_handle_at(self, call: Call) -> Verdict:
-        """Say that remote files have no handles (name_to_handle_at(2)), as many file systems do."""
+        """Say that what is remote, or moved by a mapping, has no handles (name_to_handle_at(2))."""
         empty = bool(call.args[4] & AT_EMPTY_PATH)
         place = self._places.place(call, call.args[0], call.args[1], empty=empty)
-        return Fail(errno.EOPNOTSUPP) if isinstance(place, Remote) else CONTINUE
+        return CONTINUE if place is None else Fail(errno.EOPNOTSUPP)
+
+
+def _watched(call: Call, path: bytes) -> Verdict:
+    instance = call.duplicate(descriptor(call.args[0]))
+    try:
+        return Return(moved.inotify_add_watch(instance, path, call.args[2]))
+    finally:
+        os.close(instance)

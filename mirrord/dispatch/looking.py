@@ -8,6 +8,7 @@ from typing import Final
 
 from mirrord_agent.wire.messages import Attributes, FileSystem
 
+from mirrord.dispatch import moved
 from mirrord.dispatch.places import Moved, Places, Remote, while_it_has_a_path
 from mirrord.dispatch.row import AT_EMPTY_PATH, AT_FDCWD, Row, trap, trap_paths
 from mirrord.dispatch.sockets import descriptor
@@ -166,8 +167,10 @@ class Looking:
     def statfs(self, call: Call) -> Verdict:
         """Look at the file system of a path (statfs(2))."""
         place = self._places.place(call, AT_FDCWD, call.args[0])
-        if not isinstance(place, Remote):
+        if place is None:
             return CONTINUE
+        if isinstance(place, Moved):
+            return Return(0, ((call.args[1], moved.statfs(place.path)),))
         return Wait(partial(self._file_system, place.path, call.args[1]))
 
     async def _file_system(self, path: bytes, buffer: int) -> Verdict:

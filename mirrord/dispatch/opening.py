@@ -6,6 +6,7 @@ import stat
 from functools import partial
 from typing import Final
 
+from mirrord.dispatch.moved import umask
 from mirrord.dispatch.places import Moved, Places, Remote
 from mirrord.dispatch.row import AT_FDCWD, Row, trap
 from mirrord.dispatch.world import World
@@ -83,6 +84,8 @@ class Opening:
         if isinstance(place, Moved):
             if flags & os.O_PATH:
                 return Wait(partial(self._moved_path, place.path, flags, cloexec))
+            if writing:
+                mode &= ~umask(call)
             return GiveFd(os.open(place.path, flags, mode & _MODE), cloexec)
         if resolve & _RESOLVE_CACHED:
             return Fail(errno.EAGAIN)

@@ -156,6 +156,15 @@ async def while_it_has_a_path(answer: Callable[[], Awaitable[Verdict]]) -> Verdi
         return CONTINUE
 
 
+def seen_from_here(call: Call, directory: int, path: bytes) -> bytes:
+    """Return a local path of the program under a name by which we find the same."""
+    if path.startswith(b"/"):
+        return b"".join(_own_link(call, path)) if _PROC.match(path) or _DEV.match(path) else path
+    number = descriptor(directory)
+    base = b"cwd" if number == AT_FDCWD else b"fd/%d" % number
+    return b"/proc/%d/%s" % (call.tid, base) + (b"/" + path if path else b"")
+
+
 def _is_place_only(call: Call, number: int) -> bool:
     """Tell whether a descriptor can neither read nor write: its link in ``/proc`` has no rights
     (``tid_fd_update_inode``, fs/proc/fd.c).

@@ -6,12 +6,19 @@ from functools import partial
 from typing import Final
 
 from mirrord.dispatch.places import Moved, Places, while_it_has_a_path
-from mirrord.dispatch.row import AT_FDCWD, Row, trap
+from mirrord.dispatch.row import AT_FDCWD, Row, refuse, trap
 from mirrord.dispatch.world import World
 from mirrord.link.files import RemoteFiles
 from mirrord.syscall import CONTINUE, SUCCESS, Call, Fail, Return, Verdict, Wait
 
 _XATTR_NAME_MAX: Final = 255
+_NEWER: Final = (
+    *("getxattrat", "setxattrat", "listxattrat", "removexattrat"),
+    *("file_getattr", "file_setattr"),
+)
+"""Calls of Linux 6.13 and 6.17 that C libraries and tools make up for where they are missing, by calls that
+know remote files.
+"""
 
 
 class Xattrs:
@@ -30,6 +37,7 @@ class Xattrs:
             trap("llistxattr", partial(self.listxattr, follow=False)),
             trap("fgetxattr", self.fgetxattr),
             trap("flistxattr", self.flistxattr),
+            *(refuse(name, errno.ENOSYS) for name in _NEWER),
         ]
 
     def getxattr(self, call: Call, *, follow: bool) -> Verdict:

@@ -153,7 +153,11 @@ def test_a_directory_that_may_not_be_searched_gives_names_and_types(
             raise PermissionError(errno.EACCES, "not searched")
         return usual(fd, path, flags)
 
+    def add(*_: object) -> int:
+        raise AssertionError("nobody would take this watch away")
+
     monkeypatch.setattr(linux, "statx", statx)
+    monkeypatch.setattr(Watches, "add", add)
     listing = directories.listing(b"/", None)
     assert {entry.name: stat.S_IFMT(entry.attributes.mode) for entry in listing.entries} == {
         b"dir": stat.S_IFDIR,
