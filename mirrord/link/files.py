@@ -226,7 +226,7 @@ class RemoteFiles:
         await self._listings.pending(wanted.path)
         found = self._cache.find(wanted.path, follow=follow)
         if wanted.flags & os.O_DIRECTORY and (follow or (found is not None and is_directory(found.entry))):
-            return await self._directory(found.path if found is not None else wanted.path)
+            return await self._listed(found.path if found is not None else wanted.path)
         if found is None or (attributes := self._cache.attributes(found)) is None:
             return None
         if is_directory(found.entry):
@@ -253,6 +253,14 @@ class RemoteFiles:
         if placeholder is None:
             return await self._directory(attributes.real or _joined(wanted.base, wanted.path))
         return placeholder
+
+    async def _listed(self, path: bytes) -> bytes:
+        """Return the skeleton of a directory; where there is none, learn which there are beside it."""
+        try:
+            return await self._directory(path)
+        except FileNotFoundError:
+            self._listings.learn_later(path)
+            raise
 
     async def _directory(self, path: bytes) -> bytes:
         self.directories_given = True

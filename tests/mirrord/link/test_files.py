@@ -267,6 +267,29 @@ def test_a_directory_is_a_skeleton_in_pages(play: Callable[[Story], None]) -> No
     play(story)
 
 
+def test_a_directory_that_is_not_there_has_the_others_beside_it_looked_up(
+    play: Callable[[Story], None],
+) -> None:
+    """As ``git fsck`` opens each of the 256 that may be in ``.git/objects``."""
+
+    async def story(agent: FakeAgent, files: RemoteFiles) -> None:
+        agent.lists = True
+        opened = asyncio.create_task(files.open(b"/srv/a", os.O_RDONLY | os.O_DIRECTORY))
+        agent.fail((await agent.request(0))[0], errno.ENOENT)
+        with pytest.raises(FileNotFoundError):
+            await opened
+        id, request = await agent.request(1)
+        assert request == ListDirectory(path=b"/srv", only_watched=True)
+        folder = attributes(ino=1, mode=0o40755)
+        agent.reply(id, Listing(attributes=folder, entries=(), watch=1, above=(2,)))
+        await until(lambda: b"/srv" in files._cache.directories)
+        with pytest.raises(FileNotFoundError):
+            files.require(b"/srv/b", follow=True)
+        assert len(agent.requests) == 2
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     "number", [errno.ENOENT, errno.EACCES, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO]
 )
