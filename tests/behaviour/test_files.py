@@ -1,13 +1,15 @@
 """First files: the target's configuration and secrets, read and looked at."""
 
 import hashlib
+import json
+import secrets
 from collections.abc import Callable
 
 import pytest
 
 from ..conftest import Mirrord
 from ..support.build import ROOT
-from ..support.running import Outcome
+from ..support.running import Outcome, Runner
 from ..support.sandboxes import Sandbox
 
 SECRETS = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -103,3 +105,27 @@ def test_a_remote_file_is_not_written(mirrord: Mirrord, in_pod: Callable[..., Ou
     mirrord("sh", "-c", "echo changed > /app/config.yaml")
 
     assert in_pod("cat", "/app/config.yaml").lines != ["changed"]
+
+
+@pytest.mark.both_users
+def test_what_a_mapping_moves_on_this_machine_is_changed_there(mirrord: Mirrord, runner: Runner) -> None:
+    """By whatever programs do to files and directories, under a name that nothing has here."""
+    name, place = f"/moved-{secrets.token_hex(4)}", runner.user.home / f"place-{secrets.token_hex(4)}"
+    place.mkdir()
+    place.chmod(0o777)
+    configuration = runner.user.home / f"{place.name}.json"
+    rules = {"skip_build_tools": False, "feature": {"fs": {"mapping": {f"^{name}": str(place)}}}}
+    configuration.write_text(json.dumps(rules))
+    script = (
+        "umask 027; mkdir -p $0/a/b; echo hi > $0/a/f; cp -a $0/a $0/c; mv $0/c/f $0/g; ln $0/g $0/h; "
+        "ln -s g $0/s; rm -r $0/a; chmod 604 $0/g; touch -d @5 $0/g; rmdir $0/c/b; "
+        "mv $0/h $1/out; mv $1/out $0/in; cat $0/s"
+    )
+
+    session = mirrord("sh", "-c", script, name, str(place), options=["-q", "-f", str(configuration)])
+
+    assert (session.lines, session.err) == (["hi"], "")
+    assert sorted(path.name for path in place.iterdir()) == ["c", "g", "in", "s"]
+    assert [(place / one).stat().st_mode & 0o777 for one in ("c", "g")] == [0o750, 0o604]
+    assert ((place / "in").stat().st_mtime, (place / "g").stat().st_nlink) == (5, 2)
+    assert list((place / "c").iterdir()) == []
