@@ -48,11 +48,13 @@ def carry_out_itself(
         return 0
     except PermissionError:
         os.close(verdict.fd)
+        if not responder.send_errno(call.id, errno.ENOTSUP):
+            # it has ended, and nobody has waited for it yet
+            return 0
         warn(
             "while a debugger holds a thread it can neither enter a directory of the target "
             "nor open anything there with O_PATH: ENOTSUP"
         )
-        responder.send_errno(call.id, errno.ENOTSUP)
         return -errno.ENOTSUP
     try:
         in_program = responder.add_fd(call.id, verdict.fd, cloexec=True, send=False)
