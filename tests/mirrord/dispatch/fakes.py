@@ -197,6 +197,7 @@ class Theatre:
         self._loops: Final[list[asyncio.AbstractEventLoop]] = []
         self._loopbacks: Final[list[Loopback]] = []
         self._agents: Final[list[FakeAgent]] = []
+        self._stages: Final[list[Stage]] = []
 
     def stage(
         self,
@@ -217,6 +218,7 @@ class Theatre:
         if there:
             self._agents.append(there)
         stage = Stage(loop, cast("World", None), there)
+        self._stages.append(stage)
         stage.world = World(
             ipv6=feature.network.ipv6,
             hostname=hostname,
@@ -242,6 +244,10 @@ class Theatre:
         """Close loops and listeners; what is scheduled on a loop is dropped."""
         for loopback in self._loopbacks:
             loopback.close()
+        for stage in self._stages:
+            datagrams = stage.world.datagrams
+            for association in {one.cookie: one for one, _, _ in datagrams.look()}.values():
+                datagrams.forget(association)
         for agent in self._agents:
             agent.lose()
         for loop in self._loops:
