@@ -103,7 +103,7 @@ class Relay:
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._copy(reader, far_writer, seen.asked))
-                both.create_task(self._copy(far_reader, writer, seen.answered))
+                both.create_task(self._copy(far_reader, writer, seen.answered, answers=True))
         finally:
             self._tasks.discard(task)
             for one in (writer, far_writer):
@@ -111,7 +111,12 @@ class Relay:
                 one.transport.abort()
 
     async def _copy(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Callable[[bytes], None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        seen: Callable[[bytes], None],
+        *,
+        answers: bool = False,
     ) -> None:
         """Copy one direction: a piece leaves its delay after it came, in order."""
         pieces: collections.deque[tuple[float, bytes]] = collections.deque()
@@ -123,7 +128,7 @@ class Relay:
                 due, piece = pieces.popleft()
                 left.release()
                 await self._wait_until(due, len(piece))
-                if seen == self.requests.answered:
+                if answers:
                     await self._gathered()
                 if not piece:
                     break
