@@ -60,7 +60,7 @@ def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.s
             raise UsageError(
                 f"`{extra[0]}` is one process too many", remedy="attach to each by a command of its own"
             )
-    _refuse_engine(flags)
+    refuse_engine(flags)
     refuse_environment(flags)
     values = vars(_parser().parse_args(flags))
     if not positional:
@@ -85,7 +85,8 @@ def _parser() -> Parser:
     return parser
 
 
-def _refuse_engine(flags: Sequence[str]) -> None:
+def refuse_engine(flags: Sequence[str]) -> None:
+    """Raise UsageError where an engine is named that cannot attach."""
     named = variables.engine(os.environ)
     if named not in (None, "notify") or any(flag.partition("=")[0] == "--engine" for flag in flags):
         raise UsageError(

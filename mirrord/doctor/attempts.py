@@ -166,6 +166,8 @@ def _pidfd_getfd() -> str:
 
 
 def _add_fd() -> str:
+    if reason_against_notify() is not None:
+        return "not needed: the engine ptrace gives them in another way"
     listeners: SimpleQueue[int | OSError] = SimpleQueue()
     answers: SimpleQueue[int] = SimpleQueue()
 

@@ -243,6 +243,7 @@ def test_where_it_cannot_be_told_nothing_is_given() -> None:
         return GiveFd(ours[-1], True, ((call.args[0], b"x"),))
 
     with served(handler) as program:
+        assert program.puppet("1") == 1, "it has started, which takes descriptors"
         before = len(os.listdir(f"/proc/{program.puppet.pid}/fd"))
         assert program.fsync(8) == -errno.EFAULT
         assert len(os.listdir(f"/proc/{program.puppet.pid}/fd")) == before
