@@ -1,13 +1,15 @@
 """Users, sandboxes and runners for the tests that run the whole command."""
 
 import contextlib
+import os
+import re
 import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -20,10 +22,15 @@ from .support.sandboxes import Sandbox
 from .support.tree import tree as tree
 from .support.user import User
 
+SOAK: Final = os.environ.get("MIRRORD_SOAK") == "1"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the marks of these tests mean."""
     config.addinivalue_line("markers", "both_users: run as root and as an ordinary user, where possible")
+    config.addinivalue_line("markers", "both_engines: run with both engines, not in the soak alone")
+    config.addinivalue_line("markers", "sample(pattern): the traced ones that are enough outside the soak")
+    config.addinivalue_line("markers", "notify_only(reason): why the ptrace engine cannot do it")
     # a shell without job control starts what is in the background with these ignored, which programs inherit
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -37,7 +44,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         both = metafunc.definition.get_closest_marker("both_users") is not None
         metafunc.parametrize("user", ["current", "ordinary"] if both else ["current"], indirect=True)
     if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", ["notify"])
+        metafunc.parametrize("engine", _engines(metafunc.definition))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the soak runs."""
+    if not SOAK:
+        left_out = [item for item in items if not _is_enough(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _is_enough(item)]
+
+
+def _is_enough(test: pytest.Item) -> bool:
+    sample = test.get_closest_marker("sample")
+    parameters = getattr(test, "callspec", None)
+    if sample is None or parameters is None or parameters.params.get("engine") == "notify":
+        return True
+    return re.search(sample.args[0], parameters.id) is not None
+
+
+def _engines(test: pytest.Item) -> list[object]:
+    """Return the engines to run a test with: both for the marked ones, and for all in the soak."""
+    refused = test.get_closest_marker("notify_only")
+    ptrace = pytest.param("ptrace", marks=[pytest.mark.skip(reason=refused.args[0])] if refused else [])
+    both = SOAK or test.get_closest_marker("both_engines") is not None
+    return [pytest.param("notify"), *([ptrace] if both else [])]
 
 
 @pytest.fixture(scope="session")

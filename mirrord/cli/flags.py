@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from mirrord.config.options import DEFAULT_CONFIG_FILE
+from mirrord.config.options import DEFAULT_CONFIG_FILE, ENGINES
 from mirrord.errors import UsageError
 
 
@@ -81,9 +81,9 @@ FLAGS: Final = (
     Flag(("--skip-processes",), "names of programs to leave alone: `a;b`", "LIST"),
     Flag(
         ("--engine",),
-        "how system calls are intercepted; `ptrace` is not supported yet",
+        "how system calls are intercepted: `notify`, or `ptrace` where that does not work",
         "ENGINE",
-        choices=("notify", "ptrace"),
+        choices=ENGINES,
     ),
     Flag(("--no-telemetry",), "accepted for compatibility; there is no telemetry"),
     Flag(("--disable-version-check",), "accepted for compatibility; there is no version check"),

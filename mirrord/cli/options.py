@@ -57,8 +57,6 @@ def parse_with(
     extra = {name: values.pop(name) for name in supported}
     if values["env_include"] is not None and values["env_exclude"] is not None:
         raise UsageError("-s and -x exclude each other", remedy="leave one of them out")
-    if values["engine"] == "ptrace":
-        raise UsageError("--engine ptrace is not supported yet", remedy="leave it out")
     del values["disable_version_check"]
     config_file = values["config_file"] or os.environ.get("MIRRORD_CONFIG_FILE")
     stdin_config = read_stdin() if config_file == STDIN else None
@@ -72,7 +70,6 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     for flag in (*command.flags, *others):
         if flag.names and flag.supported and "--help" not in flag.names:
             add_flag(parser, flag)
-    parser.set_defaults(engine="notify")
     return parser
 
 

@@ -62,7 +62,7 @@ def resolve(
         target=target,
         configuration=configuration,
         key=configuration.key or random_key(),
-        engine=options.engine,
+        engine=options.engine or variables.engine(environ),
         quiet=options.quiet,
         verbosity=options.verbosity,
         config_file=path,

@@ -67,7 +67,8 @@ class Settings:
     """``sandbox``, ``sandbox/NAME``, or what :func:`mirrord.config.target.parse_cluster_target` takes."""
     configuration: Configuration
     key: str
-    engine: str = "notify"
+    engine: str | None = None
+    """None for the best one that works here."""
     quiet: bool = False
     verbosity: int = 0
     config_file: str | None = None

@@ -10,6 +10,9 @@ from typing import Final
 DEFAULT_CONFIG_FILE: Final = "./.mirrord/mirrord.json"
 """What ``-f`` without a value stands for."""
 
+ENGINES: Final = ("notify", "ptrace")
+"""How system calls are intercepted; without a wish it is the first one that works."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecOptions:
@@ -45,7 +48,7 @@ class ExecOptions:
     env_include: str | None = None
     env_exclude: str | None = None
     env_file: str | None = None
-    engine: str = "notify"
+    engine: str | None = None
     key: str | None = None
     skip_processes: str | None = None
     no_telemetry: bool = False

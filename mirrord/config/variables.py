@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mirrord.config.options import ExecOptions
+from mirrord.config.options import ENGINES, ExecOptions
 from mirrord.errors import UsageError
 
 
@@ -59,6 +59,16 @@ def from_options(options: ExecOptions) -> Iterator[Overlay]:
     yield from (Overlay(path, False, f"`{flag}`") for path, given, flag in switches if given)
     if options.steal:
         yield Overlay("feature.network.incoming.mode", "steal", "`--steal`")
+
+
+def engine(environ: Mapping[str, str]) -> str | None:
+    """Return the engine that ``MIRRORD_ENGINE`` names, None if it names none; raise UsageError."""
+    name = environ.get("MIRRORD_ENGINE") or None
+    if name is not None and name not in ENGINES:
+        raise UsageError(
+            f"`MIRRORD_ENGINE` names no engine: {name}", remedy=f"set it to {' or '.join(ENGINES)}"
+        )
+    return name
 
 
 def apply(overlays: Mapping[str, Overlay], tree: dict[str, Any]) -> None:

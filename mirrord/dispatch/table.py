@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from mirrord_seccomp import bpf
+from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.dispatch.endpoints import Endpoints
@@ -22,9 +23,17 @@ from mirrord.syscall import Handler
 class Table:
     """What the session's planes need, and nothing else: without a plane none of its calls is trapped."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        rows = list(rows)
-        self.filter: Final = bpf.compile([row.rule for row in rows], current_arch())
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        trap: Action = Action.NOTIFY,
+        more: Iterable[tuple[Rule, Handler]] = (),
+    ) -> None:
+        """``trap`` is how the filter traps a call, ``more`` what the tracer itself wants trapped."""
+        rows = [*rows, *(Row(rule, handler) for rule, handler in more)]
+        self.filter: Final = bpf.compile(
+            [row.rule.acting(trap) if row.handler else row.rule for row in rows], current_arch()
+        )
         self.traps: Final = traps_of(rows)
         """What is trapped, by number."""
         self.handlers: Final[dict[int, Handler]] = {

@@ -19,17 +19,21 @@ from mirrord.link.inodes import has_sock_diag
 from mirrord.link.loopback import Loopback, self_test
 from mirrord.targets.sandbox import linux, userns
 from mirrord.tracer.attach import attach
-from mirrord.tracer.launch import launch
+from mirrord.tracer.launch import launch, launch_traced
 from mirrord.tracer.parked import park
-from mirrord.tracer.sys import pidfd_getfd
+from mirrord.tracer.probe import reason_against_notify
+from mirrord.tracer.sys import PTRACE_DETACH, pidfd_getfd, ptrace
+from mirrord.tracer.tracing import TRACE
 
 _YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
+_TRUE: Final = ([b"true"], {b"PATH": os.defpath.encode()})
 _SCOPES: Final = {
     "0": "0: a process may trace others of its user",
     "1": "1: a process may trace its descendants",
     "2": "2: only with CAP_SYS_PTRACE",
     "3": "3: nobody may trace",
 }
+_PTRACE: Final = "sessions use the engine ptrace: debuggers do not work in them, and a trap takes longer"
 _SECCOMP: Final = "use Linux 5.19 or later; in a container, look at its seccomp profile"
 
 
@@ -37,11 +41,12 @@ def attempts() -> tuple[Attempt, ...]:
     """Return everything to try, what the rest needs first."""
     return (
         Attempt("system calls of this machine", _architecture, "mirrord does not run here"),
-        Attempt("traps (seccomp notifications)", _notifications, "no program can be run", remedy=_SECCOMP),
+        Attempt("traps (seccomp notifications)", _notifications, _PTRACE, needed=False, remedy=_SECCOMP),
         Attempt(
             "traps that signals leave alone",
             _killable,
-            "file calls would fail with EINTR",
+            _PTRACE,
+            needed=False,
             remedy="use Linux 5.19 or later",
         ),
         Attempt(
@@ -54,7 +59,8 @@ def attempts() -> tuple[Attempt, ...]:
         Attempt(
             "another process's descriptors (pidfd_getfd)",
             _pidfd_getfd,
-            "neither the listener nor sockets can be reached",
+            _PTRACE,
+            needed=False,
             remedy="in a container, allow pidfd_getfd in its seccomp profile, or add CAP_SYS_PTRACE",
         ),
         Attempt(
@@ -160,6 +166,8 @@ def _pidfd_getfd() -> str:
 
 
 def _add_fd() -> str:
+    if reason_against_notify() is not None:
+        return "not needed: the engine ptrace gives them in another way"
     listeners: SimpleQueue[int | OSError] = SimpleQueue()
     answers: SimpleQueue[int] = SimpleQueue()
 
@@ -227,13 +235,21 @@ def _may_trace() -> bool:
 
 
 def _launch() -> str:
+    reason = reason_against_notify()
     parked = park([], in_child=lambda: None)
-    filter_ = bpf.compile([Rule("getppid", Action.NOTIFY)], current_arch())
-    os.close(launch(parked, [b"true"], {b"PATH": os.defpath.encode()}, filter_))
+    if reason is None:
+        os.close(launch(parked, *_TRUE, _filter(Action.NOTIFY)))
+    else:
+        launch_traced(parked, *_TRUE, _filter(TRACE))
+        ptrace(PTRACE_DETACH, parked.pid)
     _, status = os.waitpid(parked.pid, 0)
     if code := os.waitstatus_to_exitcode(status):
         raise Lacking(f"the program was started, and ended with {code}")
-    return "yes"
+    return "yes" if reason is None else f"yes, by the engine ptrace, since {reason}"
+
+
+def _filter(action: Action) -> bytes:
+    return bpf.compile([Rule("getppid", action)], current_arch())
 
 
 def _attach() -> str:
@@ -243,8 +259,7 @@ def _attach() -> str:
         os.close(writing)
         os.read(reading, 1)
         os._exit(0)
-    filter_ = bpf.compile([Rule("getppid", Action.NOTIFY)], current_arch())
-    os.close(attach(child, filter_).listener)
+    os.close(attach(child, _filter(Action.NOTIFY)).listener)
     os.close(writing)
     _, status = os.waitpid(child, 0)
     if code := os.waitstatus_to_exitcode(status):

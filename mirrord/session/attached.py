@@ -22,7 +22,6 @@ from mirrord.session.processes import descendants, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.replacing import replace
 from mirrord.session.say import Sayings, say
-from mirrord.session.serving import Serving
 from mirrord.session.supervisor import allow_many_descriptors
 from mirrord.session.surroundings import surroundings_of
 from mirrord.session.taken import Taken, connected, handed_over
@@ -30,6 +29,7 @@ from mirrord.session.watching import InTarget, Watched, Watching
 from mirrord.session.worlds import Surroundings, build_world
 from mirrord.targets.base import Target
 from mirrord.tracer import attachable
+from mirrord.tracer.notified import NotifyEngine
 
 _PATIENCE: Final = 5.0
 """Seconds for the agent to take what was written before the session ended."""
@@ -98,7 +98,7 @@ class Attached:
         # a session without a target has settings as if it had one, which is never asked for
         self._settings: Final = resolve(options.session, os.environ, default_target=_default_target(options))
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
-        self._serving: Final = Serving(self._settings, self._sayings)
+        self._engine: Final = NotifyEngine(skipped=self._settings.skipped_processes, warn=self._sayings.warn)
         self._processes: Final[dict[int, Taken]] = {}
         self._ends: Final[dict[Taken, select.epoll]] = {}
         self._handlers = Handlers()
@@ -123,9 +123,10 @@ class Attached:
             tree=os.path.join(self._directory.path, "fs"),
             sayings=self._sayings,
             surroundings=surroundings,
-            forget_thread=self._serving.forget_thread,
-            forget_threads=self._serving.forget_threads,
-            returning_from_signal=self._serving.returning_from_signal,
+            forget_thread=self._engine.forget_thread,
+            forget_threads=self._engine.forget_threads,
+            returning_from_signal=self._engine.returning_from_signal,
+            find_kept=None,
         )
         if world.incoming is not None:
             replicas.serve(world.incoming)
@@ -164,7 +165,7 @@ class Attached:
         """Bring the process under the session, and its descendants if asked; raise AttachError."""
         world = remote.world if remote is not None else None
         self._handlers = table.handlers
-        self._serving.interrupted.trapped = table.traps
+        self._engine.interrupted.trapped = table.traps
         self._watching = Watching(
             Watched(
                 directory=self._directory,
@@ -176,7 +177,7 @@ class Attached:
                 environment=False,
             ),
             self._settings,
-            serving=self._serving,
+            engine=self._engine,
             remote=remote,
             trapped=list(table.traps),
             stop=self._end,
@@ -205,7 +206,7 @@ class Attached:
             said = f"process {pid}: its keeper has handed it over"
         process = Taken.over(pid, keeper, self._directory)
         self._processes[pid] = process
-        self._serving.serve(process.listener, self._handlers, ledger=process.ledger)
+        self._engine.serve(process.listener, self._handlers, ledger=process.ledger)
         self._watch(process)
         self._sayings.detail(said)
 
@@ -256,7 +257,7 @@ class Attached:
     def _replace_keeper(self, process: Taken) -> None:
         listener = process.listener
         try:
-            replace(process.pid, listener.fd, process.ledger.fd, self._serving.interrupted.trapped)
+            replace(process.pid, listener.fd, process.ledger.fd, self._engine.interrupted.trapped)
             process.keeper = connected(process.pid)
             for fd in handed_over(process.pid, process.keeper, self._directory):
                 # the same ones that we have
@@ -291,7 +292,7 @@ class Attached:
     def _let_go(self) -> None:
         """Decide nothing more; what then is not answered yet, the keeper answers."""
         self._handlers.let_go()
-        self._serving.let_go()
+        self._engine.let_go()
 
     def _all_processes(self) -> Iterator[int]:
         yield from self._processes

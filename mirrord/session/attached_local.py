@@ -20,9 +20,9 @@ class LocalAttached(Attached):
     async def _look(self) -> None:
         over = self._begin()
         watch = Watch(
-            forget_thread=self._serving.forget_thread,
-            forget_threads=self._serving.forget_threads,
-            returning_from_signal=self._serving.returning_from_signal,
+            forget_thread=self._engine.forget_thread,
+            forget_threads=self._engine.forget_threads,
+            returning_from_signal=self._engine.returning_from_signal,
         )
         surroundings = surroundings_of(self._options.pid, self._all_processes)
         await self._attach_all(CompleteTable.looking(watch), surroundings, None)

@@ -117,4 +117,8 @@ def send(channel: socket.socket, *words: str | int) -> None:
 
 def receive(channel: socket.socket) -> list[str]:
     """Return the words of one message, none when the other end is gone."""
-    return channel.recv(4096).decode().split()
+    try:
+        return channel.recv(4096).decode().split()
+    except ConnectionResetError:
+        # it was gone before it had read all that we sent
+        return []

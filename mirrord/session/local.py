@@ -9,6 +9,7 @@ from mirrord.dispatch.table import Table
 from mirrord.dispatch.watch import Watch
 from mirrord.session.chain import Chain
 from mirrord.session.directory import SESSION_VARIABLE
+from mirrord.session.engines import make_engine
 from mirrord.session.run import Run
 from mirrord.session.watching import Watching
 from mirrord.session.worlds import Surroundings
@@ -30,22 +31,23 @@ class LocalRun(Run):
 
     async def _look(self) -> None:
         self._over = asyncio.get_running_loop().create_future()
+        self._engine = engine = make_engine(self._settings, self._sayings)
         watch = Watch(
-            forget_thread=self._serving.forget_thread,
-            forget_threads=self._serving.forget_threads,
-            returning_from_signal=self._serving.returning_from_signal,
+            forget_thread=engine.forget_thread,
+            forget_threads=engine.forget_threads,
+            returning_from_signal=engine.returning_from_signal,
         )
-        table = Table(watch.rows())
+        table = Table(watch.rows(), engine.trap, engine.own_rows)
         environment = {**os.environb, SESSION_VARIABLE.encode(): self._chain.directory.id.encode()}
-        listener = self._launch(environment, table)
+        await self._launch(engine, environment, table)
         self._watching = Watching(
             self._watched(Surroundings(self._chain.options.program)),
             self._settings,
-            serving=self._serving,
+            engine=engine,
             remote=None,
             trapped=list(table.handlers),
             stop=self._stop,
         )
-        self._begin(listener, table)
+        self._begin(engine)
         await self._over
         await self._watching.close(self._status)

@@ -37,12 +37,29 @@ def kill_all_descendants(*, spare: frozenset[int] = frozenset()) -> int:
     """Kill and reap until no child is left but those spared; return how many there were."""
     ended = 0
     while doomed := [pid for pid in children() if pid not in spare]:
+        ended += sum(kill(pid, signal.SIGKILL) for pid in doomed)
         for pid in doomed:
-            os.kill(pid, signal.SIGKILL)
-        for pid in doomed:
-            os.waitpid(pid, 0)
-        ended += len(doomed)
+            _reap(pid)
     return ended
+
+
+def kill(pid: int, number: int) -> bool:
+    """Send a signal to a child, and tell whether there was one: its tracer, another thread of ours, may have
+    reaped it just now.
+    """
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _reap(pid: int) -> None:
+    """Reap a child, unless its tracer, another thread of ours, was quicker."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
 
 
 def descendants(*of: int) -> Iterator[int]:

@@ -8,8 +8,6 @@ import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
-from mirrord_seccomp.notify import Listener
-
 from mirrord.config.environment import EnvironmentRules
 from mirrord.config.here import working_directory
 from mirrord.config.load import resolve
@@ -33,15 +31,15 @@ from mirrord.session.chain import (
     send,
 )
 from mirrord.session.directory import SESSION_VARIABLE
-from mirrord.session.processes import children, kill_all_descendants
+from mirrord.session.engines import make_engine
+from mirrord.session.processes import children, kill, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.replicas import Replicas
 from mirrord.session.say import Sayings, say
-from mirrord.session.serving import Serving
 from mirrord.session.watching import InTarget, Watched, Watching
 from mirrord.session.worlds import Surroundings, build_world
 from mirrord.targets.base import Target
-from mirrord.tracer.launch import launch
+from mirrord.tracer.engine import Engine, Program
 from mirrord.tracer.parked import Parked
 
 T = TypeVar("T")
@@ -64,7 +62,7 @@ class Run:
         self._settings: Final = resolve(self._options(chain), os.environ)
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._own: frozenset[int] = frozenset()
-        self._serving: Final = Serving(self._settings, self._sayings)
+        self._engine: Engine | None = None
         self._connections: Connections | None = None
         self._incoming: Incoming | None = None
         self._watching: Watching | None = None
@@ -86,11 +84,12 @@ class Run:
             send(self._channel, EXITED, self._status or 0)
 
     async def _session(self, target: Target) -> None:
+        self._engine = engine = make_engine(self._settings, self._sayings)
         link, replicas = await self._unless_ended(with_target.linked(target, self._sayings))
         remote = await Remote.ask(link, probes=target.probes)
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
-        await self._start(link, replicas, remote, target.label)
+        await self._start(link, replicas, remote, target.label, engine)
         link.channel.closed.add_done_callback(self._link_lost)
         assert self._over is not None
         await self._over
@@ -131,7 +130,9 @@ class Run:
             loop.remove_reader(parked)
             os.close(parked)
 
-    async def _start(self, link: Link, replicas: Replicas, remote: Remote, target: str) -> None:
+    async def _start(
+        self, link: Link, replicas: Replicas, remote: Remote, target: str, engine: Engine
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         environment = self._environment(remote)
@@ -144,35 +145,33 @@ class Run:
             tree=os.path.join(self._chain.directory.path, "fs"),
             sayings=self._sayings,
             surroundings=surroundings,
-            forget_thread=self._serving.forget_thread,
-            forget_threads=self._serving.forget_threads,
-            returning_from_signal=self._serving.returning_from_signal,
+            forget_thread=engine.forget_thread,
+            forget_threads=engine.forget_threads,
+            returning_from_signal=engine.returning_from_signal,
+            find_kept=engine.find_kept,
         )
         self._connections, self._incoming = world.connections, world.incoming
         if world.incoming is not None:
             replicas.serve(world.incoming)
-        table = Table(rows_of(world))
-        listener = self._launch(environment, table)
+        table = Table(rows_of(world), engine.trap, engine.own_rows)
+        await self._launch(engine, environment, table)
         self._watching = Watching(
             self._watched(surroundings),
             self._settings,
-            serving=self._serving,
+            engine=engine,
             remote=InTarget(world, link.channel, target, remote),
             trapped=list(table.handlers),
             stop=self._stop,
         )
-        self._begin(listener, table)
+        self._begin(engine)
 
-    def _launch(self, environment: Mapping[bytes, bytes], table: Table) -> Listener:
+    async def _launch(self, engine: Engine, environment: Mapping[bytes, bytes], table: Table) -> None:
         """Start the program with its calls trapped; nothing is answered before :meth:`_begin`."""
         program = self._chain.options.program
-        self._serving.interrupted.trapped = table.traps
         self._own = frozenset(children()) - {self._parked.pid}
-        listener = Listener(
-            launch(self._parked, [os.fsencode(word) for word in program], environment, table.filter)
-        )
+        argv = [os.fsencode(word) for word in program]
+        await engine.launch(Program(self._parked, argv, environment), table)
         send(self._channel, STARTED)
-        return listener
 
     def _watched(self, surroundings: Surroundings) -> Watched:
         return Watched(
@@ -184,13 +183,12 @@ class Run:
             feed=self._chain.feed,
         )
 
-    def _begin(self, listener: Listener, table: Table) -> None:
+    def _begin(self, engine: Engine) -> None:
         """Answer the program's calls, and tell who watches."""
         loop = asyncio.get_running_loop()
         if self._watching is not None:
             self._watching.start(loop)
-        self._serving.serve(listener, table.handlers)
-        loop.add_signal_handler(signal.SIGCHLD, self._children_changed)
+        engine.begin(self._children_changed, self._failed)
         loop.add_reader(self._channel, self._front_says)
         self._children_changed()
 
@@ -204,20 +202,17 @@ class Run:
         """Take note of stops and ends; the program's orphans are our children too, but not what the target
         has started.
         """
-        for pid in children():
-            if pid not in self._own:
-                self._look_at(pid)
+        for pid in {*children(), self._parked.pid} - self._own:
+            self._look_at(pid)
         if self._status is not None and not self._told and self._left():
             self._go_on_in_background()
         if self._status is not None and not self._left():
             self._end()
 
     def _look_at(self, pid: int) -> None:
-        try:
-            reaped, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
-        except ChildProcessError:
-            return
-        if reaped == 0 or pid != self._parked.pid:
+        assert self._engine is not None
+        status = self._engine.status(pid)
+        if status is None or pid != self._parked.pid or self._status is not None:
             return
         if os.WIFSTOPPED(status):
             send(self._channel, STOPPED, os.WSTOPSIG(status))
@@ -230,13 +225,13 @@ class Run:
     def _stop(self) -> None:
         """End what runs, as kill(1) does, and by force where that does not help."""
         for pid in self._left():
-            os.kill(pid, signal.SIGTERM)
+            kill(pid, signal.SIGTERM)
         asyncio.get_running_loop().call_later(_STOP_PATIENCE, self._kill)
 
     def _kill(self) -> None:
         # their children come to us, and are next
         for pid in self._left():
-            os.kill(pid, signal.SIGKILL)
+            kill(pid, signal.SIGKILL)
         asyncio.get_running_loop().call_later(_KILL_TICK, self._kill)
 
     def _go_on_in_background(self) -> None:
@@ -251,7 +246,7 @@ class Run:
         match receive(self._channel):
             case [kind, number] if kind == SIGNAL:
                 if self._status is None:
-                    os.kill(self._parked.pid, int(number))
+                    kill(self._parked.pid, int(number))
             case []:
                 asyncio.get_running_loop().remove_reader(self._channel)
                 if not self._told:
@@ -262,6 +257,10 @@ class Run:
         self._told = True
         kill_all_descendants(spare=self._own)
         self._end()
+
+    def _failed(self, error: Exception) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_exception(error)
 
     def _end(self) -> None:
         if self._over is not None and not self._over.done():

@@ -24,10 +24,10 @@ from mirrord.session.directory import SessionDirectory
 from mirrord.session.exchanges import HttpTap
 from mirrord.session.feed import Feed, Session
 from mirrord.session.remote import Remote
-from mirrord.session.serving import Serving
 from mirrord.session.state import dns_note, file_note, state
 from mirrord.session.traffic import TrafficTap
 from mirrord.session.worlds import Surroundings
+from mirrord.tracer.engine import Engine
 from mirrord.tracer.recorder import Recorder
 
 
@@ -64,7 +64,7 @@ class Watching:
         watched: Watched,
         settings: Settings,
         *,
-        serving: Serving,
+        engine: Engine,
         remote: InTarget | None,
         trapped: Sequence[int],
         stop: Callable[[], None],
@@ -72,7 +72,7 @@ class Watching:
         """``remote`` is None for a session without a target."""
         self._subject: Final = watched
         self._settings: Final = settings
-        self._serving: Final = serving
+        self._engine: Final = engine
         self._remote: Final = remote
         self._stop: Final = stop
         self._started: Final = time.time()
@@ -143,7 +143,7 @@ class Watching:
     def _watched(self, watched: bool) -> None:
         if watched:
             self._recorder.start_over()
-        self._serving.record(self._recorder if watched else None)
+        self._engine.record(self._recorder if watched else None)
         if self._remote is not None:
             self._remote.world.datagrams.watch_dns = self._dns if watched else None
             self._remote.world.files.watch(self._file if watched else None)

@@ -61,10 +61,13 @@ async def build_world(
     forget_thread: Callable[[Tid], None],
     forget_threads: Callable[[], None],
     returning_from_signal: Handler | None,
+    find_kept: Callable[[int], socket.socket | None] | None,
 ) -> World:
     """Return the world of a session; ``tree`` is where placeholders go."""
 
     def find(wanted: Located) -> socket.socket | None:
+        if find_kept is not None:
+            return find_kept(wanted.inode)
         return find_socket(tid=wanted.tid, fd=wanted.fd, inode=wanted.inode, among=surroundings.processes())
 
     loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
-"""A call that was trapped by a notification: the tracer's :class:`mirrord.syscall.Call`."""
+"""A call that was trapped, by either engine: the tracer's :class:`mirrord.syscall.Call`."""
 
 import errno
 import os
+from collections.abc import Callable
 
 from mirrord_seccomp.notify import NotificationId
 
@@ -9,8 +10,11 @@ from mirrord.syscall import Elsewhere, Fault, Gone, Tid, Verdict
 from mirrord.tracer.threads import Threads
 
 
-class NotifiedCall:
-    """One notified call, which looks at the program through ``threads``."""
+class TrappedCall:
+    """One trapped call, which looks at the program through ``threads``.
+
+    ``id`` is the notification's, or the ptrace engine's own number of the call.
+    """
 
     __slots__ = ("args", "id", "number", "threads", "tid")
 
@@ -80,3 +84,15 @@ class NotifiedCall:
         """Raise Elsewhere where the thread has another root directory or mount namespace."""
         if self.threads.require_not_skipped(self.tid, self.id).foreign_files():
             raise Elsewhere("it has a root directory or mount namespace of its own")
+
+
+class TakingCall(TrappedCall):
+    """A call of a program whose descriptors we may not duplicate: ``take`` has the thread send them."""
+
+    __slots__ = ("take",)
+
+    take: Callable[[int], int]
+
+    def duplicate(self, fd: int) -> int:
+        """Return a duplicate of the program's descriptor; raise OSError EBADF. On the tracer's thread."""
+        return self.take(fd)

@@ -18,23 +18,26 @@ from mirrord_seccomp.syscalls import number as number_of
 
 from mirrord.syscall import (
     CONTINUE,
+    Enter,
     Fail,
     GiveFd,
     Gone,
     Handler,
+    OpenPath,
     Return,
     Tid,
     Verdict,
     Wait,
 )
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Excuses, Warn
+from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.recorder import RecordedCall, Recorder
 from mirrord.tracer.threads import Threads
 
 _RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
 _MOST_THREADS: Final = 4096
-Hold = Callable[[NotifiedCall, Wait], None]
+Hold = Callable[[TrappedCall, Wait], None]
 
 
 class Gate:
@@ -75,13 +78,13 @@ class Gate:
             id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = notification
             recorder = self.recorder
             if recorder is None or number == returning:
-                call = NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
+                call = TrappedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
             else:
                 call = recorder.begin(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
             try:
                 verdict = handlers[number](call)
             except Exception as error:  # a call always gets an answer
-                verdict = self._failed(call, error)
+                verdict = self._excuses.answer(call, number, error)
             if number != returning:
                 if len(received) > _MOST_THREADS:
                     received.clear()
@@ -105,15 +108,29 @@ class Gate:
         else:
             call.answered(verdict, carry_out(self._listener, call, verdict))
 
-    def _failed(self, call: NotifiedCall, error: Exception) -> Verdict:
-        if isinstance(error, OSError):
-            return Fail(error.errno) if error.errno else CONTINUE
-        if isinstance(error, Gone):
-            return CONTINUE
-        return self._excuses.excuse(call, call.number, error)
+
+class Answers:
+    """Answers calls from another thread than the gate's."""
+
+    def __init__(self, responder: Responder, *, warn: Warn) -> None:
+        self._responder: Final = responder
+        self._warn: Final = warn
+
+    def valid(self, id: NotificationId) -> bool:
+        """Tell whether a call still waits."""
+        return self._responder.valid(id)
+
+    def carry_out(self, call: TrappedCall, verdict: Verdict) -> None:
+        """Answer a call."""
+        call.answering()
+        if isinstance(verdict, Enter | OpenPath):
+            result = carry_out_itself(self._responder, call, verdict, warn=self._warn)
+        else:
+            result = carry_out(self._responder, call, verdict)
+        call.answered(verdict, result)
 
 
-def carry_out(responder: Responder, call: NotifiedCall, verdict: Verdict) -> int:
+def carry_out(responder: Responder, call: TrappedCall, verdict: Verdict) -> int:
     """Answer a call, and return what the program got, ``-errno`` for a failure; that its thread is gone
     meanwhile is normal.
     """
@@ -137,7 +154,7 @@ def _fail(responder: Responder, id: NotificationId, number: int) -> int:
     return -number
 
 
-def _write(responder: Responder, call: NotifiedCall, writes: Iterable[tuple[int, bytes]]) -> int | None:
+def _write(responder: Responder, call: TrappedCall, writes: Iterable[tuple[int, bytes]]) -> int | None:
     """Put bytes into the program's memory; where that cannot be, fail the call and return what it got."""
     try:
         for address, data in writes:
@@ -149,7 +166,7 @@ def _write(responder: Responder, call: NotifiedCall, writes: Iterable[tuple[int,
     return None
 
 
-def _give(responder: Responder, call: NotifiedCall, verdict: GiveFd) -> int:
+def _give(responder: Responder, call: TrappedCall, verdict: GiveFd) -> int:
     after: Callable[[int], None] = os.close
     # a signal during the ioctl could leave the call answered with 0 and no descriptor
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

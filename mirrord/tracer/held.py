@@ -6,16 +6,14 @@ without a verdict, the call is continued into the kernel, which does what it wou
 """
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
-from mirrord_seccomp.notify import Responder
+from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import CONTINUE, Enter, Fail, Gone, OpenPath, Verdict, Wait
+from mirrord.syscall import CONTINUE, Gone, Verdict, Wait
 from mirrord.tracer import signals
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Excuses, Warn
-from mirrord.tracer.gate import carry_out
-from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.threads import Threads
 
 _TICK: Final = 0.02
@@ -25,20 +23,29 @@ a CPU at most.
 """
 
 
+class Answers(Protocol):
+    """What an engine does for calls that it gave away to be decided here."""
+
+    def valid(self, id: NotificationId) -> bool:
+        """Tell whether a call still waits."""
+
+    def carry_out(self, call: TrappedCall, verdict: Verdict) -> None:
+        """Answer a call, which may wait no more."""
+
+
 class HeldCalls:
     """The calls that have no answer yet."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, responder: Responder, *, warn: Warn) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, answers: Answers, *, warn: Warn) -> None:
         self._loop: Final = loop
-        self._responder: Final = responder
-        self._warn: Final = warn
+        self._answers: Final = answers
         self._excuses: Final = Excuses(warn)
         # the gate's own thread closes descriptors of its entries: this thread needs entries of its own
-        self._threads: Final = Threads(responder.valid)
-        self._tasks: Final[dict[asyncio.Task[None], tuple[NotifiedCall, Wait]]] = {}
+        self._threads: Final = Threads(answers.valid)
+        self._tasks: Final[dict[asyncio.Task[None], tuple[TrappedCall, Wait]]] = {}
         self._watch: asyncio.TimerHandle | None = None
 
-    def hold(self, call: NotifiedCall, wait: Wait) -> None:
+    def hold(self, call: TrappedCall, wait: Wait) -> None:
         """Take over a call; may be called from any thread."""
         call.threads = self._threads
         self._loop.call_soon_threadsafe(self._start, call, wait)
@@ -61,7 +68,7 @@ class HeldCalls:
         for task in list(self._tasks):
             task.cancel()
 
-    def _start(self, call: NotifiedCall, wait: Wait) -> None:
+    def _start(self, call: TrappedCall, wait: Wait) -> None:
         task = self._loop.create_task(self._answer(call, wait))
         self._tasks[task] = (call, wait)
         task.add_done_callback(self._ended)
@@ -71,28 +78,16 @@ class HeldCalls:
     def _ended(self, task: asyncio.Task[None]) -> None:
         call, _ = self._tasks.pop(task)
         if task.cancelled():
-            call.answering()
-            self._responder.send_continue(call.id)
-            call.answered(CONTINUE, 0)
+            self._answers.carry_out(call, CONTINUE)
 
-    async def _answer(self, call: NotifiedCall, wait: Wait) -> None:
-        verdict = await self._verdict(call, wait)
-        call.answering()
-        if isinstance(verdict, Enter | OpenPath):
-            result = carry_out_itself(self._responder, call, verdict, warn=self._warn)
-        else:
-            result = carry_out(self._responder, call, verdict)
-        call.answered(verdict, result)
+    async def _answer(self, call: TrappedCall, wait: Wait) -> None:
+        self._answers.carry_out(call, await self._verdict(call, wait))
 
-    async def _verdict(self, call: NotifiedCall, wait: Wait) -> Verdict:
+    async def _verdict(self, call: TrappedCall, wait: Wait) -> Verdict:
         try:
             return await wait.answer()
-        except OSError as error:
-            return Fail(error.errno) if error.errno else CONTINUE
-        except Gone:
-            return CONTINUE
         except Exception as error:  # a call always gets an answer
-            return self._excuses.excuse(call, call.number, error)
+            return self._excuses.answer(call, call.number, error)
 
     def _tick(self) -> None:
         for task, (call, wait) in list(self._tasks.items()):
@@ -101,9 +96,9 @@ class HeldCalls:
         if self._tasks:
             self._watch = self._loop.call_later(max(_TICK, _TICK_PER_CALL * len(self._tasks)), self._tick)
 
-    def _look_at(self, task: asyncio.Task[None], call: NotifiedCall, wait: Wait) -> None:
+    def _look_at(self, task: asyncio.Task[None], call: TrappedCall, wait: Wait) -> None:
         try:
-            if not self._responder.valid(call.id) or (wait.interruptible and signals.pending(call.tid)):
+            if not self._answers.valid(call.id) or (wait.interruptible and signals.pending(call.tid)):
                 task.cancel()
         except Gone:
             task.cancel()

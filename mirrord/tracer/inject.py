@@ -20,20 +20,58 @@ _RED_ZONE: Final = 128
 """Bytes below the stack pointer that x86_64 code may use without moving it (System V ABI 3.2.2)."""
 
 
-class Injector:
+class Calling:
+    """Runs calls in a stopped thread, one at a time."""
+
+    def __init__(self, tid: int, layout: Layout, instruction: int) -> None:
+        """``instruction`` is where a ``syscall`` instruction lies."""
+        self.tid: Final = tid
+        self._layout: Final = layout
+        self._before = registers.get(tid, layout)
+        self._instruction: Final = instruction
+
+    def call(self, number: int, *arguments: int) -> int:
+        """Run one system call in the thread; return its result, negative for an errno."""
+        layout = self._layout
+        changed = registers.with_call(
+            layout, self._before, at=self._instruction, number=number, arguments=arguments
+        )
+        registers.put(self.tid, layout, changed)
+        self._to_syscall_stop()
+        self._to_syscall_stop()
+        return registers.result(layout, registers.get(self.tid, layout))
+
+    def _to_syscall_stop(self) -> None:
+        """Run on to the start or the end of a call; a stop of the filter can lie between."""
+        deliver = 0
+        while True:
+            ptrace(PTRACE_SYSCALL, self.tid, 0, deliver)
+            status = self._next_stop()
+            stop = os.WSTOPSIG(status)
+            if stop == SYSCALL_STOP:
+                return
+            deliver = self._came_between(stop, status >> 16)
+
+    def _came_between(self, stop: int, event: int) -> int:
+        """Take note of what stopped the thread on its way; return the signal that it is to have now."""
+        raise NotImplementedError
+
+    def _next_stop(self) -> int:
+        """Wait until the thread stops; return its wait status."""
+        raise NotImplementedError
+
+
+class Injector(Calling):
     """Run calls in a stopped thread; on leaving the ``with`` block its registers and its stack are as before.
 
     Signals that come meanwhile are kept back and sent again on leaving.
     """
 
     def __init__(self, tid: int, layout: Layout) -> None:
-        self.tid: Final = tid
-        self._layout: Final = layout
-        self._before: Final = registers.get(tid, layout)
         self._memory: Final = os.open(f"/proc/{tid}/mem", os.O_RDWR | os.O_CLOEXEC)
-        self._instruction: Final = self._find_instruction()
         self._scratch: tuple[int, bytes] | None = None
         self._signals: Final[list[int]] = []
+        super().__init__(tid, layout, self._find_instruction(tid, layout))
 
     def __enter__(self) -> Self:
         return self
@@ -60,46 +98,35 @@ class Injector:
         """Return where :meth:`put` will write ``size`` bytes."""
         return (self._before[self._layout.stack] - _RED_ZONE - size) & ~15
 
-    def call(self, number: int, *arguments: int) -> int:
-        """Run one system call in the thread; return its result, negative for an errno."""
-        layout = self._layout
-        changed = registers.with_call(
-            layout, self._before, at=self._instruction, number=number, arguments=arguments
-        )
-        registers.put(self.tid, layout, changed)
-        self._to_syscall_stop()
-        self._to_syscall_stop()
-        return registers.result(layout, registers.get(self.tid, layout))
+    def _next_stop(self) -> int:
+        status = wait_for_stop(self.tid)
+        if status is None:
+            raise LaunchError("the program was killed before its first instruction")
+        return status
 
-    def _to_syscall_stop(self) -> None:
-        while True:
-            ptrace(PTRACE_SYSCALL, self.tid)
-            status = wait_for_stop(self.tid)
-            if status is None:
-                raise LaunchError("the program was killed before its first instruction")
-            stop = os.WSTOPSIG(status)
-            if stop == SYSCALL_STOP:
-                return
-            if status >> 16 == 0:
-                self._signals.append(stop)
+    def _came_between(self, stop: int, event: int) -> int:
+        if event == 0:
+            self._signals.append(stop)
+        return 0
 
-    def _find_instruction(self) -> int:
-        for start, end in self._executable_mappings():
+    def _find_instruction(self, tid: int, layout: Layout) -> int:
+        for start, end in _executable_mappings(tid):
             try:
                 code = os.pread(self._memory, end - start, start)
             except OSError:
                 # [vsyscall] is listed but lies outside the address space of the process: EIO
                 continue
-            at = code.find(self._layout.syscall_instruction)
+            at = code.find(layout.syscall_instruction)
             if at >= 0:
                 return start + at
         raise LaunchError("the program has no system call instruction in its first mappings")
 
-    def _executable_mappings(self) -> Iterator[tuple[int, int]]:
-        with open(f"/proc/{self.tid}/maps", "rb") as maps:
-            lines = [line.split() for line in maps]
-        lines.sort(key=lambda fields: fields[-1] != b"[vdso]")
-        for fields in lines:
-            if b"x" in fields[1]:
-                start, _, end = fields[0].partition(b"-")
-                yield int(start, 16), int(end, 16)
+
+def _executable_mappings(tid: int) -> Iterator[tuple[int, int]]:
+    with open(f"/proc/{tid}/maps", "rb") as maps:
+        lines = [line.split() for line in maps]
+    lines.sort(key=lambda fields: fields[-1] != b"[vdso]")
+    for fields in lines:
+        if b"x" in fields[1]:
+            start, _, end = fields[0].partition(b"-")
+            yield int(start, 16), int(end, 16)

@@ -17,7 +17,7 @@ from mirrord_seccomp.syscalls import current_arch, number
 from mirrord.errors import LaunchError
 from mirrord.syscall import Enter, OpenPath
 from mirrord.tracer import registers
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.inject import Injector
 from mirrord.tracer.registers import LAYOUTS
@@ -36,7 +36,7 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 
 
 def carry_out_itself(
-    responder: Responder, call: NotifiedCall, verdict: Enter | OpenPath, *, warn: Warn
+    responder: Responder, call: TrappedCall, verdict: Enter | OpenPath, *, warn: Warn
 ) -> int:
     """Answer a call by having its thread do what the verdict says, whose descriptor is closed here; return
     what the program got, ``-errno`` for a failure.
@@ -67,7 +67,7 @@ def carry_out_itself(
     return _finish(call.tid, in_program, verdict)
 
 
-def _refuse(responder: Responder, call: NotifiedCall, number_: int) -> int:
+def _refuse(responder: Responder, call: TrappedCall, number_: int) -> int:
     """Fail a call, if it still waits, and let its thread go; it must be stopped for that."""
     try:
         ptrace(PTRACE_INTERRUPT, call.tid)
@@ -98,14 +98,17 @@ def _run(tid: int, in_program: int, verdict: Enter | OpenPath) -> int:
             result = injector.call(_number("fchdir"), in_program)
         else:
             name = injector.put(verdict.name + b"\0")
-            flags = _AT_SYMLINK_NOFOLLOW | (os.O_CLOEXEC if verdict.cloexec else 0)
-            # without OPEN_TREE_CLONE this is open(2) with O_PATH
-            result = injector.call(_number("open_tree"), in_program, name, flags)
+            result = injector.call(_number("open_tree"), in_program, name, open_tree_flags(verdict))
         injector.call(_number("close"), in_program)
     words = registers.get(tid, _LAYOUT)
     words[_LAYOUT.result] = result % _WORD
     registers.put(tid, _LAYOUT, words)
     return result
+
+
+def open_tree_flags(verdict: OpenPath) -> int:
+    """Return the flags of open_tree(2) for it: without OPEN_TREE_CLONE it is open(2) with O_PATH."""
+    return _AT_SYMLINK_NOFOLLOW | (os.O_CLOEXEC if verdict.cloexec else 0)
 
 
 def _number(name: str) -> int:

@@ -1,8 +1,9 @@
 """Bring a program under a session at its first instruction.
 
 The parked process is seized, told to execute, and stopped at the exit of its ``execve``: the new image is in
-place and has not run yet. There the filter is injected and its listener taken; from then on the process runs
-free of ptrace, so that a debugger can have the slot. Nothing is filtered in any process of ours.
+place and has not run yet. There the filter is injected. For the notify engine its listener is taken, and from
+then on the process runs free of ptrace, so that a debugger can have the slot; for the ptrace engine it stays
+seized. Nothing is filtered in any process of ours.
 """
 
 import ctypes
@@ -10,7 +11,7 @@ import errno
 import os
 import signal
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mirrord_seccomp import load
@@ -27,8 +28,12 @@ from mirrord.tracer.sys import (
     PTRACE_EVENT_EXEC,
     PTRACE_GET_SYSCALL_INFO,
     PTRACE_O_EXITKILL,
+    PTRACE_O_TRACECLONE,
     PTRACE_O_TRACEEXEC,
+    PTRACE_O_TRACEFORK,
+    PTRACE_O_TRACESECCOMP,
     PTRACE_O_TRACESYSGOOD,
+    PTRACE_O_TRACEVFORK,
     PTRACE_SEIZE,
     PTRACE_SYSCALL,
     SYSCALL_STOP,
@@ -39,6 +44,10 @@ from mirrord.tracer.sys import (
 
 _CAP_SYS_ADMIN: Final = 21
 _FILTER_FLAGS: Final = load.NEW_LISTENER | load.WAIT_KILLABLE_RECV | load.SPEC_ALLOW
+_LAUNCH: Final = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL
+_FOLLOW: Final = (
+    _LAUNCH | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACESECCOMP
+)
 _SYSCALL_INFO_ARCH: Final = struct.Struct("=4xI80x")
 """The start of ``struct ptrace_syscall_info`` (include/uapi/linux/ptrace.h): operation, 3 bytes of padding,
 audit architecture.
@@ -51,22 +60,43 @@ def launch(parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, by
     Raises :exc:`ProgramNotFound`, :exc:`ProgramNotExecutable`, :exc:`KernelError`, :exc:`LaunchError`.
     """
     pid = parked.pid
-    _seize(pid)
-    parked.execute(argv, environment)
-    _run_to_exec(parked, argv[0])
-    try:
-        listener = _inject_filter(pid, filter_)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, WALL)
-        raise
+    listener = _started(parked, argv, environment, _LAUNCH, lambda: _inject_listener(pid, filter_))
     ptrace(PTRACE_DETACH, pid)
     return listener
 
 
-def _seize(pid: int) -> None:
+def launch_traced(
+    parked: Parked, argv: Sequence[bytes], environment: Mapping[bytes, bytes], filter_: bytes
+) -> None:
+    """Execute the program likewise, and leave it stopped there: the calling thread is its tracer, and that of
+    all its descendants, and they end when it does.
+
+    Raises as :func:`launch`.
+    """
+    _started(parked, argv, environment, _FOLLOW, lambda: _inject_filter(parked.pid, filter_))
+
+
+def _started(
+    parked: Parked,
+    argv: Sequence[bytes],
+    environment: Mapping[bytes, bytes],
+    options: int,
+    inject: Callable[[], int],
+) -> int:
+    _seize(parked.pid, options)
+    parked.execute(argv, environment)
+    _run_to_exec(parked, argv[0])
     try:
-        ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
+        return inject()
+    except BaseException:
+        os.kill(parked.pid, signal.SIGKILL)
+        os.waitpid(parked.pid, WALL)
+        raise
+
+
+def _seize(pid: int, options: int = _LAUNCH) -> None:
+    try:
+        ptrace(PTRACE_SEIZE, pid, 0, options)
     except PermissionError as error:
         raise LaunchError(
             "the kernel does not let mirrord trace the program's start",
@@ -117,22 +147,33 @@ def _failed_exec(parked: Parked, name: bytes) -> LaunchError:
     return ProgramNotExecutable(f"{program} cannot be executed: {os.strerror(code).lower()}")
 
 
+def _inject_listener(pid: int, filter_: bytes) -> int:
+    with _injector(pid) as injector:
+        in_program = _inject(injector, filter_, _FILTER_FLAGS)
+        listener = _take(pid, in_program)
+        _must(injector.call(_number("close", current_arch()), in_program))
+    return listener
+
+
 def _inject_filter(pid: int, filter_: bytes) -> int:
+    with _injector(pid) as injector:
+        return _inject(injector, filter_, load.SPEC_ALLOW)
+
+
+def _injector(pid: int) -> Injector:
     layout = LAYOUTS[current_arch()]
     _require_arch(pid, layout.arch)
-    header = len(load.sock_fprog(0, 0))
-    with Injector(pid, layout) as injector:
-        if not _may_filter_without_no_new_privs(pid):
-            _must(injector.call(_number("prctl", layout.arch), PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        size = header + len(filter_)
-        address = injector.scratch_address(size)
-        injector.put(load.sock_fprog(len(filter_) // 8, address + header) + filter_)
-        in_program = _must(
-            injector.call(_number("seccomp", layout.arch), load.SET_MODE_FILTER, _FILTER_FLAGS, address)
-        )
-        listener = _take(pid, in_program)
-        _must(injector.call(_number("close", layout.arch), in_program))
-    return listener
+    return Injector(pid, layout)
+
+
+def _inject(injector: Injector, filter_: bytes, flags: int) -> int:
+    """Have the program load the filter; return what seccomp(2) did."""
+    arch, header = current_arch(), len(load.sock_fprog(0, 0))
+    if not _may_filter_without_no_new_privs(injector.tid):
+        _must(injector.call(_number("prctl", arch), PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    address = injector.scratch_address(header + len(filter_))
+    injector.put(load.sock_fprog(len(filter_) // 8, address + header) + filter_)
+    return _must(injector.call(_number("seccomp", arch), load.SET_MODE_FILTER, flags, address))
 
 
 def _number(name: str, arch: Arch) -> int:
@@ -156,12 +197,13 @@ def _must(result: int) -> int:
         raise LaunchError(
             "this process is already supervised by a seccomp listener, perhaps of another mirrord session or "
             "of the container that it runs in",
-            remedy="run mirrord outside of it",
+            remedy="run mirrord outside of it, or leave `--engine notify` out",
         )
     if -result == errno.EINVAL:
         raise KernelError(
             "this kernel lacks seccomp user notifications that signals do not interrupt",
-            remedy="use Linux 5.19 or later; mirrord doctor tells what else is missing",
+            remedy="use Linux 5.19 or later, or leave `--engine notify` out; "
+            "mirrord doctor tells what else is missing",
         )
     raise LaunchError(f"the kernel refused the system call filter: {os.strerror(-result).lower()}")
 

@@ -12,7 +12,7 @@ from mirrord_seccomp.rules import Rule
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.syscall import Elsewhere, Gone, Tid
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.interrupted import Interrupted, can_repair
 from mirrord.tracer.threads import Threads
 
@@ -38,7 +38,7 @@ class Leaving:
         notification = self._listener.notification
         id, tid, _, called, _, _, a0, a1, a2, a3, a4, a5 = notification
         if called == _RT_SIGRETURN and can_repair():
-            self._repair(NotifiedCall(id, Tid(tid), called, (a0, a1, a2, a3, a4, a5), self._threads))
+            self._repair(TrappedCall(id, Tid(tid), called, (a0, a1, a2, a3, a4, a5), self._threads))
         else:
             received = self._interrupted.received
             if len(received) > _MOST_THREADS:
@@ -53,7 +53,7 @@ class Leaving:
         self._threads.forget_all()
         self._interrupted.received.clear()
 
-    def _repair(self, call: NotifiedCall) -> None:
+    def _repair(self, call: TrappedCall) -> None:
         try:
             self._interrupted.returning(call)
         except (Gone, Elsewhere, OSError):

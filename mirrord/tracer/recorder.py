@@ -14,7 +14,7 @@ from typing import Final
 from mirrord_seccomp.notify import NotificationId
 
 from mirrord.syscall import CONTINUE, Elsewhere, Enter, Fail, GiveFd, Gone, OpenPath, Return, Tid, Verdict
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_local, pack_thread
 from mirrord.tracer.threads import Threads
 
@@ -93,10 +93,15 @@ class Recorder:
             self.add(pack_thread(thread))
 
 
-class RecordedCall(NotifiedCall):
+class RecordedCall(TrappedCall):
     """A call that remembers what was read of the program's memory."""
 
-    __slots__ = ("_began", "_place", "_recorder", "_seen")
+    __slots__ = ("_began", "_place", "_recorder", "_seen", "held", "take")
+
+    held: bool
+    """It has waited for something remote, and keeps no place in the order."""
+    take: Callable[[int], int] | None
+    """Where its thread has to send its descriptors, as of a :class:`TakingCall`."""
 
     def __init__(
         self,
@@ -113,6 +118,8 @@ class RecordedCall(NotifiedCall):
         self._began = began
         self._seen: list[tuple[int, bytes]] = []
         self._place: list[bytes] | None = None
+        self.held = False
+        self.take = None
 
     def read(self, address: int, size: int) -> bytes:
         """Return exactly ``size`` bytes of the program's memory; raise Fault."""
@@ -125,6 +132,10 @@ class RecordedCall(NotifiedCall):
         path = self.threads.string(self.tid, self.id, address)
         self._seen.append((address, path + b"\0"))
         return path
+
+    def duplicate(self, fd: int) -> int:
+        """Return a duplicate of the program's descriptor; raise OSError EBADF."""
+        return super().duplicate(fd) if self.take is None else self.take(fd)
 
     def has_seen(self, address: int) -> bool:
         """Tell whether something was read there."""
@@ -153,7 +164,7 @@ class RecordedCall(NotifiedCall):
 
     def answered(self, verdict: Verdict, result: int) -> None:
         """Note the answer that the call has got, and the result that came of it."""
-        if verdict is CONTINUE and self._place is None and len(self._seen) == 1:
+        if verdict is CONTINUE and not self.held and self._place is None and len(self._seen) == 1:
             packed = pack_local(self.tid, self.number, self._began, monotonic_ns(), self.args, self._seen[0])
             self._recorder.add(packed)
             return
@@ -164,7 +175,7 @@ class RecordedCall(NotifiedCall):
             number=self.number,
             args=self.args,
             answer=answer,
-            held=self._place is not None,
+            held=self.held or self._place is not None,
             result=result,
             began=self._began,
             ended=monotonic_ns(),

@@ -12,12 +12,20 @@ from typing import Final
 
 from mirrord_seccomp.syscalls import Arch
 
-from mirrord.tracer.sys import PTRACE_GETREGSET, PTRACE_SETREGSET, IoVec, ptrace
+from mirrord.tracer.sys import (
+    PTRACE_GETREGSET,
+    PTRACE_POKEUSER,
+    PTRACE_SETREGSET,
+    IoVec,
+    ptrace,
+    quick_ptrace,
+)
 
 _NT_PRSTATUS: Final = 1
 _NT_ARM_SYSTEM_CALL: Final = 0x404
 _NO_CALL: Final = 2**64 - 1
 _WORD: Final = 2**64
+_ERESTARTSYS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +113,43 @@ def result(layout: Layout, words: list[int]) -> int:
     """Return the result of the call that has just ended, negative for an errno."""
     value = words[layout.result]
     return value - _WORD if value >= _WORD // 2 else value
+
+
+def skip(tid: int, layout: Layout, value: int) -> None:
+    """Have the call whose seccomp stop the thread is in not run, and give ``value``; raise OSError.
+
+    The kernel looks at the number again after the stop; there is no call -1 (seccomp(2)). No other stop is
+    needed.
+    """
+    if layout.arch is Arch.X86_64:
+        quick_ptrace(PTRACE_POKEUSER, tid, 8 * _ORIG_RAX, _NO_CALL)
+        quick_ptrace(PTRACE_POKEUSER, tid, 8 * layout.result, value % _WORD)
+        return
+    number = ctypes.c_int(-1)
+    vector = IoVec(ctypes.addressof(number), ctypes.sizeof(number))
+    ptrace(PTRACE_SETREGSET, tid, _NT_ARM_SYSTEM_CALL, ctypes.addressof(vector))
+    words = get(tid, layout)
+    words[layout.result] = value % _WORD
+    put(tid, layout, words)
+
+
+def with_interruption(words: list[int], number: int) -> list[int]:
+    """Return registers of a call that a signal has interrupted, on x86_64.
+
+    The kernel goes on as it does with every such call: it runs the handler, then repeats the call or makes
+    its result EINTR (ERESTARTSYS, arch/x86/kernel/signal.c). It looks for that only if there is a signal, or
+    a PTRACE_INTERRUPT.
+    """
+    changed = list(words)
+    changed[X86_64.result] = _WORD - _ERESTARTSYS
+    changed[_ORIG_RAX] = number
+    return changed
+
+
+def with_result(layout: Layout, words: list[int], value: int) -> list[int]:
+    """Return registers as they are after a call that gave ``value``, and that no signal restarts."""
+    changed = list(words)
+    changed[layout.result] = value % _WORD
+    if layout.arch is Arch.X86_64:
+        changed[_ORIG_RAX] = _NO_CALL
+    return changed

@@ -80,8 +80,6 @@ class Threads:
                 for tid in new:
                     self._seize(tid)
                 self._wait()
-            for tid in self._stopped:
-                _have_repeated(tid)
             if self._pid not in self._stopped:
                 raise AttachError(f"process {self._pid} has ended meanwhile")
         except BaseException:
@@ -133,6 +131,7 @@ class Threads:
         self._stopped.add(tid)
         if event == _EVENT_STOP and os.WSTOPSIG(status) != _SIGTRAP:
             raise attachable.is_stopped(self._pid)
+        _have_repeated(tid)
 
     def _release(self) -> None:
         for tid in self._stopped:
@@ -154,6 +153,8 @@ class Threads:
                 self._running.discard(tid)
                 if os.WIFSTOPPED(status):
                     with suppress(ProcessLookupError):
+                        if status >> 16 == _EVENT_STOP:
+                            _have_repeated(tid)
                         ptrace(PTRACE_DETACH, tid, 0, 0 if status >> 16 else os.WSTOPSIG(status))
             time.sleep(_TICK)
 

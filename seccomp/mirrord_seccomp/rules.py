@@ -111,6 +111,10 @@ class Rule:
         """Tell whether all tests hold for a call's six argument registers."""
         return all(test.holds(args) for test in self.tests)
 
+    def acting(self, action: Action) -> "Rule":
+        """Return the rule with another action."""
+        return Rule(self.syscall, action, *self.tests)
+
 
 def _sixteen_bits(data: int) -> int:
     if not 0 <= data <= _DATA_MASK:

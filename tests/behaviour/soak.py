@@ -14,3 +14,7 @@ ATTACHES: Final = 100 if SOAK else 5
 """Sessions of one process, one after another."""
 ROUNDS: Final = 1_000 if SOAK else 20
 """Repetitions of a few calls under a stream of signals."""
+STORMS: Final = 50 if SOAK else 1
+"""How often the stress of processes is run."""
+STORM: Final = 60 if SOAK else 10
+"""Seconds of each."""

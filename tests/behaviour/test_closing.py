@@ -15,6 +15,8 @@ MIB = 1 << 20
 MOST = 64 * MIB
 
 
+@pytest.mark.sample("ours0|ours2")
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     ("way", "ours", "theirs"),
     [

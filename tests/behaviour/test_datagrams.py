@@ -8,6 +8,8 @@ from ..conftest import Mirrord
 from ..support.build import command
 from ..support.running import Outcome
 
+pytestmark = [pytest.mark.both_engines, pytest.mark.sample("peers0")]
+
 ECHO4, ECHO6 = "10.96.0.20", "fd00:10:96::20"
 DB4, DB6 = "10.96.0.30", "fd00:10:96::30"
 

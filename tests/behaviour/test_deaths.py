@@ -68,6 +68,8 @@ def session(line: Line, runner: Runner, user: User) -> Iterator[Session]:
     file.unlink()
 
 
+@pytest.mark.sample("current-ptrace-(supervisor|front)$")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("names", ["supervisor", "front", "supervisor front"])
 def test_a_killed_part_takes_the_whole_session_with_it(session: Session, names: str) -> None:
@@ -94,6 +96,7 @@ def test_the_front_leaves_the_end_to_the_keeper(session: Session) -> None:
     assert "its supervisor and its front died" in said.splitlines()[-1]
 
 
+@pytest.mark.both_engines
 def test_a_program_that_leaves_a_daemon_ends_and_says_so(line: Line, runner: Runner, user: User) -> None:
     file = user.home / "left"
     with runner.start(line(*command("daemon"), str(file)), reads=False) as process:
@@ -119,6 +122,7 @@ def test_who_keeps_a_daemon_sleeps_whatever_signals_come(line: Line, runner: Run
         until("the keeper has ended", lambda: state(keeper) == "X")
 
 
+@pytest.mark.both_engines
 def test_a_killed_agent_fails_every_pending_call(
     line: Line, runner: Runner, sandbox: Sandbox, slow: Callable[..., Relay]
 ) -> None:

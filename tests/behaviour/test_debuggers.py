@@ -14,6 +14,8 @@ from ..support.needs import missing, tool
 from ..support.sandboxes import Sandbox
 from ..support.user import User
 
+pytestmark = pytest.mark.notify_only("a thread has one tracer, and that is mirrord (ptrace(2))")
+
 GDB = ("-nx", "-batch", "-ex", "break describe", "-ex", "run", "-ex", "print name", "-ex", "continue")
 DELVE = "break main.describe\ncontinue\nprint name\ncontinue\nexit\n"
 

@@ -12,6 +12,8 @@ from ..support.build import command
 from ..support.needs import tool
 from ..support.user import User
 
+pytestmark = [pytest.mark.both_engines, pytest.mark.sample("ordinary")]
+
 REMOTE = "/app/config.yaml"
 ECHO = "http://10.96.0.20/"
 HIDDEN = "its memory may not be read"

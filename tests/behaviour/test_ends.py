@@ -16,17 +16,22 @@ from ..support.user import User
 from ..support.waiting import until
 
 
+@pytest.mark.sample("current-ptrace-3")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("code", [0, 3, 255])
 def test_the_exit_code_is_the_programs(mirrord: Mirrord, code: int) -> None:
     assert mirrord("sh", "-c", f"exit {code}").code == code
 
 
+@pytest.mark.sample("SIGKILL|SIGSEGV")
+@pytest.mark.both_engines
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGUSR1"])
 def test_a_death_by_signal_is_the_programs(mirrord: Mirrord, name: str) -> None:
     assert mirrord("sh", "-c", f"kill -{name[3:]} $$").code == -signal.Signals[name]
 
 
+@pytest.mark.both_engines
 def test_a_program_that_is_not_there(mirrord: Mirrord) -> None:
     outcome = mirrord("no-such-program")
 
@@ -34,6 +39,7 @@ def test_a_program_that_is_not_there(mirrord: Mirrord) -> None:
     assert "no-such-program" in outcome.err
 
 
+@pytest.mark.both_engines
 def test_a_program_that_cannot_be_executed(mirrord: Mirrord) -> None:
     source = str(ROOT / "pyproject.toml")
 
@@ -85,6 +91,7 @@ def test_before_the_program_starts_it_is_said_what_is_remote(mirrord: Mirrord) -
     assert "local" in said
 
 
+@pytest.mark.both_engines
 def test_a_reader_that_ends_early_ends_the_program(line: Line, runner: Runner) -> None:
     with runner.start(line("yes", options=["-q"]), reads=False) as process:
         assert process.stdout is not None
@@ -104,6 +111,7 @@ def test_a_signal_to_the_front_reaches_the_program(line: Line, runner: Runner, n
         assert process.wait(20) == 7
 
 
+@pytest.mark.both_engines
 def test_a_signal_to_the_group_reaches_the_program_once(line: Line, runner: Runner) -> None:
     program = (
         "import signal, sys\n"
@@ -125,6 +133,7 @@ def test_a_signal_to_the_group_reaches_the_program_once(line: Line, runner: Runn
         assert process.wait(20) == 0
 
 
+@pytest.mark.both_engines
 def test_a_stopped_program_stops_the_front(line: Line, runner: Runner) -> None:
     with runner.start(line("sh", "-c", "kill -STOP $$; echo again", options=["-q"]), reads=False) as process:
         assert process.stdout is not None

@@ -17,6 +17,7 @@ BIG = "/app/data/big.bin"
 STAT = "%n %s %a %u %g %h %F %.Y"
 
 
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_a_file_of_the_target_is_read(mirrord: Mirrord, sandbox: Sandbox) -> None:
     session = mirrord("cat", "/app/config.yaml", options=["-v"])
@@ -33,6 +34,8 @@ def test_secrets_are_the_targets(mirrord: Mirrord, in_pod: Callable[..., Outcome
     assert mirrord(*line).lines == in_pod(*line).lines
 
 
+@pytest.mark.sample("follow0-/app/(config|data$)|follow1-/app/data/link")
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     "path", ["/app/config.yaml", "/app/data", "/app/data/link", "/app/data/unreadable", BIG, "/app/echo.sock"]
 )
@@ -45,6 +48,8 @@ def test_stat_tells_what_the_pod_tells(
     assert mirrord(*line).lines == in_pod(*line).lines
 
 
+@pytest.mark.sample("nothing|path3")
+@pytest.mark.both_engines
 @pytest.mark.parametrize(
     "path", ["/app/nothing", "/app/config.yaml/below", "/nowhere/at/all", f"/app/{'x' * 300}"]
 )
@@ -57,6 +62,8 @@ def test_what_is_not_there_fails_as_in_the_pod(
     assert pod.err.strip() in session.err
 
 
+@pytest.mark.sample("not-utf")
+@pytest.mark.both_engines
 @pytest.mark.parametrize("name", ["name with spaces.txt", "not-utf-8-\udcff\udcfe.txt"])
 def test_names_of_any_bytes(mirrord: Mirrord, in_pod: Callable[..., Outcome], name: str) -> None:
     line = ["cat", f"/app/data/{name}"]
@@ -86,6 +93,7 @@ def test_a_large_file_is_whole(mirrord: Mirrord, in_pod: Callable[..., Outcome])
     assert session.lines == in_pod(*line).lines
 
 
+@pytest.mark.both_engines
 def test_a_file_of_this_machine_stays_local(mirrord: Mirrord) -> None:
     path = ROOT / "pyproject.toml"
 

@@ -51,12 +51,14 @@ def test_a_signal_does_not_disturb_it(mirrord: Mirrord) -> None:
     assert mirrord(SYSTEM_PYTHON, "-c", SIGNALS).lines == ["/usr True"]
 
 
+@pytest.mark.both_engines
 def test_any_thread_may_enter_and_nothing_stays_open(mirrord: Mirrord) -> None:
     (said,) = mirrord(SYSTEM_PYTHON, "-c", THREADS).lines
 
     assert said.split() == ["/app/data", "4"]
 
 
+@pytest.mark.notify_only("a thread has one tracer, which mirrord is itself")
 def test_under_a_debugger_it_is_not_supported(mirrord: Mirrord) -> None:
     session = mirrord(tool("strace"), "-o", "/dev/null", SYSTEM_PYTHON, "-c", ENTER)
 

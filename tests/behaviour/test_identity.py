@@ -9,6 +9,11 @@ from ..support.build import command
 from ..support.running import Outcome
 from ..support.sandboxes import Sandbox
 
+pytestmark = [
+    pytest.mark.both_engines,
+    pytest.mark.sample("ordinary-ptrace-(sh|static|go|python|node)|current-ptrace-java"),
+]
+
 KINDS = ("sh", "c", "static", "musl", "go", "rust", "python", "node", "java")
 
 

@@ -95,6 +95,8 @@ def test_nothing_is_in_the_pods_way(
     assert session.end() == 0
 
 
+@pytest.mark.both_engines
+@pytest.mark.sample("current-ptrace-(blocking|dual)")
 @pytest.mark.parametrize("way", ["blocking", "dual", "no_address", "edge", "restarted"])
 @pytest.mark.both_users
 def test_ways_to_accept(serve: Serve, ask: Ask, sandbox: Sandbox, way: str) -> None:
@@ -136,6 +138,7 @@ def test_the_pods_own_address_may_be_bound(serve: Serve, ask: Ask) -> None:
     assert session.lines[1:] == [f"{CLIENT4} 8080 GET / HTTP/1.1"]
 
 
+@pytest.mark.both_engines
 def test_flags_of_accept4_are_heeded(serve: Serve, ask: Ask) -> None:
     session = serve(*accepts("nonblocking_child"))
     session.wait("^ready$")
@@ -151,6 +154,8 @@ def test_a_time_out_of_accept(serve: Serve) -> None:
     assert session.lines == ["ready", "EAGAIN"]
 
 
+@pytest.mark.both_engines
+@pytest.mark.sample("current")
 @pytest.mark.both_users
 def test_signals_interrupt_a_blocked_accept(serve: Serve, ask: Ask) -> None:
     session = serve(*accepts("interrupted"))
@@ -160,6 +165,7 @@ def test_signals_interrupt_a_blocked_accept(serve: Serve, ask: Ask) -> None:
     assert session.lines == ["interrupted"] * 3 + ["ready", f"{CLIENT4} 8080 GET / HTTP/1.1"]
 
 
+@pytest.mark.both_engines
 def test_without_a_descriptor_left_no_connection_is_lost(serve: Serve, ask: Ask) -> None:
     session = serve(*accepts("emfile"))
     session.wait("^ready$")

@@ -24,6 +24,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_the_host_name_is_the_targets(mirrord: Mirrord, sandbox: Sandbox) -> None:
     script = "uname -n; hostname; cat /etc/hostname; cat /proc/sys/kernel/hostname"
@@ -31,6 +32,8 @@ def test_the_host_name_is_the_targets(mirrord: Mirrord, sandbox: Sandbox) -> Non
     assert mirrord("sh", "-c", script).lines[:3] == [sandbox.hostname] * 3
 
 
+@pytest.mark.sample("ptrace-(echo|nothing.*)$")
+@pytest.mark.both_engines
 @pytest.mark.parametrize("name", [FULL, "echo", "echo.default", "nothing.default.svc.cluster.local"])
 def test_getaddrinfo_answers_as_in_the_pod(
     mirrord: Mirrord, in_pod: Callable[..., Outcome], name: str
@@ -52,6 +55,7 @@ def test_c_ares(mirrord: Mirrord) -> None:
     assert mirrord(tool("node"), "-e", C_ARES, FULL).lines == [ECHO4]
 
 
+@pytest.mark.both_engines
 def test_a_local_name_daemon_refuses(mirrord: Mirrord) -> None:
     paths = ["/run/nscd/socket", "/var/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve"]
 

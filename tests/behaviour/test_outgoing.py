@@ -24,6 +24,8 @@ PROBES = {
 CURL_CODES = {0: "ok", 7: "refused", 28: "timeout"}
 
 
+@pytest.mark.sample("80-ok-(python|java-nio)|9-refused-(go|node)|timeout-go")
+@pytest.mark.both_engines
 @pytest.mark.parametrize("program", PROBES)
 @pytest.mark.parametrize(("port", "outcome"), [("80", "ok"), ("9", "refused"), ("10", "timeout")])
 def test_a_connection_ends_as_the_service_has_it(
@@ -59,10 +61,12 @@ def test_connects_started_together_are_asked_for_together(
     assert link.requests.together["open_tcp"] == 500
 
 
+@pytest.mark.sample("-(bound-10.96.0.20-9|blocking-10.96.0.20-7|non-blocking-fd.*9)$")
 # A first line of each test: the way and the address; then whatever the pod itself prints.
 @pytest.mark.parametrize("port", ["7", "9"])
 @pytest.mark.parametrize("host", [ECHO4, ECHO6, MAPPED])
 @pytest.mark.parametrize("way", ["blocking", "non-blocking", "bound"])
+@pytest.mark.both_engines
 def test_a_socket_is_as_in_the_pod(
     mirrord: Mirrord, in_pod: Callable[..., Outcome], way: str, host: str, port: str
 ) -> None:
@@ -97,6 +101,8 @@ def test_v6_only_sockets(mirrord: Mirrord, in_pod: Callable[..., Outcome], host:
     assert mirrord(*line).lines == in_pod(*line).lines
 
 
+@pytest.mark.sample("10.96.0.20")
+@pytest.mark.both_engines
 @pytest.mark.parametrize("host", [ECHO4, ECHO6])
 def test_fast_open(mirrord: Mirrord, in_pod: Callable[..., Outcome], host: str) -> None:
     line = [*command("connects"), "fast", host, "7"]
@@ -104,6 +110,7 @@ def test_fast_open(mirrord: Mirrord, in_pod: Callable[..., Outcome], host: str) 
     assert mirrord(*line).lines == in_pod(*line).lines
 
 
+@pytest.mark.both_engines
 def test_the_programs_own_listeners_stay_local(mirrord: Mirrord) -> None:
     script = (
         "import socket\n"

@@ -1,10 +1,17 @@
 """Processes made and run in every way there is, each of which sees the target."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from ..conftest import Mirrord
 from ..support.build import SYSTEM_PYTHON, command
+from ..support.elf import exiting_elf32
 from ..support.sandboxes import Sandbox
+from ..support.user import User
+
+pytestmark = [pytest.mark.both_engines, pytest.mark.sample("current")]
 
 REMOTE = "/app/config.yaml"
 ECHO = ("10.96.0.20", "7")
@@ -16,6 +23,19 @@ def test_a_child_made_so_sees_the_target(mirrord: Mirrord, sandbox: Sandbox, way
     session = mirrord(*command("children"), way, REMOTE)
 
     assert session.lines == [sandbox.config, "status 0"]
+
+
+@pytest.mark.parametrize("call", ["clone", "clone3"])
+def test_a_child_that_asks_not_to_be_traced(mirrord: Mirrord, sandbox: Sandbox, call: str) -> None:
+    session = mirrord(*command("untraced"), call, REMOTE)
+
+    assert session.lines == [sandbox.config, "status 0", "flags kept"]
+
+
+def test_registers_and_the_stack_are_kept(mirrord: Mirrord) -> None:
+    session = mirrord(*command("keeps"), REMOTE, "/etc/passwd", "/app/nothing")
+
+    assert session.lines == ["kept"] * 3
 
 
 @pytest.mark.both_users
@@ -57,6 +77,28 @@ def test_calls_of_another_architecture_stay_local(mirrord: Mirrord) -> None:
         pytest.skip("this kernel has no 32-bit calls")
 
     assert lines == ["getpid right", "open ENOENT"]
+
+
+def test_a_program_of_another_architecture_runs_locally(
+    mirrord: Mirrord, sandbox: Sandbox, engine: str, user: User
+) -> None:
+    path = user.home / "i386"
+    path.write_bytes(exiting_elf32())
+    path.chmod(0o755)
+    if not _runs(path):
+        pytest.skip("this kernel runs no 32-bit programs")
+
+    session = mirrord("sh", "-c", f"{path}; {path}; echo $?; uname -n")
+
+    assert session.lines == ["7", sandbox.hostname]
+    assert session.err.count("another architecture") == (engine == "ptrace"), "notifications never tell"
+
+
+def _runs(path: Path) -> bool:
+    try:
+        return subprocess.run([path]).returncode == 7
+    except OSError:
+        return False
 
 
 def test_a_bad_pointer_is_the_programs_own_error(mirrord: Mirrord) -> None:

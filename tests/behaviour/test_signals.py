@@ -18,6 +18,8 @@ QUIET_PEER = "10.96.0.30"
 """Its port 10 takes datagrams and says nothing."""
 
 
+@pytest.mark.sample("ordinary")
+@pytest.mark.both_engines
 @pytest.mark.soak
 @pytest.mark.both_users
 def test_file_calls_are_never_interrupted(mirrord: Mirrord) -> None:
@@ -39,6 +41,7 @@ def test_file_calls_over_a_slow_link_are_never_interrupted(
     assert session.lines == ["interrupted 0", "failed 0", "alarms yes"]
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("call", ["connect", "receive"])
 def test_a_blocked_call_is_interrupted_at_once(mirrord: Mirrord, call: str) -> None:
     session = mirrord(*command("blocked"), call, "plain", *SILENT)
@@ -46,6 +49,7 @@ def test_a_blocked_call_is_interrupted_at_once(mirrord: Mirrord, call: str) -> N
     assert session.lines == ["EINTR", "alarms 1", "ends 0", "prompt", "prompt"]
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("call", ["connect", "receive"])
 def test_a_blocked_call_restarts_if_it_should(mirrord: Mirrord, call: str) -> None:
     session = mirrord(*command("blocked"), call, "restart", *SILENT)
@@ -65,6 +69,7 @@ def test_a_delayed_open_of_a_preempted_program_is_one_request(
     assert link.requests.counts["open_file"] == 1
 
 
+@pytest.mark.both_engines
 def test_a_slow_open_delays_no_other_thread(line: Line, runner: Runner, slow: Callable[..., Relay]) -> None:
     link = slow()
     order = " ".join([*command("order"), REMOTE, LOCAL, "1000"])
@@ -80,6 +85,7 @@ def test_a_slow_open_delays_no_other_thread(line: Line, runner: Runner, slow: Ca
         assert process.wait(20) == 0
 
 
+@pytest.mark.both_engines
 def test_a_call_that_nobody_waits_for_is_given_up(
     line: Line, runner: Runner, slow: Callable[..., Relay]
 ) -> None:

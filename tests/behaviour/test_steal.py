@@ -63,6 +63,8 @@ def test_clients_get_the_local_answer_and_the_program_sees_who_they_are(
     ask("?after")
 
 
+@pytest.mark.both_engines
+@pytest.mark.sample("current")
 @pytest.mark.both_users
 def test_the_flag_and_the_end(
     serve: Serve, ask: Ask, client: Callable[..., Outcome], rules: Callable[[], str], sandbox: Sandbox

@@ -32,6 +32,7 @@ def _bash(line: list[str], runner: Runner) -> Iterator[Terminal]:
         yield one
 
 
+@pytest.mark.both_engines
 def test_ctrl_c_interrupts_the_program_and_the_shell_goes_on(shell: Terminal, line: Line) -> None:
     shell.type(shlex.join(line("sh", "-c", "echo begun; exec sleep 100", options=["-q"])) + "\n")
     shell.expect(r"begun\r\n")
@@ -51,6 +52,7 @@ def test_a_program_that_handles_ctrl_c_goes_on(shell: Terminal, line: Line) -> N
     shell.expect("got ")
 
 
+@pytest.mark.both_engines
 def test_ctrl_z_stops_and_fg_goes_on(shell: Terminal, line: Line) -> None:
     shell.type(shlex.join(line("sh", "-c", "echo begun; read word; echo got $word", options=["-q"])) + "\n")
     shell.expect(r"begun\r\n")
@@ -64,6 +66,7 @@ def test_ctrl_z_stops_and_fg_goes_on(shell: Terminal, line: Line) -> None:
     shell.expect("READY> ")
 
 
+@pytest.mark.both_engines
 def test_a_background_job_that_reads_is_stopped(shell: Terminal, line: Line) -> None:
     shell.type(shlex.join(line("cat", options=["-q"])) + " &\n")
     shell.expect("READY> ")
@@ -84,6 +87,7 @@ def test_the_window_size_is_seen_and_its_change_told(shell: Terminal, line: Line
     shell.expect("READY> ")
 
 
+@pytest.mark.both_engines
 def test_an_interactive_shell_inside(runner: Runner, line: Line, sandbox: Sandbox) -> None:
     with _bash(line(tool("bash"), options=["-q"]), runner) as inside:
         inside.type("uname -n\n")
@@ -103,6 +107,7 @@ def test_less_shows_a_remote_file(shell: Terminal, line: Line, sandbox: Sandbox)
     shell.expect("READY> ")
 
 
+@pytest.mark.both_engines
 def test_hanging_up_ends_the_session(runner: Runner, line: Line, tmp_path: Path) -> None:
     with _bash([tool("bash")], runner) as shell:
         shell.type(shlex.join(line("sh", "-c", "echo pid=$$.; exec sleep 100", options=["-q"])) + "\n")
@@ -110,6 +115,7 @@ def test_hanging_up_ends_the_session(runner: Runner, line: Line, tmp_path: Path)
     until("the program has ended", lambda: not os.path.exists(f"/proc/{pid}"))
 
 
+@pytest.mark.both_engines
 def test_hanging_up_ends_an_interactive_shell_and_its_job(runner: Runner, line: Line) -> None:
     with _bash(line(tool("bash"), options=["-q"]), runner) as inside:
         inside.type("sh -c 'echo pid=$$.; exec sleep 100'\n")

@@ -49,6 +49,7 @@ def _by_thread(calls: list[Traced]) -> dict[int, list[Traced]]:
     return found
 
 
+@pytest.mark.notify_only("strace(1) cannot trace what mirrord traces itself")
 @pytest.mark.both_users
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_lines_are_those_of_strace(runner: Runner, line: Line, user: User, program: str) -> None:
@@ -102,6 +103,7 @@ def test_only_what_was_asked_for_is_shown(runner: Runner, line: Line, wanted: st
     assert {call.name for call in parse(done.err)} == shown
 
 
+@pytest.mark.both_engines
 def test_objects_say_why(runner: Runner, line: Line) -> None:
     done = _trace(runner, line, "--json")
 

@@ -9,6 +9,8 @@ from ..conftest import Mirrord
 from ..support.build import command
 from ..support.user import User
 
+pytestmark = pytest.mark.both_engines
+
 SOCKET = "/app/echo.sock"
 
 

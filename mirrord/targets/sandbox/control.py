@@ -23,9 +23,12 @@ class AskProcesses:
 
 @dataclass(frozen=True, slots=True)
 class AgentReady:
-    """Where the agent listens, and its public key (hex)."""
+    """Where the agent listens, and its public key (hex).
 
-    path: str
+    The name is one in a directory, a descriptor of which comes along: that is found from any namespace.
+    """
+
+    name: str
     key: str
 
 

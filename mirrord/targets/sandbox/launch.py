@@ -17,6 +17,7 @@ from mirrord.link.endpoint import AgentEndpoint
 from mirrord.targets.sandbox import boot, registry
 from mirrord.targets.sandbox.contract import PodSpec
 from mirrord.targets.sandbox.control import (
+    MAX_LINE,
     AgentReady,
     AskAgent,
     AskProcesses,
@@ -37,13 +38,14 @@ class Connection:
 
     def __init__(self, control: socket.socket) -> None:
         self.socket: Final = control
-        self._lines: Final = control.makefile("rb")
+        self._received: Final[list[int]] = []
+        """Descriptors that came with answers: of the directory of the agents' sockets."""
 
     def ask(self, request: Message) -> Message:
         """Return the answer to a request; raises TargetError with the problem that it says."""
         try:
             self.socket.sendall(encode(request))
-            line = self._lines.readline()
+            line = self._read_line()
         except OSError:
             line = b""
         if not line:
@@ -58,9 +60,20 @@ class Connection:
         TargetError.
         """
         answer = self.ask(AskAgent(client_key.hex()))
-        if not isinstance(answer, AgentReady):
+        if not isinstance(answer, AgentReady) or not self._received:
             raise TargetError("the sandbox gave a wrong answer")
-        return AgentEndpoint(answer.path, bytes.fromhex(answer.key))
+        path = f"/proc/{os.getpid()}/fd/{self._received[-1]}/{answer.name}"
+        return AgentEndpoint(path, bytes.fromhex(answer.key))
+
+    def _read_line(self) -> bytes:
+        line = b""
+        while not line.endswith(b"\n"):
+            part, fds, _, _ = socket.recv_fds(self.socket, MAX_LINE, 1, socket.MSG_CMSG_CLOEXEC)
+            self._received.extend(fds)
+            if not part:
+                return b""
+            line += part
+        return line
 
     def processes(self) -> Processes:
         """Return the processes that hold the namespaces, once all is ready; raises TargetError."""
@@ -71,8 +84,9 @@ class Connection:
 
     def close(self) -> None:
         """End the session; its agents end too."""
-        self._lines.close()
         self.socket.close()
+        while self._received:
+            os.close(self._received.pop())
 
 
 def _search_path() -> list[str]:

@@ -52,7 +52,7 @@ class Sandbox:
         self._spare: Agent | None = agent
         # The agents' sockets are in a directory that nobody can find but through this process, and that goes
         # with it.
-        self._directory = f"/proc/{os.getpid()}/fd/{linux.floating_tmpfs()}"
+        self._directory = linux.floating_tmpfs()
         self._agents = 0
 
     def run(self) -> None:
@@ -130,7 +130,12 @@ class Sandbox:
         agents: list[Agent] = []
         try:
             while line := await reader.readline():
-                writer.write(encode(await self._answer(decode(line), agents)))
+                answer = await self._answer(decode(line), agents)
+                if isinstance(answer, AgentReady):
+                    # one answer for each question: nothing waits to be written before it
+                    _send_with(writer.get_extra_info("socket").fileno(), encode(answer), self._directory)
+                    continue
+                writer.write(encode(answer))
                 await writer.drain()
         except (ConnectionError, ValueError):
             # Whoever is gone, or does not speak our language, has no session any more.
@@ -155,13 +160,20 @@ class Sandbox:
         agent, self._spare = self._spare or Agent(), None
         agents.append(agent)
         self._agents += 1
-        path = f"{self._directory}/agent-{self._agents}.sock"
+        name = f"agent-{self._agents}.sock"
+        path = f"/proc/{os.getpid()}/fd/{self._directory}/{name}"
         agent.serve(target=self._pod, path=path, client_key=client_key)
         key = agent.key_of(await _first_line(agent.stdout))
         if self._listener is not None and self._spare is None:
             # For the next session.
             self._spare = Agent()
-        return AgentReady(path, key)
+        return AgentReady(name, key)
+
+
+def _send_with(fd: int, line: bytes, sent: int) -> None:
+    """Send a line, and a duplicate of a descriptor with it (SCM_RIGHTS, unix(7))."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        socket.send_fds(sock, [line], [sent])
 
 
 async def _first_line(fd: int) -> bytes:

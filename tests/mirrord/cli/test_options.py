@@ -39,6 +39,7 @@ def test_every_flag() -> None:
         env_file="e",
         key="key",
         skip_processes="p",
+        engine="notify",
         no_telemetry=True,
         target_namespace="prod",
         context="mine",
@@ -82,7 +83,7 @@ def test_standard_input_is_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
         ("-t -q ls", "expected one argument"),
         ("--fs-mode rw ls", "invalid choice: 'rw'"),
         ("-s a -x b ls", "exclude each other"),
-        ("--engine ptrace ls", "--engine ptrace is not supported yet"),
+        ("--engine gdb ls", "argument --engine: invalid choice"),
         ("--quiet=3 ls", "ignored explicit argument"),
     ],
 )

@@ -24,7 +24,7 @@ def test_the_defaults() -> None:
     assert found.target == "sandbox"
     assert found.feature.fs.mode == "read"
     assert found.feature.network.incoming.mode == "mirror"
-    assert found.engine == "notify"
+    assert found.engine is None
     assert found.config_file is None
     assert not found.warnings
 
@@ -37,6 +37,8 @@ def test_precedence_is_flag_variable_file_default() -> None:
     assert (from_variable.target, from_variable.key) == ("sandbox/variable", "variable")
     from_flag = settings(environ, file=file, target="sandbox/flag", key="flag")
     assert (from_flag.target, from_flag.key) == ("sandbox/flag", "flag")
+    assert settings({"MIRRORD_ENGINE": "ptrace"}).engine == "ptrace"
+    assert settings({"MIRRORD_ENGINE": "ptrace"}, engine="notify").engine == "notify"
     assert from_flag.feature.network.outgoing.tcp
     assert not from_flag.feature.network.outgoing.udp
 

@@ -3,7 +3,7 @@ import pytest
 from mirrord.config.explain import _all_keys
 from mirrord.config.model import Configuration
 from mirrord.config.options import ExecOptions
-from mirrord.config.variables import _VARIABLES, apply, from_environment, from_options, read_bool
+from mirrord.config.variables import _VARIABLES, apply, engine, from_environment, from_options, read_bool
 from mirrord.errors import UsageError
 
 
@@ -63,3 +63,14 @@ def test_values_are_laid_over_a_tree() -> None:
     tree = {"feature": {"network": {"outgoing": {"tcp": True, "udp": True}}}}
     apply(overlays, tree)
     assert tree == {"feature": {"network": {"outgoing": {"tcp": False, "udp": True}}}}
+
+
+@pytest.mark.parametrize("environ", [{}, {"MIRRORD_ENGINE": ""}])
+def test_no_engine_may_be_named(environ: dict[str, str]) -> None:
+    assert engine(environ) is None
+
+
+def test_a_variable_names_the_engine() -> None:
+    assert engine({"MIRRORD_ENGINE": "ptrace"}) == "ptrace"
+    with pytest.raises(UsageError, match="names no engine: gdb; set it to notify or ptrace"):
+        engine({"MIRRORD_ENGINE": "gdb"})

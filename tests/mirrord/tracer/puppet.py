@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, Self
 
 from mirrord_seccomp import bpf
@@ -15,8 +17,12 @@ from mirrord_seccomp.bpf import Action, Rule
 from mirrord_seccomp.notify import Listener
 from mirrord_seccomp.syscalls import current_arch, number
 
-from mirrord.tracer.launch import launch
+from mirrord.syscall import Call, Handler, Verdict, Wait
+from mirrord.tracer.bell import Bell
+from mirrord.tracer.call import TrappedCall
+from mirrord.tracer.launch import launch, launch_traced
 from mirrord.tracer.parked import Parked, park
+from mirrord.tracer.tracing import TRACE, Keep, Tracing
 
 from ...support.waiting import until
 
@@ -171,3 +177,87 @@ def filtered(*names: str) -> Iterator[tuple[Puppet, Listener]]:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         listener.close()
+
+
+@dataclass
+class Traced:
+    """A puppet under the ptrace engine."""
+
+    puppet: Puppet
+    tracing: Tracing
+    held: list[tuple[TrappedCall, Wait]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    reports: list[tuple[int, int]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Have the puppet make one system call."""
+        result = self.puppet(f"call({', '.join(map(str, (nr(name), *arguments)))})")
+        assert isinstance(result, int)
+        return result
+
+
+@contextmanager
+def traced(*, keep: Keep | None = None, **handlers: Handler) -> Iterator[Traced]:
+    """Trace a puppet of which these calls are decided by the test; kill it in the end.
+
+    With ``keep`` as where pidfd_getfd(2) is forbidden.
+    """
+    stdin, tell = os.pipe()
+    hear, stdout = os.pipe()
+    process, bell = parked(stdin=stdin, stdout=stdout), Bell()
+    with Puppet(process.pid, tell, hear) as puppet:
+        made: list[Traced] = []
+        filter_ = bpf.compile([Rule(name, TRACE) for name in handlers], current_arch())
+        thread = Thread(target=_trace, args=(made, puppet, process, bell, filter_, handlers, keep))
+        thread.start()
+        until("the tracer is there", lambda: made)
+        for fd in (stdin, stdout):
+            os.close(fd)
+        try:
+            yield made[0]
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+            thread.join(10)
+            made[0].tracing.threads.forget_all()
+        assert not thread.is_alive(), "the tracer ends with the last process"
+    until("the bell ends with its tracer", lambda: _reaped(bell.pid))
+
+
+def _trace(
+    made: list[Traced],
+    puppet: Puppet,
+    process: Parked,
+    bell: Bell,
+    filter_: bytes,
+    handlers: Mapping[str, Handler],
+    keep: Keep | None,
+) -> None:
+    def counted(handler: Handler) -> Handler:
+        def count(call: Call) -> Verdict:
+            scene.calls.append(call)
+            return handler(call)
+
+        return count
+
+    tracing = Tracing(
+        {nr(name): counted(handler) for name, handler in handlers.items()},
+        bell,
+        hold=lambda call, wait: scene.held.append((call, wait)),
+        warn=lambda text: scene.warnings.append(text),
+        report=lambda pid, status: scene.reports.append((pid, status)),
+        keep=keep,
+    )
+    scene = Traced(puppet, tracing)
+    bell.hang()
+    launch_traced(process, [os.fsencode(word) for word in COMMAND], os.environb, filter_)
+    made.append(scene)
+    tracing.serve(process.pid)
+
+
+def _reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

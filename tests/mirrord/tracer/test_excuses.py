@@ -5,12 +5,12 @@ import os
 import pytest
 
 from mirrord.syscall import CONTINUE, Elsewhere, Skipped, Tid
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Excuses
 
 
-def call(tid: int) -> NotifiedCall:
-    made = NotifiedCall.__new__(NotifiedCall)
+def call(tid: int) -> TrappedCall:
+    made = TrappedCall.__new__(TrappedCall)
     made.tid = Tid(tid)
     return made
 

@@ -25,7 +25,7 @@ from mirrord.syscall import (
     Verdict,
     Wait,
 )
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.gate import Gate
 from mirrord.tracer.threads import Threads
 
@@ -43,7 +43,7 @@ class Served:
 
     puppet: Puppet
     gate: Gate
-    held: list[tuple[NotifiedCall, Wait]]
+    held: list[tuple[TrappedCall, Wait]]
     warnings: list[str]
     received: dict[int, Notification]
     calls: list[Call] = field(default_factory=list)
@@ -67,7 +67,7 @@ def served(handler: Handler) -> Iterator[Served]:
         calls.append(call)
         return handler(call)
 
-    held: list[tuple[NotifiedCall, Wait]] = []
+    held: list[tuple[TrappedCall, Wait]] = []
     warnings: list[str] = []
     received: dict[int, Notification] = {}
     with filtered("fsync") as (puppet, listener):
@@ -243,6 +243,7 @@ def test_where_it_cannot_be_told_nothing_is_given() -> None:
         return GiveFd(ours[-1], True, ((call.args[0], b"x"),))
 
     with served(handler) as program:
+        assert program.puppet("1") == 1, "it has started, which takes descriptors"
         before = len(os.listdir(f"/proc/{program.puppet.pid}/fd"))
         assert program.fsync(8) == -errno.EFAULT
         assert len(os.listdir(f"/proc/{program.puppet.pid}/fd")) == before

@@ -12,7 +12,7 @@ from mirrord_seccomp.notify import NotificationId, Responder
 
 from mirrord.syscall import Call, Elsewhere, Fail, Gone, Return, Verdict, Wait
 from mirrord.tracer import held as module
-from mirrord.tracer.gate import Gate
+from mirrord.tracer.gate import Answers, Gate
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.signals import pending
 
@@ -79,7 +79,7 @@ def play(story: Callable[[Scene], Awaitable[None]], *, interruptible: bool = Fal
             loop = asyncio.get_running_loop()
             warnings: list[str] = []
             responder = Counting(listener.fd)
-            held = HeldCalls(loop, responder, warn=warnings.append)
+            held = HeldCalls(loop, Answers(responder, warn=warnings.append), warn=warnings.append)
             scene = Scene(puppet, responder, held, warnings, asyncio.Queue())
 
             def handler(call: Call) -> Verdict:

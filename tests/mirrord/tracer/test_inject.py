@@ -101,7 +101,7 @@ def test_an_error_inside_leaves_the_program_as_before() -> None:
 
 
 def test_a_program_without_a_call_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inject.Injector, "_executable_mappings", lambda self: iter(()))
+    monkeypatch.setattr(inject, "_executable_mappings", lambda tid: iter(()))
     with stopped() as pid, pytest.raises(LaunchError, match="no system call instruction"):
         Injector(pid, LAYOUT)
 

@@ -1,3 +1,4 @@
+import ctypes
 import os
 import signal
 import struct
@@ -10,8 +11,26 @@ from hypothesis import strategies as st
 from mirrord_seccomp.syscalls import Arch, current_arch
 
 from mirrord.tracer import registers
-from mirrord.tracer.registers import AARCH64, LAYOUTS, X86_64, Layout, result, with_call
-from mirrord.tracer.sys import PTRACE_DETACH, PTRACE_SEIZE, ptrace
+from mirrord.tracer.registers import (
+    AARCH64,
+    LAYOUTS,
+    X86_64,
+    Layout,
+    result,
+    skip,
+    with_call,
+    with_interruption,
+    with_result,
+)
+from mirrord.tracer.sys import (
+    PTRACE_DETACH,
+    PTRACE_GETREGSET,
+    PTRACE_POKEUSER,
+    PTRACE_SEIZE,
+    PTRACE_SETREGSET,
+    IoVec,
+    ptrace,
+)
 
 from .puppet import puppet
 
@@ -119,3 +138,64 @@ def stack_of(pid: int) -> range:
 def test_no_stopped_process_is_an_oserror() -> None:
     with pytest.raises(OSError):
         registers.get(os.getpid(), X86_64)
+
+
+class Kernel:
+    """Notes what is asked of ptrace, and has the registers of one stopped thread."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.asked: list[tuple[int, int, bytes]] = []
+        self.registers = struct.pack(f"={layout.words}Q", *range(layout.words))
+
+    def __call__(self, request: int, tid: int, address: int = 0, data: int = 0) -> None:
+        assert tid == 4711
+        if request == PTRACE_POKEUSER:
+            self.asked.append((request, address, struct.pack("=Q", data)))
+            return
+        vector = IoVec.from_address(data)
+        if request == PTRACE_GETREGSET:
+            ctypes.memmove(vector.base, self.registers, vector.length)
+        else:
+            self.asked.append((request, address, ctypes.string_at(vector.base, vector.length)))
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel(request.param)
+    monkeypatch.setattr(registers, "ptrace", made)
+    monkeypatch.setattr(registers, "quick_ptrace", made)
+    return made
+
+
+@pytest.mark.parametrize("kernel", [X86_64], indirect=True)
+def test_a_call_is_skipped_on_x86_64(kernel: Kernel) -> None:
+    skip(4711, X86_64, -2)
+    at = {name: 8 * X86_64_NAMES.index(name) for name in ("orig_rax", "rax")}
+    minus_one, minus_two = struct.pack("=q", -1), struct.pack("=q", -2)
+    assert kernel.asked == [
+        (PTRACE_POKEUSER, at["orig_rax"], minus_one),
+        (PTRACE_POKEUSER, at["rax"], minus_two),
+    ]
+
+
+@pytest.mark.parametrize("kernel", [AARCH64], indirect=True)
+def test_a_call_is_skipped_on_aarch64(kernel: Kernel) -> None:
+    """The number has a register set of its own there, NT_ARM_SYSTEM_CALL (0x404), of an int."""
+    skip(4711, AARCH64, -2)
+    changed = [2**64 - 2, *range(1, AARCH64.words)]
+    assert kernel.asked == [
+        (PTRACE_SETREGSET, 0x404, struct.pack("=i", -1)),
+        (PTRACE_SETREGSET, 1, struct.pack("=34Q", *changed)),
+    ]
+
+
+def test_a_result_is_given_and_no_call_restarted() -> None:
+    x86_64 = named(X86_64, with_result(X86_64, [7] * 27, -9))
+    assert x86_64 == dict.fromkeys(X86_64_NAMES, 7) | {"rax": 2**64 - 9, "orig_rax": 2**64 - 1}
+    aarch64 = named(AARCH64, with_result(AARCH64, [7] * 34, 9))
+    assert aarch64 == dict.fromkeys(AARCH64_NAMES, 7) | {"x0": 9}
+
+
+def test_an_interrupted_call_is_the_kernels_to_repeat() -> None:
+    changed = named(X86_64, with_interruption([7] * 27, 42))
+    assert changed == dict.fromkeys(X86_64_NAMES, 7) | {"rax": 2**64 - 512, "orig_rax": 42}

@@ -1,3 +1,4 @@
+import ctypes
 import errno
 import os
 import subprocess
@@ -5,6 +6,7 @@ import threading
 
 import pytest
 
+from mirrord.tracer import sys
 from mirrord.tracer.sys import (
     PR_SET_CHILD_SUBREAPER,
     PTRACE_CONT,
@@ -69,7 +71,20 @@ def test_the_process_of_a_thread() -> None:
     assert tid != process == os.getpid() == thread_group(os.getpid())
 
 
-def test_a_write_respects_protection() -> None:
+class Refusing:
+    """A C library under a filter."""
+
+    @staticmethod
+    def process_vm_writev(*arguments: object) -> int:
+        ctypes.set_errno(errno.EPERM)
+        return -1
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_a_write_respects_protection(forbidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if forbidden:
+        # as a container's profile does
+        monkeypatch.setattr(sys, "_libc", Refusing)
     with puppet() as program:
         at = program("page(b'abc', 2)")
         assert process_vm_write(program.pid, at, b"xyz") == 3

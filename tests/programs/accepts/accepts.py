@@ -327,8 +327,15 @@ def killed() -> None:
 
 
 def _until_blocked(pid: int) -> None:
-    while "accept" not in _wchan(pid) and "seccomp" not in _wchan(pid):
+    while "accept" not in _wchan(pid) and "seccomp" not in _wchan(pid) and not _stopped_in_accept(pid):
         time.sleep(0.001)
+
+
+def _stopped_in_accept(pid: int) -> bool:
+    """Tell whether a tracer keeps it at accept4(2), by its number on x86_64 or aarch64."""
+    with open(f"/proc/{pid}/syscall") as stream:
+        number = stream.read().split()[0]
+    return "ptrace" in _wchan(pid) and number in ("288", "242")
 
 
 def _wchan(pid: int) -> str:
