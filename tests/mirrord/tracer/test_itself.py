@@ -10,7 +10,7 @@ from pathlib import Path
 from mirrord_seccomp.notify import Listener
 
 from mirrord.syscall import Enter, OpenPath, Tid
-from mirrord.tracer.call import NotifiedCall
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.sys import PTRACE_SEIZE, ptrace
 from mirrord.tracer.threads import Threads
@@ -21,13 +21,13 @@ SYNC = f"call({nr('fsync')}, 1000)"
 OPEN_FILES = "sorted(os.listdir('/proc/self/fd'))"
 
 
-def waiting(puppet: Puppet, listener: Listener) -> NotifiedCall:
+def waiting(puppet: Puppet, listener: Listener) -> TrappedCall:
     """Have the puppet make the call that is answered."""
     puppet.tell(SYNC)
     while not listener.receive():
         pass
     id, tid, _, number, _, _, a0, a1, a2, a3, a4, a5 = listener.notification
-    return NotifiedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), Threads(listener.valid, frozenset()))
+    return TrappedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), Threads(listener.valid, frozenset()))
 
 
 def directory(path: Path) -> int:
