@@ -61,6 +61,16 @@ class RequestHandler:
         self._most_in_flight = max(self._most_in_flight, channel.requests_served)
         return await self._answers[type(request)](request, channel)
 
+    def client_away(self) -> None:
+        """Leave the target's clients to the target until :meth:`client_back`."""
+        if self._incoming is not None:
+            self._incoming.pause()
+
+    def client_back(self) -> None:
+        """Go on where the client was left."""
+        if self._incoming is not None:
+            self._incoming.go_on()
+
     async def drained(self) -> None:
         """Wait until what was begun for clients of the target is done; nothing new begins."""
         if self._incoming is not None:

@@ -75,6 +75,16 @@ class Incoming:
             self._stealing.remove(request.port)
         return Done()
 
+    def pause(self) -> None:
+        """Leave to the target what comes while the client is away."""
+        if self._stealing is not None:
+            self._stealing.pause()
+
+    def go_on(self) -> None:
+        """Go on: the client is back."""
+        if self._stealing is not None:
+            self._stealing.go_on()
+
     async def drained(self) -> None:
         """Wait until what was begun for clients of the target is done; nothing new begins."""
         if self._stealing is not None:

@@ -32,6 +32,8 @@ _HANDSHAKE: Final = 10.0
 _LINGER: Final = 60.0
 """Seconds for which peers may take what has been written for them, as ``net.ipv4.tcp_fin_timeout`` has it."""
 _LINGER_TICK: Final = 0.02
+_AWAY: Final = 0.5
+"""Seconds for which the target's clients wait while our client's link is broken; then the target answers."""
 _UNPROVED: Final = 16
 """Connections that may be in their handshake at once."""
 
@@ -68,6 +70,8 @@ class Agent:
         self._channel: Channel | None = None
         self._waiting: asyncio.TimerHandle | None = None
         """Ends the agent, unless the client comes."""
+        self._away: asyncio.TimerHandle | None = None
+        """Gives the target's clients back to it, unless the client comes."""
         self._handler: RequestHandler | None = None
         self._handshakes: Final[set[asyncio.Task[None]]] = set()
 
@@ -123,8 +127,9 @@ class Agent:
         self._waiting = self._loop.call_later(self._patience, self._finish, or_else)
 
     def _client_is_there(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
+        for timer in (self._waiting, self._away):
+            if timer is not None:
+                timer.cancel()
 
     def _finish(self, reason: str) -> None:
         if not self._end.done():
@@ -180,13 +185,16 @@ class Agent:
         websocket.prove()
         websocket.send(handshake.resumed(carrier.received))
         carrier.resume(websocket, received=received)
-        if carrier.connected:
+        if carrier.connected and self._handler is not None:
             self._client_is_there()
+            self._handler.client_back()
             print("mirrord-agent: the client is back", file=sys.stderr)
 
     def _dropped(self, reason: str) -> None:
         print(f"mirrord-agent: the client's connection ended: {reason}", file=sys.stderr)
         self._wait_for_client(f"the client is gone: {reason}")
+        if self._handler is not None:
+            self._away = self._loop.call_later(_AWAY, self._handler.client_away)
 
     def _serve(self, websocket: WebSocket) -> None:
         self._client_is_there()

@@ -59,6 +59,20 @@ class Stealing:
         if self._stealer is not None:
             self._stealer.stop(port)
 
+    def pause(self) -> None:
+        """Let new connections and requests go to the target while the client is away."""
+        if self._stealer is not None:
+            self._stealer.pause()
+
+    def go_on(self) -> None:
+        """Steal again: the client is back. The session ends where that cannot be."""
+        if self._stealer is None:
+            return
+        try:
+            self._stealer.go_on()
+        except (AgentError, OSError) as error:
+            self._channel.close(f"connections cannot be stolen again: {error}")
+
     async def drained(self) -> None:
         """Steal nothing more, and wait until no connection is left; then no trace is."""
         if self._stealer is None:

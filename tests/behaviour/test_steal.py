@@ -15,6 +15,7 @@ import pytest
 from ..support.build import command
 from ..support.needs import tool
 from ..support.processes import Chain
+from ..support.relay import Relay
 from ..support.running import Outcome, Runner, read_line, write
 from ..support.sandboxes import Sandbox
 from ..support.servers import CLIENT4, POD4, SERVERS, UVICORN_PORT, WEB, accepts, nginx
@@ -78,6 +79,34 @@ def test_the_flag_and_the_end(
     session.wait("^mirrord: stolen: connections 1$")
     ask("?after")
     until("no rule is left", lambda: rules() == "")
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_the_pod_answers_while_the_link_is_down(
+    serve: Serve,
+    client: Callable[..., Outcome],
+    sandbox: Sandbox,
+    slow: Callable[..., Relay],
+    configured: Configured,
+    filtered: bool,
+) -> None:
+    """Its clients do not wait for a session that may never come back; once it is back it has them again."""
+    link = slow()
+    session = serve(
+        *command("serve-node"), options=configured(MINE) if filtered else ["--steal"], env=link.env
+    )
+    session.wait(stolen(sandbox))
+
+    def answer() -> str:
+        return client(tool("curl"), "-sS", "-m", "2", "-H", "x-user: me", URL).out
+
+    assert answer() == "local\n"
+    link.stall()
+    link.cut()
+    until("the pod answers", lambda: sandbox.hostname in answer())
+    link.resume()
+    until("the program answers", lambda: answer() == "local\n")
+    session.stop()
 
 
 def test_only_matching_requests_come_here_on_one_connection(

@@ -52,6 +52,7 @@ class StolenPort:
         self._patience: Final = patience
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._stopped: bool = False
+        self._paused: bool = False
         self._idle: Final = asyncio.Event()
         self._listener: Final = Listener()
         try:
@@ -71,6 +72,20 @@ class StolenPort:
             self._redirection.restore(self.port)
         finally:
             self._loop.call_later(_LAST, self._close)
+
+    def pause(self) -> None:
+        """Let new connections and requests go to the original until :meth:`go_on`; what was begun waits."""
+        if not self._stopped:
+            self._paused = True
+            self._decider.wanted = False
+            self._redirection.restore(self.port)
+
+    def go_on(self) -> None:
+        """Steal again after a pause; raise OSError or AgentError."""
+        if self._paused and not self._stopped:
+            self._redirection.redirect(self.port, to=self._listener.port)
+            self._paused = False
+            self._decider.wanted = True
 
     async def drained(self) -> None:
         """Wait, after :meth:`stop`, until no connection is left."""
@@ -123,7 +138,7 @@ class StolenPort:
         self._loop.call_later(_PAUSE, self._accept_more)
 
     def _begin(self, stolen: Stolen) -> None:
-        if not self._by_request and not self._stopped:
+        if not (self._by_request or self._stopped or self._paused):
             task = self._loop.create_task(self._give_whole(stolen))
             self._tasks.add(task)
             task.add_done_callback(self._task_done)
@@ -210,6 +225,16 @@ class Stealer:
         """Steal nothing any more; what was begun goes on."""
         for port in [*self._ports]:
             self.stop(port)
+
+    def pause(self) -> None:
+        """Let new connections and requests go to the original until :meth:`go_on`."""
+        for stolen in self._ports.values():
+            stolen.pause()
+
+    def go_on(self) -> None:
+        """Steal again after a pause; raise OSError or AgentError."""
+        for stolen in self._ports.values():
+            stolen.go_on()
 
     async def drained(self) -> None:
         """Stop all, and wait until no connection is left."""

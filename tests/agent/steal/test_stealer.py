@@ -53,6 +53,25 @@ async def test_requests_go_where_the_filter_says_and_everywhere_else_without() -
 
 @in_namespace
 @on_loop
+async def test_a_pause_gives_the_port_back_until_it_is_over() -> None:
+    async with http_world() as world:
+        world.steal(None)
+        assert await world.curl("/1") == "local GET /1"
+        world.stealer.pause()
+        assert await world.curl("/2") == "original GET /2"
+        world.stealer.pause()
+        world.stealer.go_on()
+        assert await world.curl("/3") == "local GET /3"
+        world.stealer.go_on()
+        world.stealer.pause()
+        world.stealer.stop(PORT)
+        world.stealer.go_on()
+        assert await world.curl("/4") == "original GET /4"
+    assert left() == []
+
+
+@in_namespace
+@on_loop
 async def test_ipv6() -> None:
     async with http_world() as world:
         world.steal()
