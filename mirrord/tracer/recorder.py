@@ -56,7 +56,7 @@ class Recorder:
 
     @cached_property
     def readers(self) -> dict[int, Reader]:
-        """Who reads more of each call; made when the first one is recorded."""
+        """Who reads more of each call; made when somebody comes to watch."""
         # python-ptrace's tables take long to import, and only a session that is watched needs them
         from mirrord.tracer.closer import readers
 
@@ -68,6 +68,8 @@ class Recorder:
 
     def start_over(self) -> None:
         """Begin for somebody who knows nothing yet."""
+        # their import takes tens of milliseconds, which the first call that is recorded would wait for
+        _ = self.readers
         self._queue.clear()
         self._known.clear()
 

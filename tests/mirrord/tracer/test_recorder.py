@@ -6,6 +6,7 @@ from mirrord_seccomp.notify import NotificationId
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.syscall import CONTINUE, Fail, Fault, GiveFd, Return, Tid
+from mirrord.tracer import closer
 from mirrord.tracer.record import Answer, CallRecord, ThreadRecord, unpack
 from mirrord.tracer.recorder import RecordedCall, Recorder, look_at
 from mirrord.tracer.threads import Threads
@@ -133,3 +134,12 @@ def test_who_comes_later_is_told_of_threads_again() -> None:
 
 def test_a_thread_that_is_gone_is_not_known() -> None:
     assert look_at(2**22 - 1) is None
+
+
+def test_no_call_waits_for_the_readers_to_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    recorder.start_over()
+    monkeypatch.setattr(closer, "readers", lambda _: pytest.fail("made on a trap"))
+    call = begun(recorder, memory)
+    call.look_closer()
+    assert memory.asked == 1
