@@ -210,6 +210,26 @@ def test_a_server_that_receives_requests(
     config.unlink()
 
 
+def test_a_server_of_http2(runner: Runner, sandbox: Sandbox, line: Line, user: User) -> None:
+    port = free_port()
+    config = user.home / f"{secrets.token_hex(4)}.json"
+    incoming = {"mode": "steal", "port_mapping": [[port, 8080]]}
+    config.write_text(json.dumps({"feature": {"network": {"incoming": incoming}}}))
+    words = line.of("trace", *command("serve-http2"), str(port), "local", options=["-f", str(config)])
+    with _shell(runner, columns=200, lines=60) as shell:
+        shell.type(f"clear; {shlex.join(words)}; echo code=$?")
+        shell.keys("Enter")
+        shell.expect(f"port 8080 of {sandbox.hostname} is")
+        path = f"/{secrets.token_hex(4)}"
+        url = f"http://10.96.0.40:8080{path}"
+        asking = sandbox.command("run", tool("curl"), "-sS", "--http2-prior-knowledge", url)
+        assert runner.run(asking).code == 0
+        shell.expect(rf"│ 200 GET {path} .*│")
+        shell.keys("q")
+        shell.expect("^code=")
+    config.unlink()
+
+
 def test_ctrl_c_interrupts_the_program(shell: Tmux, line: Line) -> None:
     _start(shell, line, "bash", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done")
     shell.expect("^│ ready ")
