@@ -32,9 +32,23 @@ def readers(numbers: Iterable[int]) -> dict[int, Reader]:
 
 
 def _paths(arguments: tuple[int, ...]) -> Reader:
+    if len(arguments) == 1:
+        return _path(arguments[0])
+
     def read(call: RecordedCall) -> None:
         for argument in arguments:
             _string(call, call.args[argument])
+
+    return read
+
+
+def _path(argument: int) -> Reader:
+    """Read the only path of a call: nearly all calls are such, and their handlers have read it."""
+
+    def read(call: RecordedCall) -> None:
+        address = call.args[argument]
+        if address and not call.has_seen(address):
+            call.string(address)
 
     return read
 

@@ -115,7 +115,12 @@ class RecordedCall(TrappedCall):
         recorder: Recorder,
         began: int,
     ) -> None:
-        super().__init__(id, tid, number, args, threads)
+        # what TrappedCall's does, without another call on each trap
+        self.id = id
+        self.tid = tid
+        self.number = number
+        self.args = args
+        self.threads = threads
         self._recorder = recorder
         self._began = began
         self._seen: list[tuple[int, bytes]] = []
