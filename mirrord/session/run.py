@@ -87,6 +87,7 @@ class Run:
         self._engine = engine = make_engine(self._settings, self._sayings)
         link, replicas = await self._unless_ended(with_target.linked(target, self._sayings))
         remote = await Remote.ask(link, probes=target.probes)
+        self._sayings.ready()
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
         await self._start(link, replicas, remote, target.label, engine)

@@ -7,10 +7,10 @@ import socket
 import sys
 from typing import NoReturn
 
-from mirrord.errors import EXIT_MIRRORD, MirrordError
+from mirrord.errors import MirrordError
 from mirrord.session.chain import FAILED, Chain, leave_standard_streams, send
 from mirrord.session.processes import become_subreaper, kill_all_descendants
-from mirrord.session.say import say
+from mirrord.session.say import say_error
 from mirrord.tracer.parked import park
 
 
@@ -32,27 +32,26 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
         kind = LocalRun if chain.options.without_target else Run
         kind(chain, channel, parked).serve()
     except MirrordError as error:
-        _fail(chain, channel, str(error), error.exit_code)
+        _fail(chain, channel, error)
     except KeyboardInterrupt:
-        _fail(chain, channel, "interrupted", EXIT_MIRRORD)
+        _fail(chain, channel, MirrordError("interrupted"))
     except Exception as error:
         if os.environ.get("MIRRORD_TRACEBACK"):
             sys.excepthook(type(error), error, error.__traceback__)
+        problem = f"a fault of mirrord itself ended the session: {type(error).__name__}: {error}"
         _fail(
             chain,
             channel,
-            f"a fault of mirrord itself ended the session: {type(error).__name__}: {error}; "
-            "set MIRRORD_TRACEBACK=1 to see where, and report it",
-            EXIT_MIRRORD,
+            MirrordError(problem, remedy="set MIRRORD_TRACEBACK=1 to see where, and report it"),
         )
     os._exit(0)
 
 
-def _fail(chain: Chain, channel: socket.socket, text: str, code: int) -> NoReturn:
+def _fail(chain: Chain, channel: socket.socket, error: MirrordError) -> NoReturn:
     kill_all_descendants()
     chain.directory.remove()
-    say(text)
-    send(channel, FAILED, code)
+    say_error(error)
+    send(channel, FAILED, error.exit_code)
     os._exit(0)
 
 

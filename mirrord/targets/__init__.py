@@ -17,7 +17,7 @@ def prepare(settings: "Settings", tell: "Tell") -> "Target":
     kind, slash, name = settings.target.partition("/")
     if kind != _SANDBOX:
         # before the half second that the client takes to import
-        tell.info(f"looking for {settings.target}")
+        tell.step(f"looking for {settings.target}", "to find it")
         from mirrord.targets.kubernetes.target import KubernetesTarget
 
         return KubernetesTarget(settings, tell)

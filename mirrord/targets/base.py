@@ -19,6 +19,9 @@ class Tell(Protocol):
     def warn(self, text: str) -> None:
         """Say what the user must know."""
 
+    def step(self, doing: str, purpose: str) -> None:
+        """Say what is done now, and has ended when the next step begins, or the session is ready."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replica:

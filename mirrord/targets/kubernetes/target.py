@@ -13,6 +13,8 @@ from mirrord.targets.kubernetes.choose import Chosen, Pods, choose
 from mirrord.targets.kubernetes.endpoint import PodEndpoint, use_proxy
 from mirrord.targets.kubernetes.replicas import Replicas
 
+_STARTING: Final = ("starting the agent", "to start the agent")
+
 
 class KubernetesTarget:
     """See :class:`mirrord.targets.base.Target`."""
@@ -35,10 +37,12 @@ class KubernetesTarget:
         )
         if self._wanted.kind == TARGETLESS:
             self.label = f"{self.label} (namespace {place})"
+            self._tell.step(*_STARTING)
             return await agents.start(None)
         pods, (first, *others) = await self._choose(way, namespace)
         self._replicas = Replicas(way, pods, agents, self._tell)
         self._replicas.follow(first, others)
+        self._tell.step(*_STARTING)
         return await agents.start(first)
 
     async def replicas(self) -> Sequence[Replica]:
