@@ -1,8 +1,8 @@
 """What mirrord says to its user: single lines on standard error, marked with its name.
 
-``MIRRORD_PROGRESS_MODE`` sets the form: ``std`` (the default: on a terminal what is being done is shown while it
-lasts), ``dumb`` (lines only), ``json`` (an object a line, as the existing mirrord's IDE plug-ins read them), or
-``off`` (nothing but warnings and errors).
+``MIRRORD_PROGRESS_MODE`` sets the form: ``std`` (the default: on a terminal what is being done is shown while
+it lasts), ``dumb`` (lines only), ``json`` (an object a line, as IDE plug-ins of the existing mirrord
+read them), or ``off`` (nothing but warnings and errors).
 """
 
 import os
