@@ -129,7 +129,7 @@ class Attached:
             find_kept=None,
         )
         if world.incoming is not None:
-            replicas.serve(world.incoming)
+            replicas.serve(world.incoming.places)
         await self._attach_all(
             CompleteTable.of(world), surroundings, InTarget(world, link.channel, target.label, remote)
         )

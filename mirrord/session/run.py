@@ -153,7 +153,7 @@ class Run:
         )
         self._connections, self._incoming = world.connections, world.incoming
         if world.incoming is not None:
-            replicas.serve(world.incoming)
+            replicas.serve(world.incoming.places)
         table = Table(rows_of(world), engine.trap, engine.own_rows)
         await self._launch(engine, environment, table)
         self._watching = Watching(

@@ -43,6 +43,10 @@ class Target(Protocol):
     def probes(self) -> Mapping[int, str]:
         """Which of its ports somebody watches its health by, and by what; known with the label."""
 
+    @property
+    def ports(self) -> Sequence[int]:
+        """The ports that it says it listens to, once its agent has been started."""
+
     async def start_agent(self, client_key: bytes) -> Endpoint:
         """Start an agent for the holder of an Ed25519 key (its 32 public bytes), and return it when it
         listens.

@@ -28,6 +28,7 @@ class KubernetesTarget:
         self._replicas: Replicas | None = None
         self.label: str = str(self._wanted)
         self.probes: Mapping[int, str] = {}
+        self.ports: Sequence[int] = ()
 
     async def start_agent(self, client_key: bytes) -> PodEndpoint:
         """Choose a pod, start an agent there and wait for it; raise TargetError."""
@@ -85,7 +86,7 @@ class KubernetesTarget:
     async def _choose(self, way: Access, namespace: str) -> tuple[Pods, list[Chosen]]:
         pods, chosen = await choose(way, self._wanted, namespace)
         first = chosen[0]
-        self.label, self.probes = first.label, first.probes
+        self.label, self.probes, self.ports = first.label, first.probes, first.ports
         if first.others:
             self._tell.info(
                 f"the container is {first.container}; there are also {', '.join(first.others)}: "
