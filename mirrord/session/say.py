@@ -126,8 +126,10 @@ class Sayings:
 
     def step(self, doing: str, purpose: str) -> None:
         """Say what is done now, which ends what was done before; ``purpose`` says what it was for, when it is
-        told how long it took.
+        told how long it took. Nothing, if that is what is being done already.
         """
+        if self._step is not None and self._step.doing == doing:
+            return
         if self._form is Form.JSON and not self._taken and self._step is None:
             _write(_object("NewTask", name=_WHOLE, parent=None))
         self._end_step(success=True)

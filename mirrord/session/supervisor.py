@@ -1,17 +1,22 @@
 """The supervisor: the process behind ``mirrord exec`` that serves the program's calls."""
 
+import dataclasses
 import os
 import resource
 import signal
 import socket
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mirrord.errors import MirrordError
 from mirrord.session.chain import FAILED, Chain, leave_standard_streams, send
 from mirrord.session.processes import become_subreaper, kill_all_descendants
-from mirrord.session.say import say_error
+from mirrord.session.say import Sayings, say_error
+from mirrord.targets import announce
 from mirrord.tracer.parked import park
+
+if TYPE_CHECKING:
+    from mirrord.config.model import Settings
 
 
 def main(chain: Chain, channel: socket.socket) -> NoReturn:
@@ -25,12 +30,13 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, chain.inherited.mask)
     allow_many_descriptors()
     try:
+        settings, sayings = _begin(chain)
         # only now anything heavy is imported
         from mirrord.session.local import LocalRun
         from mirrord.session.run import Run
 
         kind = LocalRun if chain.options.without_target else Run
-        kind(chain, channel, parked).serve()
+        kind(chain, channel, parked, settings, sayings).serve()
     except MirrordError as error:
         _fail(chain, channel, error)
     except KeyboardInterrupt:
@@ -45,6 +51,20 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
             MirrordError(problem, remedy="set MIRRORD_TRACEBACK=1 to see where, and report it"),
         )
     os._exit(0)
+
+
+def _begin(chain: Chain) -> "tuple[Settings, Sayings]":
+    """Read the settings, and say what is done first: the user hears of us before the rest is imported."""
+    from mirrord.config.load import resolve
+
+    options = chain.options
+    if options.without_target:
+        # the settings of a session name a target; this one's is never asked for
+        options = dataclasses.replace(options, target="sandbox")
+    settings = resolve(options, os.environ)
+    sayings = Sayings(quiet=settings.quiet, verbose=settings.verbosity > 0)
+    announce(settings, sayings)
+    return settings, sayings
 
 
 def _fail(chain: Chain, channel: socket.socket, error: MirrordError) -> NoReturn:

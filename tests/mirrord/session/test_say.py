@@ -137,3 +137,16 @@ def test_on_a_terminal_a_step_is_shown_while_it_lasts(
     info, _, last = rest.rpartition(f"{shown}{clear}")
     assert info.endswith(f"{clear}mirrord: it is here\n")
     assert last.startswith("mirrord: ready after ")
+
+
+def test_a_step_that_is_taken_already(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(MODE, "dumb")
+    sayings = Sayings(quiet=False, verbose=False)
+    sayings.step("looking for it", "to find it")
+    sayings.step("looking for it", "to find it")
+    sayings.ready()
+    first, ready = capfd.readouterr().err.splitlines()
+    assert first == "mirrord: looking for it"
+    assert ready.count("to find it") == 1
