@@ -14,7 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command.run(sys.argv[1:] if arguments is None else arguments)
     except MirrordError as error:
-        print(f"mirrord: {error}", file=sys.stderr)
+        from mirrord.session.say import say_error
+
+        say_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         # whoever waits for us is to see that, too (WIFSIGNALED, wait(2))

@@ -17,6 +17,9 @@ Run a local program as if it were inside a Kubernetes pod.
   exec       run a program with the target's environment, names, network and files
   ls         list what there is in a cluster to run programs in
   cleanup    delete agents that nobody uses from a cluster
+  port-forward  lead ports of this machine to what the target reaches, and back
+  dump       print what clients send to the target
+  diagnose   measure how long the agent takes to answer
   attach     bring a process that runs under a session; `mirrord detach PID` ends it
   sandbox    the target that needs no cluster: keep one up, run commands in it
   trace      exec, and show each call that is looked at, and where it went
@@ -120,6 +123,24 @@ def _cleanup(arguments: list[str]) -> int:
     return cleanup.main(arguments)
 
 
+def _port_forward(arguments: list[str]) -> int:
+    from mirrord.cli import port_forward
+
+    return port_forward.main(arguments)
+
+
+def _dump(arguments: list[str]) -> int:
+    from mirrord.cli import dump
+
+    return dump.main(arguments)
+
+
+def _diagnose(arguments: list[str]) -> int:
+    from mirrord.cli import diagnose
+
+    return diagnose.main(arguments)
+
+
 def _help(_: list[str]) -> int:
     print(_HELP, end="")
     return 0
@@ -143,6 +164,9 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "sessions": _sessions,
     "doctor": _doctor,
     "why": _why,
+    "port-forward": _port_forward,
+    "dump": _dump,
+    "diagnose": _diagnose,
     "help": _help,
     "--help": _help,
     "-h": _help,
@@ -156,8 +180,6 @@ _FUTURE: Final = (
         "completions",
         "container",
         "db-branches",
-        "diagnose",
-        "dump",
     ),
     *(
         "explain",
@@ -168,7 +190,6 @@ _FUTURE: Final = (
         "kill",
         "newsletter",
         "operator",
-        "port-forward",
     ),
     *(
         "preview",

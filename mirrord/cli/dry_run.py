@@ -22,6 +22,9 @@ class _Silent:
     def detail(self, text: str) -> None:
         """Say nothing."""
 
+    def step(self, doing: str, purpose: str) -> None:
+        """Say nothing."""
+
     def warn(self, text: str) -> None:
         """Say it."""
         print(f"mirrord: {text}", file=sys.stderr)

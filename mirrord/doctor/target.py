@@ -38,6 +38,9 @@ class Unheard:
     def warn(self, text: str) -> None:
         """Say nothing: what does not work is found."""
 
+    def step(self, doing: str, purpose: str) -> None:
+        """Say nothing: it does not take long."""
+
 
 def examine(settings: Settings) -> list[Finding]:
     """Try everything; an agent is started, as a session starts one, and ended."""
@@ -94,10 +97,10 @@ def _permitted(refused: Sequence["Permission"]) -> Finding:
     if not refused:
         return Finding(subject, Outcome.WORKS, "all that a session needs")
     missing = ", ".join(str(one) for one in refused)
-    if any(one.needed for one in refused):
-        outcome, cost = Outcome.FAILS, "no session can be had there"
+    if all(one.loss for one in refused):
+        outcome, cost = Outcome.LACKS, "; ".join(dict.fromkeys(one.loss for one in refused))
     else:
-        outcome, cost = Outcome.LACKS, "a refusal of the agent's pod is told as a time-out only"
+        outcome, cost = Outcome.FAILS, "no session can be had there"
     return Finding(subject, outcome, f"missing: {missing}", cost, "ask for what docs/rbac.yaml has")
 
 

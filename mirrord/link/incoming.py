@@ -1,6 +1,5 @@
 """Connections that reach the target: subscribed ports, and relays to the program's listeners.
 
-A target may have several pods, each with an agent and a link of its own; a port is subscribed at all of them.
 The program's listeners are real ones. Each remote connection is a relay of ours that connects to one of them,
 from an address by which it is known again when the program accepts it, or asks for its peer. Nothing is kept
 of the program's sockets; a listener that it has closed is noticed by its inode being gone.
@@ -8,22 +7,22 @@ of the program's sockets; a listener that it has closed is noticed by its inode 
 
 import asyncio
 import errno
-import os
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
-from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
-from mirrord_agent.wire.messages import Arrived, Done, NotFlushed, PacketsLost, Subscribe, Unsubscribe
+from mirrord_agent.wire.channel import Channel, Stream
+from mirrord_agent.wire.messages import Arrived
 from mirrord_agent.wire.pump import Pump
 from mirrord_agent.wire.stream import Tap
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.inodes import listening
 from mirrord.link.listeners import Listener, relay_socket, relay_target
+from mirrord.link.places import Mode, Place, Places, Terms, Voice
 from mirrord.link.tapping import Flow, Tapping
 from mirrord.link.tickets import Tickets
 
@@ -33,7 +32,6 @@ _QUIET: Final = 0.02
 _FLUSH_TICK: Final = 0.005
 _MOST_PAST: Final = 4096
 """Connections that have ended, whose names are kept: the program may accept them late."""
-Mode = Literal["mirror", "steal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,73 +42,19 @@ class Names:
     local: Peer
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """A pod of the target, and the link to the agent beside it."""
-
-    name: str
-    channel: Channel
-
-
 @dataclass(slots=True, eq=False)
 class Subscription:
     """One port of the target, and the program's listeners that stand for it."""
 
     port: int
-    asked: asyncio.Task[None] | None = None
-    """Done when every agent has answered."""
-    agreed: list[Place] = field(default_factory=list)
-    """Those whose agents have agreed."""
+    asked: asyncio.Task[bool]
+    """Whether an agent has agreed."""
     listeners: dict[int, Listener] = field(default_factory=dict)
     """By inode."""
 
     def for_family(self, family: socket.AddressFamily) -> list[Listener]:
         """Return the listeners, those first that serve the network of a connection."""
         return sorted(self.listeners.values(), key=lambda listener: family not in listener.families)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """Which connections are taken, and how; times are in milliseconds."""
-
-    filter: str = ""
-    """As :class:`Subscribe` has it."""
-    filtered: str = ""
-    """What the filter takes, for people."""
-    filter_ports: frozenset[int] = frozenset()
-    """The ports that it is for, empty for all."""
-    flush: bool = False
-    detection_ms: int = 2_000
-    body_ms: int = 1_000
-    body_bytes: int = 65_535
-
-    def request(self, port: int, mode: Mode) -> Subscribe:
-        """Return what the agent is asked."""
-        return Subscribe(
-            port=port,
-            mode=mode,
-            filter=self.filter,
-            flush=self.flush and mode == "steal",
-            detection_ms=self.detection_ms,
-            body_ms=self.body_ms,
-            body_bytes=self.body_bytes,
-        )
-
-    def filtered_at(self, port: int) -> str:
-        """Return what the filter takes of a port, for people; empty where it takes everything."""
-        return self.filtered if not self.filter_ports or port in self.filter_ports else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """How the user is told."""
-
-    target: str
-    """What the target is called."""
-    inform: Callable[[str], None]
-    warn: Callable[[str], None]
-    probes: Mapping[int, str] = field(default_factory=dict)
-    """Which ports the target's health is seen by, and what asks them."""
 
 
 class Incoming:
@@ -127,10 +71,8 @@ class Incoming:
     ) -> None:
         self.tickets: Final = Tickets(loop)
         self._loop: Final = loop
-        self._places: Final[list[Place]] = []
         self.mode: Final = mode
         self._voice: Final = voice
-        self._terms: Final = terms or Terms()
         self._subscriptions: Final[dict[int, Subscription]] = {}
         self._listeners: Final[dict[int, Listener]] = {}
         self._names: Final[dict[Peer, Names]] = {}
@@ -141,9 +83,7 @@ class Incoming:
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
         self._tapping: Tapping | None = None
-        self.others: Callable[[], Awaitable[None]] = _nobody
-        """Brings in the target's other pods, by :meth:`join`, before a port counts as subscribed."""
-        self._add(Place(voice.target, channel))
+        self.places: Final = Places(channel, self._arrived, mode=mode, voice=voice, terms=terms)
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -180,64 +120,21 @@ class Incoming:
         """
         self._quiet[listener.inode] = self._loop.time() + _QUIET
 
-    # Places.
-
-    async def join(self, name: str, channel: Channel) -> None:
-        """Have the connections of another pod reach the program too, for as long as its link lasts; return
-        once they do.
-        """
-        place = Place(name, channel)
-        self._add(place)
-        channel.closed.add_done_callback(lambda _: self._places.remove(place))
-        await asyncio.gather(*(self._ask_at(place, one) for one in self._subscriptions.values()))
-
-    def _add(self, place: Place) -> None:
-        channel = place.channel
-        self._places.append(place)
-        channel.on_event(Arrived, partial(self._arrived, channel))
-        channel.on_event(PacketsLost, self._packets_lost)
-        channel.on_event(NotFlushed, partial(self._not_flushed, place.name))
-
     # Ports.
 
     async def subscribe(self, port: int, listener: Listener) -> None:
         """Have connections to a port of the target reach a listener; return once they do."""
         subscription = self._subscriptions.get(port)
         if subscription is None:
-            self._subscriptions[port] = subscription = Subscription(port)
-            # who joins from now on is asked by that
-            subscription.asked = self._loop.create_task(self._ask(subscription, tuple(self._places)))
+            subscription = Subscription(port, self.places.subscribe(port))
+            self._subscriptions[port] = subscription
         subscription.listeners[listener.inode] = listener
         self._listeners[listener.inode] = listener
         if self._watch is None:
             self._watch = self._loop.call_later(_CLOSED_TICK, self._drop_closed)
-        assert subscription.asked is not None
-        await asyncio.shield(subscription.asked)
-        if not subscription.agreed:
+        if not await asyncio.shield(subscription.asked):
+            self.places.forget(port)
             self._drop(subscription)
-
-    async def _ask(self, subscription: Subscription, places: Iterable[Place]) -> None:
-        await asyncio.gather(*(self._ask_at(place, subscription) for place in places), self.others())
-
-    async def _ask_at(self, place: Place, subscription: Subscription) -> None:
-        port = subscription.port
-        try:
-            await place.channel.request(self._terms.request(port, self.mode), Done)
-        except RequestFailed as failure:
-            why = failure.reason or _REASONS.get(failure.errno) or os.strerror(failure.errno)
-            self._voice.warn(f"warning: port {port} of {place.name} is not {_DONE[self.mode]}: {why}")
-            return
-        except ChannelClosed:
-            # the user is told of that by itself
-            return
-        subscription.agreed.append(place)
-        filtered = self._terms.filtered_at(port)
-        self._voice.inform(
-            f"port {port} of {place.name} is {_DONE[self.mode]} {_HOW[self.mode]} this program"
-            f"{filtered and ': '}{filtered}"
-        )
-        if self.mode == "steal" and not filtered and (probes := self._voice.probes.get(port)):
-            self._voice.warn(_answers_for_health(port, probes))
 
     def _drop_closed(self) -> None:
         """Unsubscribe what the program does not listen to any more; its accepted connections go on."""
@@ -255,26 +152,13 @@ class Incoming:
         self._quiet.pop(inode, None)
         if not subscription.listeners and self._subscriptions.get(subscription.port) is subscription:
             self._drop(subscription)
-            for place in subscription.agreed:
-                self._start(_unsubscribe(place.channel, subscription.port))
+            self.places.unsubscribe(subscription.port)
 
     def _drop(self, subscription: Subscription) -> None:
         if self._subscriptions.get(subscription.port) is subscription:
             del self._subscriptions[subscription.port]
         for inode in subscription.listeners:
             self._listeners.pop(inode, None)
-
-    def _packets_lost(self, event: PacketsLost) -> None:
-        self._voice.warn(
-            "warning: the agent could not keep up with the traffic of mirrored ports: "
-            "some connections are missing or were cut"
-        )
-
-    def _not_flushed(self, name: str, event: NotFlushed) -> None:
-        self._voice.warn(
-            f"warning: connections that port {event.port} had before stay with {name}: "
-            f"they cannot be ended there ({os.strerror(event.errno).lower()})"
-        )
 
     async def flushed(self) -> None:
         """Wait until what the program answered before it ended has been handed to the agent; of a copy
@@ -285,8 +169,8 @@ class Incoming:
 
     # Connections.
 
-    def _arrived(self, channel: Channel, event: Arrived) -> None:
-        stream = channel.stream(event.stream)
+    def _arrived(self, place: Place, event: Arrived) -> None:
+        stream = place.channel.stream(event.stream)
         subscription = self._subscriptions.get(event.port)
         if subscription is None:
             stream.reset(errno.ECONNREFUSED)
@@ -346,34 +230,6 @@ class Incoming:
             self._voice.warn(f"warning: a mirrored connection was cut: {why}")
 
 
-def _answers_for_health(port: int, probes: str) -> str:
-    return (
-        f"warning: {probes} will ask this program, as port {port} is stolen; "
-        "where it does not answer, Kubernetes restarts the container or sends the pod no more requests: "
-        "an `http_filter` leaves probes to the target"
-    )
-
-
-async def _nobody() -> None:
-    """Bring in nobody: the target is one pod."""
-
-
-async def _unsubscribe(channel: Channel, port: int) -> None:
-    try:
-        await channel.request(Unsubscribe(port=port), Done)
-    except (RequestFailed, ChannelClosed):
-        # then nothing comes from there any more
-        return
-
-
-_DONE: Final[dict[Mode, str]] = {"mirror": "mirrored", "steal": "stolen"}
-_HOW: Final[dict[Mode, str]] = {"mirror": "to", "steal": "by"}
-_REASONS: Final = {
-    errno.EPERM: "the agent may not capture in the target's network, which takes CAP_NET_RAW",
-    errno.EACCES: "the agent may not capture in the target's network, which takes CAP_NET_RAW",
-    errno.EOPNOTSUPP: "the agent does not support it",
-    errno.ENOSPC: "too many ports are mirrored already",
-}
 _CUT: Final = {
     errno.ENODATA: "the agent has missed a part of it",
     errno.ENOBUFS: "the program took it more slowly than the client sent it",

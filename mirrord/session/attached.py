@@ -21,7 +21,7 @@ from mirrord.session.directory import SessionDirectory
 from mirrord.session.processes import descendants, kill_all_descendants
 from mirrord.session.remote import Remote
 from mirrord.session.replacing import replace
-from mirrord.session.say import Sayings, say
+from mirrord.session.say import Sayings, say, say_error
 from mirrord.session.supervisor import allow_many_descriptors
 from mirrord.session.surroundings import surroundings_of
 from mirrord.session.taken import Taken, connected, handed_over
@@ -59,7 +59,7 @@ def main(
             kind = LocalAttached
         words = EXITED, kind(options, directory, orders, channel, front, feed).serve()
     except MirrordError as error:
-        say(str(error))
+        say_error(error)
         words = FAILED, error.exit_code
     except Exception as error:
         if os.environ.get("MIRRORD_TRACEBACK"):
@@ -129,10 +129,11 @@ class Attached:
             find_kept=None,
         )
         if world.incoming is not None:
-            replicas.serve(world.incoming)
+            replicas.serve(world.incoming.places)
         await self._attach_all(
             CompleteTable.of(world), surroundings, InTarget(world, link.channel, target.label, remote)
         )
+        self._sayings.ready()
         for line in banner(self._settings, target.label, remote, environment=False):
             self._sayings.info(line)
         self._sayings.info(f"unchanged: {_UNCHANGED}")

@@ -88,11 +88,13 @@ def epilogue(statistics: Statistics, mode: Mode, others: Iterable[Statistics] = 
     """Say what the agent was asked, and what became of connections that reached subscribed ports, here and at
     the agents of other pods.
     """
-    incoming = Counter(statistics.incoming)
-    for other in others:
-        incoming.update(other.incoming)
+    agents = [statistics, *others]
+    incoming: Counter[str] = Counter()
+    for one in agents:
+        incoming.update(one.incoming)
     if incoming:
-        yield f"{_TAKEN[mode]}: {_counted(incoming)}"
+        where = f" at {len(agents)} pods" if len(agents) > 1 else ""
+        yield f"{_TAKEN[mode]}{where}: {_counted(incoming)}"
     yield f"the agent answered: {_counted(statistics.requests)}"
 
 

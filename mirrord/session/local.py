@@ -1,13 +1,10 @@
 """A session without a target: its program's calls are looked at, and all of them run here."""
 
 import asyncio
-import dataclasses
 import os
 
-from mirrord.config.options import ExecOptions
 from mirrord.dispatch.table import Table
 from mirrord.dispatch.watch import Watch
-from mirrord.session.chain import Chain
 from mirrord.session.directory import SESSION_VARIABLE
 from mirrord.session.engines import make_engine
 from mirrord.session.run import Run
@@ -17,10 +14,6 @@ from mirrord.session.worlds import Surroundings
 
 class LocalRun(Run):
     """The supervisor's work where nothing is remote: no agent, no link."""
-
-    def _options(self, chain: Chain) -> ExecOptions:
-        # the settings of a session name a target; this one's is never asked for
-        return dataclasses.replace(chain.options, target="sandbox")
 
     def serve(self) -> None:
         """Serve until the last process of the program has ended."""

@@ -10,7 +10,7 @@ from mirrord_agent.wire.messages import GetStatistics, Statistics
 from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
-from mirrord.link.incoming import Incoming
+from mirrord.link.places import Places
 from mirrord.session.say import Sayings
 from mirrord.targets.base import Replica, Target
 
@@ -26,14 +26,14 @@ class Replicas:
         self._key: Final = key
         self._sayings: Final = sayings
         self._links: dict[str, Link] = {}
-        self._incoming: Incoming | None = None
+        self._places: Places | None = None
         self._gathering: asyncio.Task[None] | None = None
         self._tasks: Final[set[asyncio.Task[None]]] = set()
 
-    def serve(self, incoming: Incoming) -> None:
+    def serve(self, places: Places) -> None:
         """Have their connections reach the program from when it listens, of pods that come later, too."""
-        self._incoming = incoming
-        incoming.others = self._gathered
+        self._places = places
+        places.others = self._gathered
 
     async def _gathered(self) -> None:
         if self._gathering is None:
@@ -72,8 +72,8 @@ class Replicas:
             return
         self._links[name] = link
         link.channel.closed.add_done_callback(lambda reason: self._lost(name, link, reason.result()))
-        assert self._incoming is not None
-        await self._incoming.join(name, link.channel)
+        assert self._places is not None
+        await self._places.join(name, link.channel)
 
     def _lost(self, name: str, link: Link, reason: str) -> None:
         if self._links.get(name) is link:

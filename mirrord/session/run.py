@@ -10,8 +10,7 @@ from typing import Any, Final, TypeVar
 
 from mirrord.config.environment import EnvironmentRules
 from mirrord.config.here import working_directory
-from mirrord.config.load import resolve
-from mirrord.config.options import ExecOptions
+from mirrord.config.model import Settings
 from mirrord.dispatch.table import Table, rows_of
 from mirrord.errors import MirrordError
 from mirrord.link.client import Link
@@ -55,12 +54,14 @@ _LINGER: Final = 60.0
 class Run:
     """The supervisor's work, in order."""
 
-    def __init__(self, chain: Chain, channel: socket.socket, parked: Parked) -> None:
+    def __init__(
+        self, chain: Chain, channel: socket.socket, parked: Parked, settings: Settings, sayings: Sayings
+    ) -> None:
         self._chain: Final = chain
         self._channel: Final = channel
         self._parked: Final = parked
-        self._settings: Final = resolve(self._options(chain), os.environ)
-        self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
+        self._settings: Final = settings
+        self._sayings: Final = sayings
         self._own: frozenset[int] = frozenset()
         self._engine: Engine | None = None
         self._connections: Connections | None = None
@@ -69,9 +70,6 @@ class Run:
         self._status: int | None = None
         self._told = False
         self._over: asyncio.Future[None] | None = None
-
-    def _options(self, chain: Chain) -> ExecOptions:
-        return chain.options
 
     def serve(self) -> None:
         """Serve until the last process of the program has ended."""
@@ -87,6 +85,7 @@ class Run:
         self._engine = engine = make_engine(self._settings, self._sayings)
         link, replicas = await self._unless_ended(with_target.linked(target, self._sayings))
         remote = await Remote.ask(link, probes=target.probes)
+        self._sayings.ready()
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
         await self._start(link, replicas, remote, target.label, engine)
@@ -152,7 +151,7 @@ class Run:
         )
         self._connections, self._incoming = world.connections, world.incoming
         if world.incoming is not None:
-            replicas.serve(world.incoming)
+            replicas.serve(world.incoming.places)
         table = Table(rows_of(world), engine.trap, engine.own_rows)
         await self._launch(engine, environment, table)
         self._watching = Watching(

@@ -1,17 +1,22 @@
 """The supervisor: the process behind ``mirrord exec`` that serves the program's calls."""
 
+import dataclasses
 import os
 import resource
 import signal
 import socket
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from mirrord.errors import EXIT_MIRRORD, MirrordError
+from mirrord.errors import MirrordError
 from mirrord.session.chain import FAILED, Chain, leave_standard_streams, send
 from mirrord.session.processes import become_subreaper, kill_all_descendants
-from mirrord.session.say import say
+from mirrord.session.say import Sayings, say_error
+from mirrord.targets import announce
 from mirrord.tracer.parked import park
+
+if TYPE_CHECKING:
+    from mirrord.config.model import Settings
 
 
 def main(chain: Chain, channel: socket.socket) -> NoReturn:
@@ -25,34 +30,48 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, chain.inherited.mask)
     allow_many_descriptors()
     try:
+        settings, sayings = _begin(chain)
         # only now anything heavy is imported
         from mirrord.session.local import LocalRun
         from mirrord.session.run import Run
 
         kind = LocalRun if chain.options.without_target else Run
-        kind(chain, channel, parked).serve()
+        kind(chain, channel, parked, settings, sayings).serve()
     except MirrordError as error:
-        _fail(chain, channel, str(error), error.exit_code)
+        _fail(chain, channel, error)
     except KeyboardInterrupt:
-        _fail(chain, channel, "interrupted", EXIT_MIRRORD)
+        _fail(chain, channel, MirrordError("interrupted"))
     except Exception as error:
         if os.environ.get("MIRRORD_TRACEBACK"):
             sys.excepthook(type(error), error, error.__traceback__)
+        problem = f"a fault of mirrord itself ended the session: {type(error).__name__}: {error}"
         _fail(
             chain,
             channel,
-            f"a fault of mirrord itself ended the session: {type(error).__name__}: {error}; "
-            "set MIRRORD_TRACEBACK=1 to see where, and report it",
-            EXIT_MIRRORD,
+            MirrordError(problem, remedy="set MIRRORD_TRACEBACK=1 to see where, and report it"),
         )
     os._exit(0)
 
 
-def _fail(chain: Chain, channel: socket.socket, text: str, code: int) -> NoReturn:
+def _begin(chain: Chain) -> "tuple[Settings, Sayings]":
+    """Read the settings, and say what is done first: the user hears of us before the rest is imported."""
+    from mirrord.config.load import resolve
+
+    options = chain.options
+    if options.without_target:
+        # the settings of a session name a target; this one's is never asked for
+        options = dataclasses.replace(options, target="sandbox")
+    settings = resolve(options, os.environ)
+    sayings = Sayings(quiet=settings.quiet, verbose=settings.verbosity > 0)
+    announce(settings, sayings)
+    return settings, sayings
+
+
+def _fail(chain: Chain, channel: socket.socket, error: MirrordError) -> NoReturn:
     kill_all_descendants()
     chain.directory.remove()
-    say(text)
-    send(channel, FAILED, code)
+    say_error(error)
+    send(channel, FAILED, error.exit_code)
     os._exit(0)
 
 

@@ -8,6 +8,7 @@ from mirrord_agent.wire.channel import ChannelClosed
 from mirrord_agent.wire.messages import GetStatistics, Statistics
 
 from mirrord.config.model import Settings
+from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
 from mirrord.session.banner import epilogue
@@ -27,6 +28,9 @@ def serve(settings: Settings, sayings: Sayings, session: Session) -> None:
     with asyncio.Runner() as runner:
         try:
             runner.run(session(target))
+        except MirrordError:
+            sayings.failed()
+            raise
         finally:
             runner.run(target.close())
 
@@ -34,7 +38,9 @@ def serve(settings: Settings, sayings: Sayings, session: Session) -> None:
 async def linked(target: Target, sayings: Sayings) -> tuple[Link, Replicas]:
     """Return a link to the agent, and what brings in the other pods; raise TargetError or LinkError."""
     key = client.new_session_key()
-    link = await client.connect(await target.start_agent(client.public_bytes(key)), key, sayings)
+    endpoint = await target.start_agent(client.public_bytes(key))
+    sayings.go_on("connecting to the agent", "to reach it")
+    link = await client.connect(endpoint, key, sayings)
     return link, Replicas(target, key, sayings)
 
 

@@ -19,11 +19,12 @@ from mirrord.link.client import Link
 from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
-from mirrord.link.incoming import Incoming, Terms, Voice
+from mirrord.link.incoming import Incoming
 from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
+from mirrord.link.places import Terms, Voice
 from mirrord.link.resolver import LocalResolver
 from mirrord.link.space import SPACE_VARIABLE, parse_size
 from mirrord.link.unix import UnixConnections
@@ -124,10 +125,11 @@ def _incoming(settings: Settings, link: Link, remote: Remote, sayings: Sayings) 
     name = remote.hostname.decode(errors="replace")
     voice = Voice(name, sayings.info, sayings.warn, probes=remote.probes)
     loop = asyncio.get_running_loop()
-    return Incoming(loop, link.channel, mode=mode, voice=voice, terms=_terms(settings))
+    return Incoming(loop, link.channel, mode=mode, voice=voice, terms=terms(settings))
 
 
-def _terms(settings: Settings) -> Terms:
+def terms(settings: Settings) -> Terms:
+    """Return which connections are taken, and how."""
     agent, filter = settings.configuration.agent, settings.feature.network.incoming.http_filter
     return Terms(
         filter=filter.as_json(),

@@ -9,6 +9,12 @@ if TYPE_CHECKING:
 _SANDBOX: Final = "sandbox"
 
 
+def announce(settings: "Settings", tell: "Tell") -> None:
+    """Say what a session begins with, before what takes long to import, where that takes long itself."""
+    if not settings.target.startswith(_SANDBOX):
+        tell.step(f"looking for {settings.target}", "to find it")
+
+
 def prepare(settings: "Settings", tell: "Tell") -> "Target":
     """Begin to make, or join, the target of a session.
 
@@ -17,7 +23,7 @@ def prepare(settings: "Settings", tell: "Tell") -> "Target":
     kind, slash, name = settings.target.partition("/")
     if kind != _SANDBOX:
         # before the half second that the client takes to import
-        tell.info(f"looking for {settings.target}")
+        announce(settings, tell)
         from mirrord.targets.kubernetes.target import KubernetesTarget
 
         return KubernetesTarget(settings, tell)

@@ -19,6 +19,9 @@ class Tell(Protocol):
     def warn(self, text: str) -> None:
         """Say what the user must know."""
 
+    def step(self, doing: str, purpose: str) -> None:
+        """Say what is done now, and has ended when the next step begins, or the session is ready."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replica:
@@ -39,6 +42,10 @@ class Target(Protocol):
     @property
     def probes(self) -> Mapping[int, str]:
         """Which of its ports somebody watches its health by, and by what; known with the label."""
+
+    @property
+    def ports(self) -> Sequence[int]:
+        """The ports that it says it listens to, once its agent has been started."""
 
     async def start_agent(self, client_key: bytes) -> Endpoint:
         """Start an agent for the holder of an Ed25519 key (its 32 public bytes), and return it when it

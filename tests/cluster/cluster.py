@@ -69,18 +69,21 @@ class Cluster:
         if done.returncode != 0:
             pytest.fail(f"the image cannot be loaded: {done.stderr}")
 
-    def signal(self, component: str, number: signal.Signals) -> None:
-        """Send a signal to a component of the node; one that is killed is started again, unless held."""
+    def own(self) -> Path:
+        """Return the directory of a node that is ours to disturb; skip the test if it is not."""
         if self.state is None:
             pytest.skip("a cluster of the user's own is left alone")
-        pid = (self.state / f"{component}.pid").read_text()
+        return self.state
+
+    def signal(self, component: str, number: signal.Signals) -> None:
+        """Send a signal to a component of the node; one that is killed is started again, unless held."""
+        pid = (self.own() / f"{component}.pid").read_text()
         subprocess.run([*self._inside(), "kill", f"-{number}", pid], check=True)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Start nothing again that is killed meanwhile."""
-        assert self.state is not None
-        held = self.state / "held"
+        held = self.own() / "held"
         held.touch()
         try:
             yield

@@ -93,6 +93,7 @@ def environment(session: Session, kubeconfig: Path | None = None, *, patience: i
 
 
 def test_a_killed_agent_is_told_at_once(session: Session) -> None:
+    session.cluster.own()
     line = session.line("deployment/web", *WAITING)
     with session.runner.start(line, env=session.environment()) as process:
         assert read_line(process) == "ready"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ..support.waiting import until
 from .accounts import Account, roles, with_token, without
 from .conftest import Session
 
@@ -105,6 +106,59 @@ def test_a_quota(namespace: str, session: Session) -> None:
     assert "exceeded quota: none" in found.err
 
 
+def test_a_limit_range(namespace: str, session: Session) -> None:
+    metadata = {"name": "small", "namespace": namespace}
+    limits = [{"type": "Container", "max": {"cpu": "1m"}}]
+    session.cluster.apply(
+        {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}}
+    )
+    found = session("deployment/web", "true", options=["-a", namespace])
+    assert "the cluster refuses the agent's pod: " in found.err
+    assert "maximum cpu usage per Container is 1m" in found.err
+    assert "`agent.resources`" in found.err
+
+
+@pytest.fixture
+def webhook(namespace: str, session: Session) -> Iterator[str]:
+    """A webhook that has to allow each pod of the namespace, and does not answer."""
+    name = f"{namespace}.example.com"
+    hook = {
+        "name": name,
+        # the API server's own loopback, where nothing listens
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+        ],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+    }
+    kind = "ValidatingWebhookConfiguration"
+    session.cluster.apply(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "webhooks": [hook],
+        }
+    )
+    yield name
+    session.cluster.kubectl("delete", kind, name)
+
+
+def test_an_admission_webhook(webhook: str, namespace: str, session: Session) -> None:
+    def refused() -> str:
+        # the API server learns of a webhook a moment after it was made
+        said = session("targetless", "true", options=["-a", namespace]).err
+        return said if "refuses" in said else ""
+
+    said = until("the webhook is asked", refused, seconds=60)
+    assert "the cluster refuses the agent's pod: " in said
+    assert f'failed calling webhook "{webhook}"' in said
+    assert "ask who keeps that webhook" in said
+
+
 def test_an_image_that_is_not_there(session: Session) -> None:
     found = session("deployment/web", "true", options=["-i", "localhost/none:test"])
     assert "the agent's container cannot be started: ErrImagePull: " in found.err
@@ -122,6 +176,21 @@ def test_no_node_for_it(session: Session, tmp_path: Path) -> None:
     said = configured(session, "targetless", {"node_selector": {"disk": "fast"}}, tmp_path)
     assert "the agent's pod cannot be scheduled: " in said
     assert "`agent.node_selector`" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "refusal"),
+    [
+        ("targetless", "the agent's pod cannot be scheduled: "),
+        ("deployment/web", "the agent's pod was refused by its node: "),
+    ],
+)
+def test_no_room_for_it(target: str, refusal: str, session: Session, tmp_path: Path) -> None:
+    much = {"cpu": "100000"}
+    said = configured(session, target, {"resources": {"requests": much, "limits": much}}, tmp_path)
+    assert refusal in said
+    assert "cpu" in said.partition(refusal)[2].partition(";")[0]
+    assert "`agent.resources`" in said
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from mirrord.targets.kubernetes.kubeconfig import Cluster, Kubeconfig, User, fir
 
 _DEFAULT: Final = "~/.kube/config"
 _RULES: Final = "docs/rbac.yaml has the rules"
+_FORBIDDEN: Final = re.compile(" cannot [a-z]+ resource ")
+"""In what RBAC says: ``User "me" cannot create resource "jobs"``."""
 _UNKNOWN: Final = 401
 _REFUSED: Final = 400
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -225,7 +228,7 @@ def is_forbidden(error: TargetError) -> bool:
 
 def _admission(error: Any) -> bool:
     """Tell a quota's or a webhook's refusal, which is also a 403, from a missing permission."""
-    return " cannot " not in message(error)
+    return _FORBIDDEN.search(message(error)) is None
 
 
 def message(error: Any) -> str:

@@ -43,6 +43,8 @@ class Chosen:
     """Containers that might have been meant as well."""
     probes: Mapping[int, str] = field(default_factory=dict)
     """The ports that the kubelet's probes ask, and what those are called."""
+    ports: tuple[int, ...] = ()
+    """The TCP ports that the pod's containers name."""
 
     @property
     def label(self) -> str:
@@ -194,4 +196,10 @@ def _chosen(pod: Pod, status: ContainerStatus, *, guessed: bool) -> Chosen:
         id=status.container_id.rpartition("//")[2],
         others=tuple(names) if guessed else (),
         probes=probed_ports(pod),
+        ports=tuple(
+            port.container_port
+            for container in pod.spec.containers
+            for port in container.ports
+            if port.protocol == "TCP" and container.name not in SIDECARS
+        ),
     )

@@ -93,6 +93,7 @@ class ContainerPort(Part):
 
     name: str = ""
     container_port: int = 0
+    protocol: str = "TCP"
 
 
 class Handler(Part):

@@ -8,6 +8,9 @@ from mirrord.config.target import TARGETLESS
 from mirrord.targets.kubernetes.access import Access, asking
 from mirrord.targets.kubernetes.objects import KINDS
 
+_OLDER: Final = "an older API server does not let the agent be reached"
+_UNTOLD: Final = "a refusal of the agent's pod is told as a time-out only"
+_UNFOLLOWED: Final = "pods that come later get no agent, and that the target is being deleted is told late"
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -18,8 +21,8 @@ class Permission(NamedTuple):
     group: str
     resource: str
     namespace: str
-    needed: bool = True
-    """Without it no session can be had."""
+    loss: str = ""
+    """What does not work without it; nothing if no session can be had."""
 
     def __str__(self) -> str:
         return f"{self.verb} {f'{self.resource}.{self.group}'.rstrip('.')} in {self.namespace}"
@@ -45,7 +48,8 @@ def wanted(kind: str, *, namespace: str, agent_namespace: str, ephemeral: bool) 
     """Return what a session needs in a target of a kind, with its agent in a Job or in the pod itself."""
     if kind != TARGETLESS:
         yield Permission("get", "", "pods", namespace)
-        yield Permission("list", "", "pods", namespace, needed=kind != "pod")
+        if kind != "pod":
+            yield Permission("list", "", "pods", namespace)
         if kind in KINDS and kind != "pod":
             yield Permission("get", KINDS[kind].group, KINDS[kind].plural, namespace)
     place = namespace if ephemeral else agent_namespace
@@ -54,21 +58,27 @@ def wanted(kind: str, *, namespace: str, agent_namespace: str, ephemeral: bool) 
     else:
         yield Permission("create", "batch", "jobs", place)
         yield Permission("delete", "batch", "jobs", place)
-    for verb, resource, needed in (
-        ("list", "pods", True),
-        ("watch", "pods", True),
-        ("get", "pods/log", True),
-        ("get", "pods/portforward", True),
-        ("create", "pods/portforward", False),
-        ("list", "events", False),
-        ("watch", "events", False),
+    for verb, resource, loss in (
+        ("list", "pods", ""),
+        ("watch", "pods", ""),
+        ("get", "pods/log", ""),
+        ("get", "pods/portforward", ""),
+        ("create", "pods/portforward", _OLDER),
+        ("list", "events", _UNTOLD),
+        ("watch", "events", _UNTOLD),
     ):
-        yield Permission(verb, "", resource, place, needed)
+        yield Permission(verb, "", resource, place, loss)
+    # last: in the agent's own namespace it is needed anyway
+    if kind != TARGETLESS:
+        yield Permission("watch", "", "pods", namespace, _UNFOLLOWED)
 
 
 async def refused(access: Access, permissions: Iterable[Permission]) -> list[Permission]:
     """Return those that are not granted; raise TargetError where the server cannot be asked."""
-    asked = list(dict.fromkeys(permissions))
+    distinct: dict[tuple[str, ...], Permission] = {}
+    for one in permissions:
+        distinct.setdefault(one[:4], one)
+    asked = list(distinct.values())
     with asking("create", "selfsubjectaccessreviews.authorization.k8s.io", None):
         answers = await asyncio.gather(*(access.create(_REVIEWS, one.review()) for one in asked))
     return [

@@ -72,14 +72,15 @@ class Starting:
             if condition.type == "PodScheduled" and condition.reason == "Unschedulable":
                 raise TargetError(
                     f"the agent's pod cannot be scheduled: {condition.message}",
-                    remedy="see `agent.node_selector` and `agent.tolerations`",
+                    remedy="see `agent.node_selector`, `agent.tolerations` and `agent.resources`",
                 )
         statuses = (*status.container_statuses, *status.ephemeral_container_statuses)
         container = next((one for one in statuses if one.name == self._container), None)
         if container is None:
             if status.phase == "Failed":
                 raise TargetError(
-                    f"the agent's pod was refused by its node: {status.message or status.reason}"
+                    f"the agent's pod was refused by its node: {status.message or status.reason}",
+                    remedy="where the node has no room, ask for less: `agent.resources`",
                 )
             self.state = f"its pod is {status.phase}"
             return False

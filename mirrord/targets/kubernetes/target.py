@@ -13,6 +13,8 @@ from mirrord.targets.kubernetes.choose import Chosen, Pods, choose
 from mirrord.targets.kubernetes.endpoint import PodEndpoint, use_proxy
 from mirrord.targets.kubernetes.replicas import Replicas
 
+_STARTING: Final = ("starting the agent", "to start the agent")
+
 
 class KubernetesTarget:
     """See :class:`mirrord.targets.base.Target`."""
@@ -26,6 +28,7 @@ class KubernetesTarget:
         self._replicas: Replicas | None = None
         self.label: str = str(self._wanted)
         self.probes: Mapping[int, str] = {}
+        self.ports: Sequence[int] = ()
 
     async def start_agent(self, client_key: bytes) -> PodEndpoint:
         """Choose a pod, start an agent there and wait for it; raise TargetError."""
@@ -35,10 +38,12 @@ class KubernetesTarget:
         )
         if self._wanted.kind == TARGETLESS:
             self.label = f"{self.label} (namespace {place})"
+            self._tell.step(*_STARTING)
             return await agents.start(None)
         pods, (first, *others) = await self._choose(way, namespace)
         self._replicas = Replicas(way, pods, agents, self._tell)
         self._replicas.follow(first, others)
+        self._tell.step(*_STARTING)
         return await agents.start(first)
 
     async def replicas(self) -> Sequence[Replica]:
@@ -81,7 +86,7 @@ class KubernetesTarget:
     async def _choose(self, way: Access, namespace: str) -> tuple[Pods, list[Chosen]]:
         pods, chosen = await choose(way, self._wanted, namespace)
         first = chosen[0]
-        self.label, self.probes = first.label, first.probes
+        self.label, self.probes, self.ports = first.label, first.probes, first.ports
         if first.others:
             self._tell.info(
                 f"the container is {first.container}; there are also {', '.join(first.others)}: "

@@ -24,6 +24,11 @@ class SandboxTarget:
         """Return none: nobody watches it."""
         return {}
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Return none: nothing in it listens of itself."""
+        return ()
+
     async def start_agent(self, client_key: bytes) -> AgentEndpoint:
         """Start an agent; blocks for up to half a minute."""
         return self._sandbox.start_agent(client_key)

@@ -6,10 +6,10 @@ import pytest
 from mirrord.__main__ import main
 
 
-def test_errors_are_one_sentence_with_a_remedy_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_sentence_with_a_remedy_and_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["exec", "-t", "sandbox"]) == 2
     problem = "mirrord: no program was given; put it after the flags: mirrord exec -t sandbox -- PROGRAM\n"
-    assert capsys.readouterr().err == problem
+    assert capfd.readouterr().err == problem
 
 
 def imported(*arguments: str) -> set[str]:

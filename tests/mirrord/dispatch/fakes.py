@@ -22,11 +22,12 @@ from mirrord.link.addresses import Peer
 from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
-from mirrord.link.incoming import Incoming, Voice
+from mirrord.link.incoming import Incoming
 from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
 from mirrord.link.placeholders import Placeholders
+from mirrord.link.places import Voice
 from mirrord.link.unix import UnixConnections
 from mirrord.syscall import Elsewhere, Fault, Gone, Tid, Verdict, Wait
 

@@ -23,8 +23,9 @@ from mirrord_agent.wire.messages import (
 
 from mirrord.link import incoming as module
 from mirrord.link.addresses import Peer, from_name
-from mirrord.link.incoming import Incoming, Mode, Names, Terms, Voice
+from mirrord.link.incoming import Incoming, Names
 from mirrord.link.listeners import Listener
+from mirrord.link.places import Mode, Terms, Voice
 
 from .agent import FakeAgent, until
 
@@ -126,9 +127,9 @@ def test_other_pods_are_brought_in_by_the_first_port() -> None:
 
         async def bring_in() -> None:
             if not other.requests:
-                await scene.incoming.join("pod-2", other.channel)
+                await scene.incoming.places.join("pod-2", other.channel)
 
-        scene.incoming.others = bring_in
+        scene.incoming.places.others = bring_in
         with listening(2) as (server, second):
             await scene.incoming.subscribe(80, Listener.of(server))
             assert other.asked(Subscribe) == [Subscribe(port=80, mode="mirror")]
@@ -159,7 +160,7 @@ def test_a_pod_that_comes_later_is_asked_for_every_port() -> None:
         other.answer = lambda request: Failed(errno=errno.EPERM)
         with listening() as (server,):
             await scene.incoming.subscribe(80, Listener.of(server))
-            await scene.incoming.join("pod-2", other.channel)
+            await scene.incoming.places.join("pod-2", other.channel)
             assert other.asked(Subscribe) == [Subscribe(port=80, mode="mirror")]
             (warning,) = scene.warned
             assert warning.startswith("warning: port 80 of pod-2 is not mirrored: ")

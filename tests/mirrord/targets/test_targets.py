@@ -20,6 +20,9 @@ class Said:
 
     detail = warn = info
 
+    def step(self, doing: str, purpose: str) -> None:
+        self.lines.append(doing)
+
 
 def test_a_session_without_a_cluster_does_not_import_its_client() -> None:
     modules = "mirrord.session.run, mirrord.targets.sandbox.target, mirrord.cli.ls"

@@ -54,6 +54,8 @@ class Cluster:
 
     def warn(self, text: str) -> None: ...
 
+    def step(self, doing: str, purpose: str) -> None: ...
+
     def detail(self, text: str) -> None:
         self.said.append(text)
 

@@ -51,3 +51,15 @@ def test_what_is_wanted_depends_on_the_target(kind: str, ephemeral: bool, has: s
     }
     assert has in found
     assert has_not not in found
+
+
+@pytest.mark.parametrize("agent_namespace", ["shop", "agents"])
+def test_following_the_pods_may_be_left_out(agent_namespace: str) -> None:
+    server = Reviewer("get", "list", "create", "delete")
+    asked = wanted("deployment", namespace="shop", agent_namespace=agent_namespace, ephemeral=False)
+    found = {str(one): one.loss for one in asyncio.run(refused(cast("Access", server), asked))}
+    # where the agent is, it is how the agent is waited for
+    assert found[f"watch pods in {agent_namespace}"] == ""
+    if agent_namespace != "shop":
+        assert found["watch pods in shop"].startswith("pods that come later get no agent")
+    assert found[f"watch events in {agent_namespace}"]

@@ -62,6 +62,9 @@ class Said:
 
     detail = warn = info
 
+    def step(self, doing: str, purpose: str) -> None:
+        self.lines.append(doing)
+
 
 def pod(kind: str = "MODIFIED", *, name: str = "agent", phase: str = "Pending", **status: Any) -> Event:
     """Return an event about a pod; ``status`` is its container's state, or what else is in its status."""
