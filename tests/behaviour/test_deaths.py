@@ -89,6 +89,7 @@ def test_the_front_leaves_the_end_to_the_keeper(session: Session) -> None:
     os.kill(chain.supervisor, signal.SIGKILL)
     until("the front waits for its keeper", lambda: system_call(chain.front) == "rt_sigtimedwait")
     os.kill(chain.front, signal.SIGKILL)
+    until("the front has ended", lambda: state(chain.front) in "ZX")
     os.kill(chain.keeper, signal.SIGCONT)
 
     until("the daemon has ended", lambda: state(session.daemon) in "ZX")

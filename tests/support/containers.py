@@ -41,7 +41,9 @@ class Containers:
         shared = ["/usr", "/etc", str(ROOT), str(Path(user.mirrord).parents[1]), str(user.home)]
         mounts = [f"--mount=type=bind,src={path},dst={path},options=rbind:rw" for path in shared]
         variables = [f"{name}={value}" for name, value in user.environment().items()]
-        made = ["run", "--rm", "--rootfs", "--seccomp", "--cgroup", "", *mounts, str(self.place / "rootfs")]
+        # what is below the directory that it is started in is the program itself, and local
+        made = ["run", "--rm", "--rootfs", "--seccomp", "--cwd", str(ROOT), "--cgroup", "", *mounts]
+        made.append(str(self.place / "rootfs"))
         inside = [tool("env"), "-i", *variables, *user.prefix, *argv]
         return [*self._ctr(), *made, f"test-{secrets.token_hex(4)}", *inside]
 
