@@ -16,6 +16,7 @@ from .frames import Requests
 
 T = TypeVar("T")
 _PIECE: Final = 64 * 1024
+_TURNS: Final = 8
 _HELD: Final = 256
 """Pieces on their way in one direction; then the sender has to wait, as with a full pipe."""
 
@@ -97,18 +98,27 @@ class Relay:
         self._tasks.add(task)
         self.connections += 1
         seen = self.requests.connected()
-        real = (await reader.readline()).decode().rstrip("\n")
-        far_reader, far_writer = await asyncio.open_unix_connection(real)
-        self._writers.update((writer, far_writer))
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._copy(reader, far_writer, seen.asked))
-                both.create_task(self._copy(far_reader, writer, seen.answered, answers=True))
+            with contextlib.ExitStack() as writers:
+                writers.enter_context(self._open(writer))
+                real = (await reader.readline()).decode().rstrip("\n")
+                far_reader, far_writer = await asyncio.open_unix_connection(real)
+                writers.enter_context(self._open(far_writer))
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._copy(reader, far_writer, seen.asked))
+                    both.create_task(self._copy(far_reader, writer, seen.answered, answers=True))
         finally:
             self._tasks.discard(task)
-            for one in (writer, far_writer):
-                self._writers.discard(one)
-                one.transport.abort()
+
+    @contextlib.contextmanager
+    def _open(self, writer: asyncio.StreamWriter) -> Iterator[None]:
+        """Have a connection end with the others, or in the end."""
+        self._writers.add(writer)
+        try:
+            yield
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
 
     async def _copy(
         self,
@@ -163,9 +173,14 @@ class Relay:
     async def close(self) -> None:
         """End what is still open."""
         self._refuse()
+        for _ in range(_TURNS):
+            # one that was accepted just before has its task some turns later
+            await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # what was aborted is closed a turn later
+        await asyncio.sleep(0)
 
     async def listen(self) -> None:
         """Begin to listen; both users may connect."""
