@@ -124,7 +124,7 @@ def test_large_bodies_are_not_kept(
     session.stop()
 
 
-@pytest.mark.parametrize("kind", ["continuations", "bombs", "chunks"])
+@pytest.mark.parametrize("kind", ["continuations", "bombs", "head", "chunks"])
 def test_attacks_take_no_memory_and_reach_nobody(
     serve: Serve,
     kept: Callable[..., Callable[[str], str]],

@@ -32,6 +32,8 @@ class SocketLink:
         self._eof: bool = False
         self._fin: bool = False
         self._closing: bool = False
+        self._ahead: bool = False
+        """Another look at what there is to read is due."""
         self._broken: OSError | None = None
         """Why nothing can be sent any more."""
         self._update()
@@ -100,22 +102,43 @@ class SocketLink:
                 self._loop.remove_writer(self._fd)
 
     def _readable(self) -> None:
+        """Read, and look again until nothing is there.
+
+        At an error the loop tells once and watches no more (libuv, uv__poll_io), while the kernel first gives
+        the bytes that came before it.
+        """
+        if self._read() and not self._ahead:
+            self._ahead = True
+            self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        self._ahead = False
+        if self._broken is not None and (self._eof or self._closing):
+            self._lose(self._broken)
+        elif self._reading:
+            self._readable()
+
+    def _read(self) -> bool:
+        """Tell what there is; return whether there may be more."""
         try:
             data = self._socket.recv(_READ)
         except (BlockingIOError, InterruptedError):
-            return
+            if self._broken is not None:
+                self._lose(self._broken)
+            return False
         except OSError as error:
             self._lose(error)
-            return
+            return False
         if data:
             self._owner.link_data(self, data)
-            return
+            return True
         self._eof = True
         if self._broken is not None:
             self._lose(self._broken)
-            return
+            return False
         self._update()
         self._owner.link_eof(self)
+        return False
 
     def _writable(self) -> None:
         if self._connecting:
@@ -146,9 +169,8 @@ class SocketLink:
         """Send nothing any more, but read on: the kernel gives what it has received before the error."""
         self._broken = error
         self._unsent.clear()
-        if self._eof or self._closing:
-            # not within the call of whoever writes
-            self._loop.call_soon(self._lose, error)
+        # not within the call of whoever writes
+        self._loop.call_soon(self._look_again)
 
     def _after_sending(self) -> None:
         if self.closed or self._unsent or self._connecting:

@@ -5,6 +5,7 @@ import socket
 import struct
 
 import pytest
+import uvloop
 from mirrord_agent.steal.socket_link import SocketLink
 
 from ..running import on_loop, until
@@ -142,3 +143,23 @@ async def test_a_socket_that_is_connecting_keeps_what_is_written_or_says_why_it_
     await until(lambda: told.ends)
     assert told.ends == ["Connection refused"]
     assert link.closed
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_the_agents_loop_does_not_hide_a_reset_behind_bytes(writes: bool) -> None:
+    """It tells of an error once, when there are bytes to read first."""
+
+    async def check() -> None:
+        told = Told()
+        link, theirs = _link(told)
+        link.write(b"unread by them")
+        theirs.sendall(b"early answer")
+        # the unread bytes make it a reset
+        theirs.close()
+        if writes:
+            link.write(b"more")
+        await until(lambda: told.ends)
+        assert bytes(told.data) == b"early answer"
+        assert link.closed
+
+    uvloop.run(check())
