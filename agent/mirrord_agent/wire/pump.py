@@ -30,6 +30,7 @@ class Pump:
     """One socket and its stream. It owns the socket, which must be non-blocking and connected."""
 
     __slots__ = (
+        "_ahead",
         "_broken",
         "_eof",
         "_fd",
@@ -65,6 +66,8 @@ class Pump:
         self._unsent: bytearray | None = None
         """Bytes that the socket had no room for."""
         self._reading: bool = False
+        self._ahead: bool = False
+        """Another look at what there is to read is due."""
         self._eof: bool = False
         """The socket's peer writes no more."""
         self._fin: bool = False
@@ -149,8 +152,17 @@ class Pump:
             stream.write(data)
             if not stream.credit:
                 self._stop_reading()
+            elif not self._ahead:
+                # at an error libuv tells once and watches no more, and the bytes before it come first
+                self._ahead = True
+                self._loop.call_soon(self._look_again)
         else:
             self._socket_eof()
+
+    def _look_again(self) -> None:
+        self._ahead = False
+        if self._reading:
+            self._readable()
 
     def _receive(self, credit: int) -> memoryview | None:
         """Return what is there, empty at the end, None for a packet that there is no credit for yet."""

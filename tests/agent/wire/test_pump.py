@@ -2,19 +2,21 @@ import asyncio
 import errno
 import gc
 import os
+import select
 import socket
 import struct
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
+import uvloop
 from mirrord_agent.wire.pump import Pump, draining
 from mirrord_agent.wire.stream import MOST_WINDOW, WINDOW
 
-from ..running import Pair, Recorder, joined, on_loop, until
+from ..running import PATIENCE, Pair, Recorder, joined, on_loop, until
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -163,6 +165,24 @@ async def test_an_early_answer_arrives_before_the_reset() -> None:
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             await _write_until_it_fails(relay)
         await relay.ended()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_reset_behind_bytes_is_passed_on(run: Callable[[Coroutine[None, None, None]], None]) -> None:
+    """By the agent's own loop, too, which tells of an error once while there are bytes to read first."""
+
+    async def check() -> None:
+        async with asyncio.timeout(PATIENCE), relayed() as relay:
+            await relay.write(relay.program, b"question")
+            await until(lambda: select.select([relay.server], [], [], 0)[0])
+            await relay.write(relay.server, b"early answer")
+            # the unread question makes it a reset
+            relay.server.close()
+            assert await relay.read(relay.program) == b"early answer"
+            with pytest.raises(ConnectionResetError):
+                await relay.read(relay.program)
+
+    run(check())
 
 
 async def _write_until_it_fails(relay: Relay) -> None:
