@@ -42,19 +42,28 @@ class DatagramSocket:
         stream.bind(on_data=self._send, on_fin=self._close, on_reset=self._close, on_writable=_nothing)
 
     def _readable(self) -> None:
-        for _ in range(_BATCH):
+        for number in range(_BATCH):
             try:
                 data, name = self._socket.recvfrom(_MOST)
             except (BlockingIOError, InterruptedError):
+                if number == 0:
+                    # an error, which a send has been told of
+                    self._watch_again()
                 return
             except OSError:
                 # the socket's pending error: what it was about is in the queue
                 self._report_queued()
+                self._watch_again()
                 continue
             if data or name:
                 self._stream.write(pack_header(name[0], name[1]) + data)
             if self._stream.closed:
                 return
+
+    def _watch_again(self) -> None:
+        """Go on being told: after an error libuv watches a socket no more (uv__poll_io)."""
+        self._channel.loop.remove_reader(self._fd)
+        self._channel.loop.add_reader(self._fd, self._readable)
 
     def _send(self, data: Data) -> None:
         try:

@@ -1,14 +1,17 @@
+import asyncio
 import errno
 import socket
+from collections.abc import Callable, Coroutine
 from functools import partial
 
 import pytest
+import uvloop
 from mirrord_agent.datagrams import open_udp
 from mirrord_agent.wire.channel import Channel, RequestFailed
 from mirrord_agent.wire.datagram import pack_header, split
 from mirrord_agent.wire.messages import Address, DatagramError, Opened, OpenUdp, Reply, Request
 
-from .running import Pair, Recorder, joined, on_loop, until
+from .running import PATIENCE, Pair, Recorder, joined, on_loop, until
 
 HOSTS = [(socket.AF_INET, "127.0.0.1", 4), (socket.AF_INET6, "::1", 6)]
 
@@ -63,6 +66,10 @@ def test_datagrams_pass_both_ways(
     check()
 
 
+def _told(events: list[DatagramError], number: int) -> bool:
+    return len(events) >= number
+
+
 def _try(server: socket.socket, received: list[tuple[bytes, tuple[str, int]]]) -> bool:
     try:
         received.append(server.recvfrom(65_535))
@@ -89,6 +96,27 @@ def test_a_port_that_nobody_listens_on_is_told(
             assert events == [DatagramError(stream=ours.stream.id, errno=errno.ECONNREFUSED, peer=peer)]
 
     check()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_datagrams_come_after_an_error(run: Callable[[Coroutine[None, None, None]], None]) -> None:
+    """On the agent's own loop, too, which watches a socket no more after it."""
+
+    async def check() -> None:
+        port = unused(socket.AF_INET, "127.0.0.1")
+        async with asyncio.timeout(PATIENCE), joined(answering) as pair:
+            events: list[DatagramError] = []
+            pair.client.on_event(DatagramError, events.append)
+            ours, reply = await opened(pair, 4)
+            for number in (1, 2):
+                ours.stream.write(pack_header("127.0.0.1", port) + b"x")
+                await until(partial(_told, events, number))
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+                    server.sendto(b"late", ("127.0.0.1", reply.local.port))
+                    await until(lambda: ours.pieces)
+                    assert bytes(split(ours.pieces.pop())[2]) == b"late"
+
+    run(check())
 
 
 @on_loop
