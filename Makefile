@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 LOCK := requirements-dev.lock
 PROJECTS := pyproject.toml agent/pyproject.toml seccomp/pyproject.toml
 CHECKED := mirrord agent/mirrord_agent seccomp/mirrord_seccomp tests $(wildcard bench)
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+PYTEST_ARGS ?= -n 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-cluster lint types bench soak clean

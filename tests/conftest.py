@@ -38,6 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, usual)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Say how tests are handed to the processes that ``-n`` asks for."""
+    from .support.together import Scheduler
+
+    return Scheduler(config, log)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that is marked so as both users, all others as the one that runs the tests."""
     if "user" in metafunc.fixturenames:

@@ -17,7 +17,6 @@ def engine_of_containers() -> Iterator[Containers]:
         yield made
 
 
-@pytest.mark.xdist_group("containers")
 @pytest.mark.parametrize("kind", ["go", "python", "node", "java"])
 def test_a_program_in_a_container_sees_its_pod(
     runner: Runner,

@@ -22,11 +22,10 @@ _READY = "--timeout=90s"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the cluster in one process, and give them the time that it takes to start."""
+    """Give the tests of the cluster the time that it takes to start."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("cluster"))
             item.add_marker(pytest.mark.timeout(1800, func_only=False))
 
 
