@@ -4,8 +4,11 @@ import ctypes
 import functools
 import os
 import signal
+import socket
+import time
 import traceback
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +72,20 @@ def loopback_up() -> None:
     """Bring the loopback device of this namespace up."""
     with Route() as route:
         route.set_up("lo")
+
+
+def add_link_local() -> None:
+    """Give the loopback device of this namespace the address fe80::1.
+
+    The kernel makes its route a moment later (addrconf_dad_work), which is waited for.
+    """
+    with Route() as route:
+        route.add_address("lo", ip_address("fe80::1"), prefix=64)
+    deadline = time.monotonic() + _PATIENCE / 2
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        where = ("fe80::1", 9, 0, socket.if_nametoindex("lo"))
+        while sock.connect_ex(where) and time.monotonic() < deadline:
+            os.sched_yield()
 
 
 def _enter_and(test: Callable[[], None], who: str) -> None:

@@ -42,10 +42,10 @@ def sidecar(
         pem = (tmp_path / f"{name}.pem").read_text().replace("\n", "\\n")
         text = text.replace(name.upper(), pem)
     line = [tool("envoy"), "--disable-hot-restart", "--concurrency", "1", "--config-yaml", text]
-    enter = [tool("nsenter"), f"--net=/proc/{sandbox.pod()}/ns/net", *_NAT]
+    inside = [tool("nsenter"), f"--net=/proc/{sandbox.pod()}/ns/net"]
 
     def change(*arguments: str) -> None:
-        subprocess.run([*enter, *arguments], check=True, capture_output=True)
+        subprocess.run([*inside, *_NAT, *arguments], check=True, capture_output=True)
 
     with runner.start(sandbox.command("exec", *line)) as envoy:
         _wait_until_it_serves(envoy)
@@ -58,6 +58,8 @@ def sidecar(
             change("-D", *_REDIRECT)
             change("-F", "ISTIO_INBOUND")
             change("-X", "ISTIO_INBOUND")
+            # its chains stay, empty, where iptables has been once
+            subprocess.run([*inside, tool("nft"), "delete", "table", "ip", "nat"], check=True)
             envoy.terminate()
             envoy.communicate(timeout=20)
 

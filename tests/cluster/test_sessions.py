@@ -1,6 +1,7 @@
 """Programs in sessions in a real cluster see what a pod sees."""
 
 import base64
+import re
 
 import pytest
 
@@ -84,10 +85,15 @@ def test_without_a_target(session: Session) -> None:
 def test_what_is_said(session: Session) -> None:
     said = session("deployment/web", "true").err.splitlines()
     first = session.pods("app=web")[0]
-    assert said[:3] == [
+    assert re.fullmatch(
+        r"mirrord: ready after \d+\.\d\d s: .* to start the agent, .* to reach it", said.pop(4)
+    )
+    assert said[:5] == [
         "mirrord: looking for deployment/web",
         "mirrord: deployment/web has 3 pods: incoming traffic is that of all, "
         "everything else is the first one's",
+        "mirrord: starting the agent",
+        "mirrord: connecting to the agent",
         f"mirrord: target pod/{first}, container app (namespace {session.workloads.namespace})",
     ]
 

@@ -4,8 +4,8 @@ from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-_TOGETHER: Final = ("tests/cluster/", "tests/behaviour/test_container.py")
-"""Tests that share what takes long to start."""
+_TOGETHER: Final = ("tests/cluster/", "tests/behaviour/")
+"""Tests that share what takes long to start, and whose programs listen on the same ports of this machine."""
 
 
 class Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # xdist does not say its types

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import time
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,13 @@ from mirrord_agent.steal.listener import Listener
 from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.steal.redirection import Method
 
-from mirrord.targets.sandbox.netlink import Route
-
-from ..namespace import in_namespace
+from ..namespace import add_link_local, in_namespace
 from ..running import tool
 from .scene import LOOPBACKS, PORT, Agent, Client, ask, left, serve
 
 
 def _stolen_and_given_back(method: Method) -> None:
-    with Route() as route:
-        route.add_address("lo", ip_address("fe80::1"), prefix=64)
+    add_link_local()
     serve("app")
     before = Client()
     agent = Agent("agent", method=method)

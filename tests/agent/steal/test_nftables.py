@@ -16,7 +16,7 @@ from mirrord_agent.steal.nftables import Nftables
 
 from mirrord.targets.sandbox.netlink import Route
 
-from ..namespace import as_ordinary, fork, in_namespace, loopback_up, unshare
+from ..namespace import add_link_local, as_ordinary, fork, in_namespace, loopback_up, unshare
 from ..running import tool
 from .scene import LOOPBACKS, PORT, Agent, Client, ask, left, serve, sidecar
 
@@ -44,8 +44,7 @@ def test_a_port_is_stolen_on_every_address_and_given_back() -> None:
 
 @in_namespace
 def test_link_local_addresses_stay_the_applications() -> None:
-    with Route() as route:
-        route.add_address("lo", ip_address("fe80::1"), prefix=64)
+    add_link_local()
     serve("app")
     table, listener = Nftables(), Listener()
     table.redirect(PORT, to=listener.port)

@@ -194,6 +194,8 @@ def test_a_thread_that_executes_becomes_its_leader() -> None:
 def test_a_stopped_process_stays_stopped_and_goes_on_when_told() -> None:
     with traced(fsync=giving(Return(9))) as program:
         pid = program.puppet.pid
+        # where nobody in the session is the parent of a group, SIGTSTP does not stop it (setpgid(2))
+        program.puppet("os.setpgid(0, 0)")
         assert program.call("fsync", 1000) == 9
         for number in (signal.SIGSTOP, signal.SIGTSTP):
             os.kill(pid, number)
