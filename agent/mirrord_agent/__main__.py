@@ -7,7 +7,7 @@ import re
 import resource
 import socket
 import sys
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import uvloop
 
@@ -179,9 +179,14 @@ def _at_every_address(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Be the agent's process from here to its end."""
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
     # the interpreter would wait for the threads, and a file system that hangs can hold one of them for ever
     os._exit(status)
+
+
+if __name__ == "__main__":
+    run()
