@@ -74,6 +74,9 @@ class Call(Protocol):
     def require_files(self) -> None:
         """Raise :exc:`Elsewhere` where the program's root directory is not ours."""
 
+    def require_user(self) -> None:
+        """Raise :exc:`Elsewhere` where the thread has not the rights that we have: for what we do for it."""
+
 
 class Verdict:
     """The answer to a call; one of the classes below."""

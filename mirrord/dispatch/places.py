@@ -87,6 +87,7 @@ class Places:
             if decision.as_asked:
                 return self._behind_proc(call, path) if decision.magic else None
             call.require_files()
+            call.require_user()
             return Moved(decision.use)
         call.require_files()
         if decision.side is Side.NOT_FOUND:

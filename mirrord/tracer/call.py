@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mirrord_seccomp.notify import NotificationId
 
 from mirrord.syscall import Elsewhere, Fault, Gone, Tid, Verdict
-from mirrord.tracer.threads import Threads
+from mirrord.tracer.threads import Threads, rights
 
 
 class TrappedCall:
@@ -84,6 +84,15 @@ class TrappedCall:
         """Raise Elsewhere where the thread has another root directory or mount namespace."""
         if self.threads.require_not_skipped(self.tid, self.id).foreign_files():
             raise Elsewhere("it has a root directory or mount namespace of its own")
+
+    def require_user(self) -> None:
+        """Raise Elsewhere where the supervisor is root and the thread has given rights up; an ordinary user's
+        processes all have the same.
+        """
+        if os.geteuid() == 0 and rights(self.tid) != rights(os.getpid()):
+            raise Elsewhere(
+                "it has not the rights of its session, which is root's: no `feature.fs.mapping` holds for it"
+            )
 
 
 class TakingCall(TrappedCall):

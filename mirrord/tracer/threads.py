@@ -240,6 +240,17 @@ def command(tid: int) -> str:
         raise Gone from error
 
 
+def rights(tid: int) -> list[bytes]:
+    """Return what decides which files a thread may use: the ids, groups and capabilities that it has now
+    (proc_pid_status(5)); raise Gone.
+    """
+    try:
+        with open(f"/proc/{tid}/status", "rb") as status:
+            return [line for line in status if line.startswith((b"Uid:", b"Gid:", b"Groups:", b"CapEff:"))]
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise Gone from error
+
+
 def _opened(open_: Callable[[int], int], tid: int) -> int:
     try:
         return open_(tid)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pytest
 
 from ..conftest import Mirrord
 from ..support.build import ROOT
+from ..support.needs import tool
 from ..support.running import Outcome, Runner
 from ..support.sandboxes import Sandbox
 
@@ -137,3 +139,22 @@ def test_what_a_mapping_moves_on_this_machine_is_changed_there(mirrord: Mirrord,
     assert [(place / one).stat().st_mode & 0o777 for one in ("c", "g")] == [0o750, 0o604]
     assert ((place / "in").stat().st_mtime, (place / "g").stat().st_nlink) == (5, 2)
     assert list((place / "c").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give it up")
+def test_what_a_mapping_moves_is_not_done_with_rights_that_a_program_gave_up(
+    mirrord: Mirrord, runner: Runner
+) -> None:
+    name, place = f"/moved-{secrets.token_hex(4)}", runner.user.home / f"place-{secrets.token_hex(4)}"
+    place.mkdir(mode=0o700)
+    (place / "secret").write_text("roots")
+    configuration = runner.user.home / f"{place.name}.json"
+    configuration.write_text(json.dumps({"feature": {"fs": {"mapping": {f"^{name}": str(place)}}}}))
+    change = [tool("setpriv"), "--reuid", "65534", "--clear-groups"]
+    script = f"cat $0/secret; {' '.join(change)} cat $0/secret; {' '.join(change)} touch $0/mine; true"
+
+    session = mirrord("sh", "-c", script, name, options=["-q", "-f", str(configuration)])
+
+    assert session.lines == ["roots"]
+    assert session.err.count("not the rights of its session") == 1
+    assert [path.name for path in place.iterdir()] == ["secret"]

@@ -62,6 +62,7 @@ class FakeCall:
         self.paths: dict[int, bytes] = {}
         self.cwd = b"/home/me/project"
         self.foreign = False
+        self.other_user = False
         self.gone = False
         self._next = PAGE
 
@@ -126,6 +127,10 @@ class FakeCall:
 
     def require_files(self) -> None:
         self._require()
+
+    def require_user(self) -> None:
+        if self.other_user:
+            raise Elsewhere("it is another user")
 
     def carry_out(self, writes: Iterable[tuple[int, bytes]]) -> None:
         """Do what a verdict's writes say; what is empty writes nothing, whatever its address is."""

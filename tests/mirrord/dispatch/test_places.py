@@ -26,9 +26,16 @@ def stage(theatre: Theatre) -> Stage:
 
 
 def place(
-    stage: Stage, path: bytes, *, directory: int = AT_FDCWD, resolve: int = 0, empty: bool = False
+    stage: Stage,
+    path: bytes,
+    *,
+    directory: int = AT_FDCWD,
+    resolve: int = 0,
+    empty: bool = False,
+    other_user: bool = False,
 ) -> Remote | Moved | None:
     call = FakeCall()
+    call.other_user = other_user
     root = stage.world.files.placeholders.root
     call.paths = {5: root + b"/srv/dir", 6: b"/usr"}
     address = call.place(path + b"\0")
@@ -46,6 +53,8 @@ def test_what_is_local_is_the_kernels(stage: Stage, path: bytes) -> None:
 def test_a_rule_makes_remote_absent_or_moved(stage: Stage) -> None:
     assert place(stage, b"/srv/link/../x/") == Remote(b"/srv/link/../x/")
     assert place(stage, b"/moved/bin/env") == Moved(b"/usr/bin/env")
+    with pytest.raises(Elsewhere, match="another user"):
+        place(stage, b"/moved/bin/env", other_user=True)
     with pytest.raises(FileNotFoundError):
         place(stage, b"/absent/x")
 

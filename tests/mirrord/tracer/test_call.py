@@ -71,6 +71,17 @@ def test_no_such_directory_descriptor_is_ebadf(call: TrappedCall, fd: int) -> No
 def test_a_program_in_our_namespaces_may_use_everything(call: TrappedCall) -> None:
     call.require_network()
     call.require_files()
+    call.require_user()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give it up")
+@pytest.mark.parametrize("change", ["os.setegid(65534)", "os.seteuid(65534)", "os.setgroups([65534])"])
+def test_a_program_that_gave_rights_up_does_not_get_ours(
+    call: TrappedCall, puppet: Puppet, change: str
+) -> None:
+    puppet(change)
+    with pytest.raises(Elsewhere, match="not the rights of its session"):
+        call.require_user()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to enter new namespaces")
