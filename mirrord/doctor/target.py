@@ -87,20 +87,20 @@ async def _cluster(settings: Settings) -> AsyncIterator[Finding]:
     except MirrordError as error:
         yield _failed("permissions (RBAC)", error, "no session can be had there")
     else:
-        yield _permitted(refused)
+        yield _permitted(refused, hopeless=permissions.prevents(refused))
     finally:
         await access.close()
 
 
-def _permitted(refused: Sequence["Permission"]) -> Finding:
+def _permitted(refused: Sequence["Permission"], *, hopeless: bool) -> Finding:
     subject = "permissions (RBAC)"
     if not refused:
         return Finding(subject, Outcome.WORKS, "all that a session needs")
     missing = ", ".join(str(one) for one in refused)
-    if all(one.loss for one in refused):
-        outcome, cost = Outcome.LACKS, "; ".join(dict.fromkeys(one.loss for one in refused))
-    else:
+    if hopeless:
         outcome, cost = Outcome.FAILS, "no session can be had there"
+    else:
+        outcome, cost = Outcome.LACKS, "; ".join(dict.fromkeys(one.loss for one in refused))
     return Finding(subject, outcome, f"missing: {missing}", cost, "ask for what docs/rbac.yaml has")
 
 

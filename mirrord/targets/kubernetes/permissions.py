@@ -8,6 +8,10 @@ from mirrord.config.target import TARGETLESS
 from mirrord.targets.kubernetes.access import Access, asking
 from mirrord.targets.kubernetes.objects import KINDS
 
+_PROXY: Final = "pods/proxy"
+_FORWARD: Final = "pods/portforward"
+_SLOWER: Final = "the agent is reached by port-forward, which is slower"
+_ONLY_PROXY: Final = "the agent is reached only where the API server's pod proxy gets through to it"
 _OLDER: Final = "an older API server does not let the agent be reached"
 _UNTOLD: Final = "a refusal of the agent's pod is told as a time-out only"
 _UNFOLLOWED: Final = "pods that come later get no agent, and that the target is being deleted is told late"
@@ -62,8 +66,9 @@ def wanted(kind: str, *, namespace: str, agent_namespace: str, ephemeral: bool) 
         ("list", "pods", ""),
         ("watch", "pods", ""),
         ("get", "pods/log", ""),
-        ("get", "pods/portforward", ""),
-        ("create", "pods/portforward", _OLDER),
+        ("get", _PROXY, _SLOWER),
+        ("get", _FORWARD, _ONLY_PROXY),
+        ("create", _FORWARD, _OLDER),
         ("list", "events", _UNTOLD),
         ("watch", "events", _UNTOLD),
     ):
@@ -71,6 +76,13 @@ def wanted(kind: str, *, namespace: str, agent_namespace: str, ephemeral: bool) 
     # last: in the agent's own namespace it is needed anyway
     if kind != TARGETLESS:
         yield Permission("watch", "", "pods", namespace, _UNFOLLOWED)
+
+
+def prevents(missing: Iterable[Permission]) -> bool:
+    """Tell whether no session can be had without these: one is essential, or no way to the agent is left."""
+    listed = list(missing)
+    ways = {one.resource for one in listed if one.verb == "get"}
+    return any(not one.loss for one in listed) or {_PROXY, _FORWARD} <= ways
 
 
 async def refused(access: Access, permissions: Iterable[Permission]) -> list[Permission]:

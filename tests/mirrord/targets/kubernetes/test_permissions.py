@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 
 from mirrord.targets.kubernetes.access import Access
-from mirrord.targets.kubernetes.permissions import Permission, refused, wanted
+from mirrord.targets.kubernetes.permissions import Permission, prevents, refused, wanted
 
 
 class Reviewer:
@@ -63,3 +63,22 @@ def test_following_the_pods_may_be_left_out(agent_namespace: str) -> None:
     if agent_namespace != "shop":
         assert found["watch pods in shop"].startswith("pods that come later get no agent")
     assert found[f"watch events in {agent_namespace}"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "hopeless"),
+    [
+        ([], False),
+        (["get pods/proxy"], False),
+        (["get pods/portforward"], False),
+        (["create pods/portforward"], False),
+        (["get pods/proxy", "create pods/portforward"], False),
+        (["get pods/proxy", "get pods/portforward"], True),
+        (["get pods/log"], True),
+    ],
+)
+def test_one_way_to_the_agent_is_enough(missing: list[str], hopeless: bool) -> None:
+    asked = list(wanted("pod", namespace="shop", agent_namespace="shop", ephemeral=False))
+    refused = [one for one in asked if f"{one.verb} {one.resource}" in missing]
+    assert len(refused) == len(missing)
+    assert prevents(refused) is hopeless
