@@ -104,9 +104,7 @@ def _judged(protocol: Protocol, host: str, address: IPAddress | None, port: int,
         return _reached(rules.outgoing.judge(protocol, known, port, [host]), known)
     judgement = rules.outgoing.judge(protocol, address, port)
     if rules.outgoing.names and judgement.rule.startswith("nothing in"):
-        return judgement._replace(
-            rule=f"{judgement.rule}, unless a DNS answer gives it one of the names there"
-        )
+        return judgement._replace(rule=f"{judgement.rule}{_UNLESS_NAMED}")
     return _reached(judgement, address)
 
 
