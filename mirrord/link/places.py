@@ -88,7 +88,7 @@ class Places:
         self._voice: Final = voice
         self._terms: Final = terms or Terms()
         self._places: Final[list[Place]] = []
-        self._ports: Final[dict[int, list[Place]]] = {}
+        self._ports: Final[dict[int, set[Place]]] = {}
         """By a subscribed port, those whose agents were asked and have not refused."""
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._add(Place(voice.target, channel))
@@ -99,8 +99,13 @@ class Places:
         """
         place = Place(name, channel)
         self._add(place)
-        channel.closed.add_done_callback(lambda _: self._places.remove(place))
+        channel.closed.add_done_callback(lambda _: self._gone(place))
         await asyncio.gather(*(self._ask_at(place, port, asked) for port, asked in self._ports.items()))
+
+    def _gone(self, place: Place) -> None:
+        self._places.remove(place)
+        for asked in self._ports.values():
+            asked.discard(place)
 
     def _add(self, place: Place) -> None:
         self._places.append(place)
@@ -110,28 +115,28 @@ class Places:
 
     def subscribe(self, port: int) -> asyncio.Task[bool]:
         """Ask for the connections to a port, all agents; the result is whether one has agreed."""
-        asked: list[Place] = []
+        asked: set[Place] = set()
         self._ports[port] = asked
         # who joins from now on is asked by that
         asking = [self._ask_at(place, port, asked) for place in self._places]
         return asyncio.get_running_loop().create_task(self._asked(asking, asked))
 
-    async def _asked(self, asking: list[Coroutine[Any, Any, None]], asked: list[Place]) -> bool:
+    async def _asked(self, asking: list[Coroutine[Any, Any, None]], asked: set[Place]) -> bool:
         await asyncio.gather(*asking, self.others())
         return bool(asked)
 
-    async def _ask_at(self, place: Place, port: int, asked: list[Place]) -> None:
-        asked.append(place)
+    async def _ask_at(self, place: Place, port: int, asked: set[Place]) -> None:
+        asked.add(place)
         try:
             await place.channel.request(self._terms.request(port, self._mode), Done)
         except RequestFailed as failure:
             why = failure.reason or _REASONS.get(failure.errno) or os.strerror(failure.errno)
             self._voice.warn(f"warning: port {port} of {place.name} is not {_DONE[self._mode]}: {why}")
-            asked.remove(place)
+            asked.discard(place)
             return
         except ChannelClosed:
             # the user is told of that by itself
-            asked.remove(place)
+            asked.discard(place)
             return
         filtered = self._terms.filtered_at(port)
         self._voice.inform(

@@ -7,6 +7,7 @@ process has unless the kernel was booted with ``vdso=0``; then any executable ma
 
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
@@ -20,7 +21,7 @@ _RED_ZONE: Final = 128
 """Bytes below the stack pointer that x86_64 code may use without moving it (System V ABI 3.2.2)."""
 
 
-class Calling:
+class Calling(ABC):
     """Runs calls in a stopped thread, one at a time."""
 
     def __init__(self, tid: int, layout: Layout, instruction: int) -> None:
@@ -52,13 +53,13 @@ class Calling:
                 return
             deliver = self._came_between(stop, status >> 16)
 
+    @abstractmethod
     def _came_between(self, stop: int, event: int) -> int:
         """Take note of what stopped the thread on its way; return the signal that it is to have now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _next_stop(self) -> int:
         """Wait until the thread stops; return its wait status."""
-        raise NotImplementedError
 
 
 class Injector(Calling):
