@@ -80,11 +80,16 @@ def incoming(options: Options) -> Iterator[Line]:
                     if session is not None:
                         memory = {
                             "agent": agent_of(box.process.pid),
-                            "supervisor": next(descendants(session.pid)),
+                            "supervisor": _supervisor(session.pid),
                         }
                         for name, pid in memory.items():
                             results.add(f"memory of the {name} then", way, [resident(pid) / 2**20], "MiB")
     yield from results.lines()
+
+
+def _supervisor(front: int) -> int:
+    keeper = next(descendants(front))
+    return next(descendants(keeper))
 
 
 def _measure(results: _Results, box: "_Box", way: _Way, options: Options) -> None:

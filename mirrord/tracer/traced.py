@@ -130,12 +130,13 @@ class PtraceEngine:
             self._tracing.recorder = recorder
 
     def status(self, pid: int) -> int | None:
-        """Return what the tracer's thread has seen; an orphan that has ended is reaped.
+        """Return what the tracer's thread has seen; who has ended with no tracer is reaped.
 
-        Who dies before its parent stays for that as a zombie, which may leave it to us.
+        Who dies before its parent stays for that as a zombie, which may leave it to us; and the program has
+        no tracer any more where that has failed.
         """
-        _reap_untraced(pid)
-        return self._statuses.pop(pid, None)
+        untraced = _reap_untraced(pid)
+        return self._statuses.pop(pid, None) if untraced is None else untraced
 
     @property
     def find_kept(self) -> Callable[[int], socket.socket | None] | None:
@@ -157,13 +158,15 @@ class PtraceEngine:
             self._held.forget_threads()
 
 
-def _reap_untraced(pid: int) -> None:
+def _reap_untraced(pid: int) -> int | None:
     """Reap a child that nobody traces any more; a wait for any other one could take a stop of a tracee."""
     try:
         status = Status.of(pid)
     except AttachError:
         # the tracer's thread has reaped it
-        return
+        return None
     if status.state == "Z" and not status.tracer:
         with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+            reaped, ended = os.waitpid(pid, os.WNOHANG)
+            return ended if reaped else None
+    return None
