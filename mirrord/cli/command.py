@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
         return _COMMANDS[name](rest)
     if name in _FUTURE:
         raise UsageError(f"mirrord {name} is not supported yet", remedy="see mirrord --help for what is")
-    near = difflib.get_close_matches(name, [*_COMMANDS, *_FUTURE], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.6)
     remedy = f"did you mean mirrord {near[0]}?" if near else "see mirrord --help"
     raise UsageError(f"unknown {'flag' if name.startswith('-') else 'command'} {name}", remedy=remedy)
 
