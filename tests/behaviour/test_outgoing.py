@@ -178,3 +178,11 @@ def test_a_connect_that_is_undone_may_be_made_again(mirrord: Mirrord, in_pod: Ca
     assert session.lines == in_pod(SYSTEM_PYTHON, "-S", "-c", UNDO).lines
     # a connect that is undone at once may not have been asked for
     assert session.statistics["open_tcp"] in (5, 6)
+
+
+def test_the_first_connection_of_a_sandbox_waits_for_no_neighbour(in_pod: Callable[..., Outcome]) -> None:
+    """A question that comes before the other end is ready is repeated only after a second."""
+    ip = tool("ip")
+    lines = [line.split() for family in ("-4", "-6") for line in in_pod(ip, family, "neigh").lines]
+    states = {address: state for address, *_, state in lines}
+    assert [states.get(address) for address in ("10.244.0.1", "fd00:10:244::1")] == ["PERMANENT"] * 2

@@ -14,7 +14,7 @@ from mirrord_agent.steal.mesh import is_meshed
 from mirrord_agent.steal.netfilter import Do, Flag, Message, Netfilter, number, text
 from mirrord_agent.steal.nftables import Nftables
 
-from mirrord.targets.sandbox.netlink import Route
+from mirrord.targets.sandbox.netlink import End, Route
 
 from ..namespace import add_link_local, as_ordinary, fork, in_namespace, loopback_up, unshare
 from ..running import tool
@@ -183,7 +183,8 @@ class Neighbour:
         assert self._ours.recv(10) == b"unshared"
         fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
         with Route() as route:
-            route.add_veth("near", peer="far", peer_namespace=fd)
+            near, far = End("near", b"\x02\0\0\0\0\x01"), End("far", b"\x02\0\0\0\0\x02")
+            route.add_veth(near, peer=far, peer_namespace=fd)
             route.add_address("near", ip_address("10.9.0.1"), prefix=24)
             route.add_address("near", ip_address("fd00::1"), prefix=64)
             route.set_up("near")
