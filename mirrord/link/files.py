@@ -135,6 +135,7 @@ class RemoteFiles:
         """Return a file's attributes and the identity of its placeholder; raise OSError."""
         attributes = None
         if not resolve:
+            await self._following.caught_up(path)
             attributes = await self._attributes(checked(path), follow=follow)
         if attributes is None:
             request = Stat(path=checked(path), follow=follow, directory=directory, base=base, resolve=resolve)
@@ -223,6 +224,7 @@ class RemoteFiles:
     async def _here(self, wanted: Wanted) -> bytes | None:
         """Return the placeholder of what need not be fetched."""
         follow = not wanted.flags & os.O_NOFOLLOW
+        await self._following.caught_up(wanted.path)
         await self._listings.pending(wanted.path)
         found = self._cache.find(wanted.path, follow=follow)
         if wanted.flags & os.O_DIRECTORY and (follow or (found is not None and is_directory(found.entry))):

@@ -8,6 +8,7 @@ fetched again, if it was fetched before; what has only grown grows under the des
 import asyncio
 import os
 import stat
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -17,6 +18,8 @@ from mirrord.link.placeholders import Placeholders
 
 _PAUSE: Final = 0.2
 """Seconds between two looks at a directory that keeps changing."""
+_ROUNDS: Final = 2
+"""What changes while it is being looked at is seen by the next look."""
 
 
 class Following:
@@ -27,6 +30,8 @@ class Following:
         self._fetches: Final = fetches
         self._placeholders: Final = placeholders
         self._directories: Final[set[bytes]] = set()
+        self._hurry: Final = asyncio.Event()
+        """Set when somebody waits."""
         self._tasks: Final[dict[bytes, asyncio.Task[None]]] = {}
         listings.on_changed = self._changed
 
@@ -34,6 +39,18 @@ class Following:
         """Follow what happens in a directory from here on."""
         self._directories.add(directory)
         self._changed({directory})
+
+    async def caught_up(self, path: bytes) -> None:
+        """Wait until what has changed beside a path is here, its own file's rest included.
+
+        A program that finds another file under the name of its log, which was rotated, reads what the old one
+        still has, and never looks at it again.
+        """
+        for _ in range(_ROUNDS):
+            if (task := self._tasks.get(os.path.dirname(path))) is None:
+                return
+            self._hurry.set()
+            await asyncio.wait([task])
 
     def _changed(self, directories: set[bytes]) -> None:
         for directory in directories & self._directories:
@@ -50,7 +67,10 @@ class Following:
             self._changed({directory})
 
     async def _catch_up(self, directory: bytes) -> None:
-        await asyncio.sleep(_PAUSE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE):
+                await self._hurry.wait()
+        self._hurry.clear()
         self._listings.cache.drop(directory)
         try:
             await self._listings.learn(os.path.join(directory, b"x"))

@@ -1,8 +1,8 @@
 """What these tests share: servers in sessions, their clients, and configurations."""
 
 import json
-import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -121,14 +121,25 @@ def kept(runner: Runner, sandbox: Sandbox) -> Iterator[Callable[..., Callable[[s
         yield connect
 
 
+_ENTER_NETWORK = """
+import os, sys
+from mirrord.targets.sandbox import linux
+user, net = (os.open(f"/proc/{sys.argv[1]}/ns/{kind}", os.O_RDONLY) for kind in ("user", "net"))
+linux.setns(user, linux.CLONE_NEWUSER)
+linux.setns(net, linux.CLONE_NEWNET)
+linux.keep_capabilities()
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""nsenter(1) cannot leave an ordinary user the capabilities that it has in a user namespace of its own."""
+
+
 @pytest.fixture
 def rules(sandbox: Sandbox) -> Callable[[], str]:
     """Return the rules in the pod's network namespace, as ``nft`` prints them."""
 
     def read() -> str:
         pid = sandbox.pod()
-        user = () if os.geteuid() == 0 else (f"--user=/proc/{pid}/ns/user", "--preserve-credentials")
-        enter = [tool("nsenter"), *user, f"--net=/proc/{pid}/ns/net"]
+        enter = [sys.executable, "-c", _ENTER_NETWORK, str(pid)]
         done = subprocess.run([*enter, tool("nft"), "list", "ruleset"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout

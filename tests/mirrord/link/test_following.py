@@ -111,6 +111,29 @@ def test_a_log_grows_under_the_descriptor(play: Callable[[Story], None], watched
     play(story)
 
 
+def test_who_finds_another_file_under_the_name_has_the_rest_of_the_old_one(
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log is rotated behind its last line: ``tail -F`` reads the old one once more, then opens the new."""
+
+    async def story(scene: Scene) -> None:
+        with open(await opened(scene, LOG, 0), "rb") as log:
+            await scene.files.follow(LOG, follow=True)
+            await scene.files.stat(LOG, follow=True)
+            assert not scene.files._following._tasks
+            scene.grow(LOG, b"two\n")
+            await until(lambda: scene.files._following._tasks)
+            looked = asyncio.ensure_future(scene.files.stat(LOG, follow=True))
+            await until(lambda: len(scene.agent.asked(OpenFile)) > 1)
+            assert not looked.done()
+            await scene.send(1)
+            await looked
+            assert log.read() == b"one\ntwo\n"
+
+    monkeypatch.setattr(following, "_PAUSE", 3600.0)
+    play(story)
+
+
 def test_what_was_never_fetched_is_not_now(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         os.close(await opened(scene, LOG, 0))
