@@ -33,7 +33,8 @@ def attempt(name, call):
     print(name, text, flush=True)
 calls = {
     "open": lambda: open("/app/data/0001.txt"),
-    "stat": lambda: os.stat("/app/data/0002.txt"),
+    # in another directory: an open waits for a listing of its own that is under way
+    "stat": lambda: os.stat("/app/config.yaml"),
     "connect": lambda: socket.create_connection(("10.96.0.20", 10)),
     "receive": lambda: established.recv(1) or (_ for _ in ()).throw(ConnectionResetError(104, "")),
 }
