@@ -75,7 +75,8 @@ def tmux(
     one = Tmux(f"test-{secrets.token_hex(4)}")
     start = [tool("tmux"), "-f", "/dev/null", "-L", one.socket, "new-session", "-d"]
     size = ["-x", str(columns), "-y", str(lines)]
-    subprocess.run([*start, *size, shlex.join(line)], env=dict(env), cwd=cwd, check=True)
+    # the login shell of who runs the tests may be none that runs a command
+    subprocess.run([*start, *size, shlex.join(line)], env={**env, "SHELL": "/bin/sh"}, cwd=cwd, check=True)
     try:
         yield one
     finally:

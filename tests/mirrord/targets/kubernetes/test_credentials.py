@@ -128,7 +128,7 @@ def test_a_plugin_that_gives_a_certificate_and_is_told_of_the_cluster(tmp_path: 
     ("plugin", "status", "kind", "sentence"),
     [
         ({"command": "./absent", "installHint": "get it\nat x"}, {}, UsageError, "directory; get it at x"),
-        ({"command": "no-such-plugin"}, {}, UsageError, "cannot be run: No such file or directory; correct"),
+        ({"command": "no-such-plugin"}, {}, UsageError, "no-such-plugin cannot be run: "),
         ({"apiVersion": "v9"}, {}, UsageError, "is of the unknown version v9; known: "),
         ({"interactiveMode": "Always"}, {}, UsageError, "wants a terminal"),
         ({"command": "false"}, {}, TargetError, "false failed with exit status 1; check it with `kubectl"),
