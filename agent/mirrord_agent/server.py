@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from mirrord_agent.files import Files
 from mirrord_agent.handler import RequestHandler, hostname
 from mirrord_agent.interfaces import own_addresses
+from mirrord_agent.presence import Presence
 from mirrord_agent.target import Target
 from mirrord_agent.wire.carrier import Carrier
 from mirrord_agent.wire.channel import Channel
@@ -32,8 +33,6 @@ _HANDSHAKE: Final = 10.0
 _LINGER: Final = 60.0
 """Seconds for which peers may take what has been written for them, as ``net.ipv4.tcp_fin_timeout`` has it."""
 _LINGER_TICK: Final = 0.02
-_AWAY: Final = 0.5
-"""Seconds for which the target's clients wait while our client's link is broken; then the target answers."""
 _UNPROVED: Final = 16
 """Connections that may be in their handshake at once."""
 
@@ -68,10 +67,9 @@ class Agent:
         self._servers: Final[list[asyncio.Server]] = []
         self._carrier: Carrier | None = None
         self._channel: Channel | None = None
-        self._waiting: asyncio.TimerHandle | None = None
-        """Ends the agent, unless the client comes."""
-        self._away: asyncio.TimerHandle | None = None
-        """Gives the target's clients back to it, unless the client comes."""
+        self._presence: Final = Presence(
+            self._loop, patience=patience, gone=self._finish, away=self._away, back=self._back
+        )
         self._handler: RequestHandler | None = None
         self._handshakes: Final[set[asyncio.Task[None]]] = set()
 
@@ -82,9 +80,9 @@ class Agent:
             self._servers.append(await self._listen(listener))
         with self._watched(until_stdin_closes=until_stdin_closes):
             print(ready, flush=True)
-            self._wait_for_client(f"no client within {self._patience:.0f} s")
+            self._presence.expect(f"no client within {self._patience:.0f} s")
             reason = await self._end
-        self._client_is_there()
+        self._presence.stop()
         for server in self._servers:
             server.close()
         if self._channel is not None:
@@ -121,15 +119,6 @@ class Agent:
     def _stdin(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             self._finish("its creator has ended")
-
-    def _wait_for_client(self, or_else: str) -> None:
-        self._client_is_there()
-        self._waiting = self._loop.call_later(self._patience, self._finish, or_else)
-
-    def _client_is_there(self) -> None:
-        for timer in (self._waiting, self._away):
-            if timer is not None:
-                timer.cancel()
 
     def _finish(self, reason: str) -> None:
         if not self._end.done():
@@ -185,21 +174,26 @@ class Agent:
         websocket.prove()
         websocket.send(handshake.resumed(carrier.received))
         carrier.resume(websocket, received=received)
-        if carrier.connected and self._handler is not None:
-            self._client_is_there()
-            self._handler.client_back()
+        if carrier.connected:
+            self._presence.there(carrier)
             print("mirrord-agent: the client is back", file=sys.stderr)
 
     def _dropped(self, reason: str) -> None:
         print(f"mirrord-agent: the client's connection ended: {reason}", file=sys.stderr)
-        self._wait_for_client(f"the client is gone: {reason}")
+        self._presence.broken(f"the client is gone: {reason}")
+
+    def _away(self) -> None:
         if self._handler is not None:
-            self._away = self._loop.call_later(_AWAY, self._handler.client_away)
+            self._handler.client_away()
+
+    def _back(self) -> None:
+        if self._handler is not None:
+            self._handler.client_back()
 
     def _serve(self, websocket: WebSocket) -> None:
-        self._client_is_there()
         self._handler = RequestHandler(self._target, self._files)
         self._carrier = Carrier(websocket, on_dropped=self._dropped)
+        self._presence.there(self._carrier)
         channel = Channel(self._carrier, client=False, handler=self._handler)
         self._channel = channel
         channel.closed.add_done_callback(

@@ -22,7 +22,7 @@ from mirrord_agent.wire.errors import ChannelClosed
 from mirrord_agent.wire.frames import MAX_FRAME
 
 Message = bytes | bytearray | memoryview
-PING_INTERVAL: Final = 10.0
+PING_INTERVAL: Final = 2.0
 """Seconds between two pings; the link is given up after SILENCE without a sign of life."""
 SILENCE: Final = 30.0
 BUSY: Final = 1024 * 1024
