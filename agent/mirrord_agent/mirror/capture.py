@@ -40,7 +40,11 @@ class _Program(ctypes.Structure):
 
 
 def _bind_everywhere(sock: socket.socket) -> None:
-    """Receive from every interface, those included that come later; Python can only name a single one."""
+    """Receive from every interface, those included that come later; Python can only name a single one.
+
+    Such a socket has no error when an interface goes down, as one that is bound to it would
+    (``packet_notifier`` in ``net/packet/af_packet.c``), after which libuv would watch it no more.
+    """
     name = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0, 0, 0, 0, b"")
     if _libc.bind(sock.fileno(), name, len(name)):
         number = ctypes.get_errno()
@@ -111,9 +115,6 @@ class Capture:
                 size = self._socket.recv_into(self._buffer)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
-                # an interface went down (ENETDOWN): packets of the others still come
-                continue
             segment = parse(self._buffer[:size])
             if segment is not None:
                 self._take(segment)

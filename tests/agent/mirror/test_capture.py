@@ -2,16 +2,20 @@
 
 import asyncio
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
+import uvloop
 from mirrord_agent.mirror import capture as module
 from mirrord_agent.mirror.capture import Capture
 from mirrord_agent.mirror.packets import Segment
 from mirrord_agent.steal.level import MARK
 
-from ..running import on_loop, until
+from ..namespace import in_namespace
+from ..running import on_loop, tool, until
 from ..test_linux import needs_root
 
 pytestmark = needs_root
@@ -150,3 +154,25 @@ async def test_a_closed_capture_has_no_socket() -> None:
     with watch(1) as seen:
         seen.capture.close()
         seen.capture.close()
+
+
+@in_namespace
+def test_a_device_that_goes_down_and_comes_up_is_watched_as_before() -> None:
+    """By the agent's own loop, too, which watches a socket no more that has had an error."""
+    for run in (asyncio.run, uvloop.run):
+        run(_outlive_a_device())
+
+
+def _ends_with(seen: Watch, port: int, data: bytes) -> bool:
+    return seen.sent_to(port).endswith(data)
+
+
+async def _outlive_a_device() -> None:
+    port = free_port("127.0.0.1")
+    with watch(port) as seen:
+        for data in (b"before", b"after"):
+            send("127.0.0.1", data, port=port)
+            await until(partial(_ends_with, seen, port, data))
+            for state in ("down", "up"):
+                subprocess.run([tool("ip"), "link", "set", "lo", state], check=True)
+        assert seen.sent_to(port) == b"beforeafter"
