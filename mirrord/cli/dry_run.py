@@ -34,9 +34,9 @@ def main(options: ExecOptions) -> int:
     """Print the manifest; raise MirrordError. The cluster is asked for the target, and not changed."""
     import yaml
 
-    from mirrord.config.load import resolve
+    from mirrord.config.load import resolve_for_program
 
-    settings = resolve(options, os.environ)
+    settings = resolve_for_program(options, os.environ)
     if settings.target.startswith("sandbox"):
         raise UsageError("a sandbox creates nothing in a cluster", remedy="name a target of a cluster")
     manifest = asyncio.run(_manifest(settings))

@@ -57,7 +57,7 @@ def resolve(
                 "an ephemeral container needs a pod to be in, and there is no target",
                 remedy="name a target, or leave out `agent.ephemeral`",
             )
-        configuration = _with_own_files(configuration)
+        configuration = _without_incoming(_with_own_files(configuration))
     return Settings(
         target=target,
         configuration=configuration,
@@ -68,6 +68,19 @@ def resolve(
         config_file=path,
         warnings=tuple(_warnings(configuration)),
     )
+
+
+def resolve_for_program(
+    options: ExecOptions, environ: Mapping[str, str], *, default_target: str | None = None
+) -> Settings:
+    """Return the settings of a session with a program, as :func:`resolve` does; raise UsageError."""
+    settings = resolve(options, environ, default_target=default_target)
+    if settings.target == TARGETLESS and settings.feature.network.incoming.mode == "steal":
+        raise UsageError(
+            "there are no connections to steal, as there is no target",
+            remedy="name a target, or leave out `--steal` or what else asks for it",
+        )
+    return settings
 
 
 def validate(tree: dict[str, Any], *, where: str = "", sources: Sources | None = None) -> Configuration:
@@ -107,11 +120,28 @@ def _with_own_files(configuration: Configuration) -> Configuration:
     return configuration.model_copy(update={"feature": feature.model_copy(update={"fs": fs})})
 
 
+def _without_incoming(configuration: Configuration) -> Configuration:
+    """Mirror nothing: nobody but us knows the agent's own pod."""
+    feature = configuration.feature
+    if feature.network.incoming.mode != "mirror":
+        return configuration
+    incoming = feature.network.incoming.model_copy(update={"mode": "off"})
+    network = feature.network.model_copy(update={"incoming": incoming})
+    return configuration.model_copy(update={"feature": feature.model_copy(update={"network": network})})
+
+
 def _warnings(configuration: Configuration) -> list[str]:
     network: Network = configuration.feature.network
     entries = [*(network.dns.filter.remote or ()), *(network.dns.filter.local or ())]
     return [
-        f"`feature.network.dns.filter` has `{entry}`, which is not a host name and has no effect"
-        for entry in entries
-        if parse_selector(entry).name is None
+        *(
+            f"`feature.network.dns.filter` has `{entry}`, which is not a host name and has no effect"
+            for entry in entries
+            if parse_selector(entry).name is None
+        ),
+        *(
+            f"`feature.network.incoming.port_mapping` maps {local} to itself, which has no effect"
+            for local, remote in network.incoming.port_mapping
+            if local == remote
+        ),
     ]

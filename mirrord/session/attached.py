@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
-from mirrord.config.load import resolve
+from mirrord.config.load import resolve_for_program
 from mirrord.config.options import AttachOptions
 from mirrord.dispatch.complete import CompleteTable, Handlers
 from mirrord.dispatch.world import World
@@ -96,7 +96,9 @@ class Attached:
         self._front: Final = front
         self._feed: Final = feed
         # a session without a target has settings as if it had one, which is never asked for
-        self._settings: Final = resolve(options.session, os.environ, default_target=_default_target(options))
+        self._settings: Final = resolve_for_program(
+            options.session, os.environ, default_target=_default_target(options)
+        )
         self._sayings: Final = Sayings(quiet=self._settings.quiet, verbose=self._settings.verbosity > 0)
         self._engine: Final = NotifyEngine(skipped=self._settings.skipped_processes, warn=self._sayings.warn)
         self._processes: Final[dict[int, Taken]] = {}

@@ -55,13 +55,13 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
 
 def _begin(chain: Chain) -> "tuple[Settings, Sayings]":
     """Read the settings, and say what is done first: the user hears of us before the rest is imported."""
-    from mirrord.config.load import resolve
+    from mirrord.config.load import resolve_for_program
 
     options = chain.options
     if options.without_target:
         # the settings of a session name a target; this one's is never asked for
         options = dataclasses.replace(options, target="sandbox")
-    settings = resolve(options, os.environ)
+    settings = resolve_for_program(options, os.environ)
     sayings = Sayings(quiet=settings.quiet, verbose=settings.verbosity > 0)
     announce(settings, sayings)
     return settings, sayings

@@ -10,7 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import jq
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from mirrord_agent.http.pattern import Pattern
 from mirrord_agent.http.request import Request
@@ -35,10 +44,20 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _filled(text: str) -> str:
+    """Refuse an empty text, as templates make of a variable that is not set: it would take every request."""
+    if not text:
+        raise ValueError("it is empty, and would take every request")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_filled)]
+
+
 class HeaderFilter(_Model):
     """One ``name: value`` line matches."""
 
-    header: str
+    header: _Text
 
     @field_validator("header")
     @classmethod
@@ -57,7 +76,7 @@ class HeaderFilter(_Model):
 class PathFilter(_Model):
     """The path matches, without or with its query."""
 
-    path: str
+    path: _Text
 
     @field_validator("path")
     @classmethod
@@ -76,7 +95,7 @@ class PathFilter(_Model):
 class MethodFilter(_Model):
     """The method is this one."""
 
-    method: str = Field(min_length=1)
+    method: _Text
 
     def matches(self, request: Request) -> bool | None:
         """Return whether the request is so."""
@@ -86,7 +105,7 @@ class MethodFilter(_Model):
 class HeaderJqFilter(_Model):
     """A jq program answers ``true``, given the list of ``name: value`` lines, or one of them."""
 
-    header_jq: str
+    header_jq: _Text
 
     @field_validator("header_jq")
     @classmethod
@@ -119,7 +138,7 @@ class BodyFilter(_Model):
     """The body is JSON, and something that a JSONPath finds in it matches."""
 
     body: Literal["json"]
-    query: str
+    query: _Text
     pattern: str = Field(alias="matches")
 
     @field_validator("query")

@@ -138,7 +138,9 @@ def test_no_filter_takes_everything() -> None:
         ({"header_filter_jq": "]"}, "`]` is not a jq program"),
         ({"body_filter": {**_BODY, "query": "$["}}, r"`\$\[` is not a JSONPath"),
         ({"body_filter": {**_BODY, "body": "xml"}}, "Input should be 'json'"),
-        ({"all_of": [{"method": ""}]}, "at least 1 character"),
+        ({"all_of": [{"method": ""}]}, "it is empty, and would take every request"),
+        ({"header_filter": ""}, "it is empty, and would take every request"),
+        ({"body_filter": {**_BODY, "query": ""}}, "it is empty, and would take every request"),
         ({"any_of": []}, "at least 1 item"),
         ({"any_of": [{"path": "*"}]}, "is not a regular expression"),
         (

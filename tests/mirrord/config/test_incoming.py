@@ -27,6 +27,8 @@ from mirrord.config.load import validate
         ),
         ({"http_filter": {"any_of": [{"heder": "a"}]}}, r"has a `any_of\[0\]` that is wrong: an entry is an"),
         ({"http_filter": {"any_of": []}}, "has a `any_of` that is wrong: "),
+        ({"http_filter": {"header_filter": ""}}, "has a `header_filter` that is wrong: it is empty"),
+        ({"http_filter": {"any_of": [{"path": ""}]}}, r"has a `any_of\[0\].path` that is wrong: it is empty"),
         ({"http_filter": {"header_filter_jq": "["}}, "is not a jq program"),
         ({"http_filter": {"body_filter": {"body": "json"}}}, "has a `body_filter.query` that is wrong"),
     ],

@@ -1,11 +1,12 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mirrord.config.load import random_key, resolve, validate
+from mirrord.config.load import random_key, resolve, resolve_for_program, validate
 from mirrord.config.model import Settings
 from mirrord.config.options import ExecOptions
 from mirrord.errors import UsageError
@@ -126,6 +127,15 @@ def test_without_a_target_files_are_local() -> None:
     assert settings(target="targetless", fs_mode="local").feature.fs.mode == "local"
 
 
+def test_without_a_target_nothing_is_mirrored_or_stolen() -> None:
+    assert settings(target="targetless").feature.network.incoming.mode == "off"
+    options = ExecOptions(program=("x",), target="targetless", steal=True)
+    with pytest.raises(UsageError, match="no connections to steal, as there is no target"):
+        resolve_for_program(options, {})
+    for allowed in (replace(options, steal=False), replace(options, target="pod/web")):
+        assert resolve_for_program(allowed, {}).target == allowed.target
+
+
 def test_an_ephemeral_container_needs_a_target() -> None:
     assert settings(target="pod/web", ephemeral_container=True).configuration.agent.ephemeral
     with pytest.raises(UsageError, match="an ephemeral container needs a pod to be in"):
@@ -166,6 +176,13 @@ def test_a_filter_without_effect_is_a_warning() -> None:
     found = settings(file={"feature": {"network": {"dns": {"filter": {"local": ["10.0.0.1", "db"]}}}}})
     assert len(found.warnings) == 1
     assert "`10.0.0.1`" in found.warnings[0]
+
+
+def test_a_mapping_without_effect_is_a_warning() -> None:
+    found = settings(file={"feature": {"network": {"incoming": {"port_mapping": [[80, 80], [81, 82]]}}}})
+    assert [text.split("port_mapping` ")[1] for text in found.warnings] == [
+        "maps 80 to itself, which has no effect"
+    ]
 
 
 def test_the_processes_to_leave_alone() -> None:
