@@ -18,3 +18,7 @@ STORMS: Final = 50 if SOAK else 1
 """How often the stress of processes is run."""
 STORM: Final = 60 if SOAK else 10
 """Seconds of each."""
+KILLS: Final = 100 if SOAK else 5
+"""Sessions that are killed under traffic."""
+BODY: Final = 1 << 30 if SOAK else 96 << 20
+"""Bytes of a body."""

@@ -18,15 +18,18 @@ from ..support.sandboxes import Sandbox
 from ..support.servers import POD4, PYTHON
 from ..support.serving import Serving
 from .conftest import Configured, Serve
-from .soak import SOAK
+from .soak import BODY
 from .test_steal import MINE, stolen
 
 PORT = 9090
 URL = f"http://{POD4}:{PORT}"
-LARGE = 1 << 30 if SOAK else 96 << 20
 ROOM = 32
 """MiB by which the agent may grow."""
 SOCKETRY = (PYTHON, str(SOURCES / "steal" / "socketry.py"))
+
+
+Record = Callable[[str, object], None]
+"""Keeps a number for the soak's report."""
 
 
 class Twice(Protocol):
@@ -61,6 +64,14 @@ def memory(sandbox: Sandbox) -> float:
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     assert found
     return int(found[1]) / 1024
+
+
+def growth(sandbox: Sandbox, before: float, record: Record) -> float:
+    """Return how many MiB the agent has had more, at most, than ``before``; keep both for the report."""
+    most = memory(sandbox)
+    record("agent's MiB at first", round(before))
+    record("at most", round(most))
+    return most - before
 
 
 WHO = pytest.mark.parametrize(("who", "word"), [("me", "local"), ("you", "original")])
@@ -102,28 +113,37 @@ def test_calls_with_trailers(twice: Twice, client: Callable[..., Outcome]) -> No
     session.stop()
 
 
+@pytest.mark.soak
 @WHO
 def test_large_bodies_are_not_kept(
-    twice: Twice, client: Callable[..., Outcome], sandbox: Sandbox, who: str, word: str, tmp_path: Path
+    twice: Twice,
+    client: Callable[..., Outcome],
+    sandbox: Sandbox,
+    who: str,
+    word: str,
+    tmp_path: Path,
+    record_property: Record,
 ) -> None:
     """In neither direction, and every byte arrives."""
     session = twice(*command("streaming"))
     upload = tmp_path / "upload"
     with upload.open("wb") as stream:
-        stream.truncate(LARGE)
+        stream.truncate(BODY)
     with upload.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     curl = [tool("curl"), "-sS", "--fail", "-H", f"x-user: {who}"]
     before = memory(sandbox)
 
     assert client(*curl, "-T", str(upload), f"{URL}/sum").lines == [f"{word} {digest}"]
-    sizes = client(*curl, "-o", "/dev/null", "-w", "%{size_download}\n", f"{URL}/source?{LARGE}").lines
-    assert sizes == [str(LARGE)]
+    sizes = client(*curl, "-o", "/dev/null", "-w", "%{size_download}\n", f"{URL}/source?{BODY}").lines
+    assert sizes == [str(BODY)]
 
-    assert memory(sandbox) - before < ROOM
+    record_property("MiB each way", BODY >> 20)
+    assert growth(sandbox, before, record_property) < ROOM
     session.stop()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["continuations", "bombs", "head", "chunks"])
 def test_attacks_take_no_memory_and_reach_nobody(
     serve: Serve,
@@ -132,6 +152,7 @@ def test_attacks_take_no_memory_and_reach_nobody(
     sandbox: Sandbox,
     configured: Configured,
     kind: str,
+    record_property: Record,
 ) -> None:
     session = serve(*command("serve-node"), options=configured(MINE))
     session.wait(stolen(sandbox))
@@ -141,7 +162,7 @@ def test_attacks_take_no_memory_and_reach_nobody(
 
     assert client(*command("attacks"), kind, POD4, "8080").lines == ["ended"]
 
-    assert memory(sandbox) - before < ROOM
+    assert growth(sandbox, before, record_property) < ROOM
     assert send("/?after X-User:me") == "200 same local"
     assert json.loads(send("/ X-User:you").split(" ", 2)[2])["server"] == sandbox.hostname
     asked = [line.split(" ", 2)[2] for line in session.lines]
@@ -149,12 +170,14 @@ def test_attacks_take_no_memory_and_reach_nobody(
     session.stop()
 
 
+@pytest.mark.soak
 def test_slow_clients_hold_nobody(
     serve: Serve,
     kept: Callable[..., Callable[[str], str]],
     runner: Runner,
     sandbox: Sandbox,
     configured: Configured,
+    record_property: Record,
 ) -> None:
     """They are answered in the end, by whom depends on how long they took."""
     session = serve(*command("serve-node"), options=configured(MINE))
@@ -172,5 +195,5 @@ def test_slow_clients_hold_nobody(
         write(slow, "end\n")
         answers = [read_line(slow) for _ in range(200)]
         assert all(answer == "local" or sandbox.hostname in answer for answer in answers)
-        assert memory(sandbox) - before < ROOM
+        assert growth(sandbox, before, record_property) < ROOM
     session.stop()

@@ -75,6 +75,7 @@ _SCRIPTS: Final = {
     "serve-node": ("node", "serve/serve.mjs"),
     "serve-http2": ("node", "serve/http2.mjs"),
     "kept": ("python", "steal/kept.py"),
+    "again": ("python", "steal/again.py"),
     "leaves": ("python", "steal/leaves.py"),
     "multiplexed": ("node", "steal/multiplexed.mjs"),
     "taken-over": ("python", "steal/taken_over.py"),
