@@ -84,18 +84,21 @@ def _incoming(incoming: Incoming) -> str:
     return f"{_TAKEN[incoming.mode]}{filtered and ': '}{filtered}"
 
 
-def epilogue(statistics: Statistics, mode: Mode, others: Iterable[Statistics] = ()) -> Iterator[str]:
-    """Say what the agent was asked, and what became of connections that reached subscribed ports, here and at
-    the agents of other pods.
+def arrived(statistics: Statistics, mode: Mode, others: Iterable[Statistics] = ()) -> str:
+    """Say what became of connections that reached subscribed ports, here and at the agents of other pods;
+    empty where there were none.
     """
     agents = [statistics, *others]
     incoming: Counter[str] = Counter()
     for one in agents:
         incoming.update(one.incoming)
-    if incoming:
-        where = f" at {len(agents)} pods" if len(agents) > 1 else ""
-        yield f"{_TAKEN[mode]}{where}: {_counted(incoming)}"
-    yield f"the agent answered: {_counted(statistics.requests)}"
+    where = f" at {len(agents)} pods" if len(agents) > 1 else ""
+    return f"{_TAKEN[mode]}{where}: {_counted(incoming)}" if incoming else ""
+
+
+def answered(statistics: Statistics) -> str:
+    """Say what the agent was asked."""
+    return f"the agent answered: {_counted(statistics.requests)}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

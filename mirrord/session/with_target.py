@@ -11,7 +11,7 @@ from mirrord.config.model import Settings
 from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
-from mirrord.session.banner import epilogue
+from mirrord.session.banner import answered, arrived
 from mirrord.session.replicas import Replicas
 from mirrord.session.say import Sayings
 from mirrord.targets import prepare
@@ -73,6 +73,7 @@ async def finish(
     except TimeoutError:
         sayings.warn(f"warning: what the {whose} wrote last was not taken within {patience:.0f} s")
     else:
-        for line in epilogue(statistics, settings.feature.network.incoming.mode, others):
-            sayings.detail(line)
+        if line := arrived(statistics, settings.feature.network.incoming.mode, others):
+            sayings.info(line)
+        sayings.detail(answered(statistics))
     link.channel.close("the session is over")

@@ -1,6 +1,6 @@
 from mirrord_agent.wire.messages import Statistics
 
-from mirrord.session.banner import epilogue
+from mirrord.session.banner import answered, arrived
 
 
 def of(**incoming: int) -> Statistics:
@@ -10,12 +10,10 @@ def of(**incoming: int) -> Statistics:
 
 def test_the_end_sums_up_what_reached_all_pods() -> None:
     here, others = of(connections=2, finished=1), [of(connections=3), of()]
-    taken, answered = epilogue(here, "steal", others)
-    assert taken == "stolen at 3 pods: connections 5, finished 1"
-    assert answered == "the agent answered: subscribe 1"
+    assert arrived(here, "steal", others) == "stolen at 3 pods: connections 5, finished 1"
 
 
 def test_the_end_of_a_session_with_one_pod() -> None:
-    taken, _ = epilogue(of(connections=2), "mirror")
-    assert taken == "mirrored: connections 2"
-    assert list(epilogue(of(), "mirror")) == ["the agent answered: subscribe 1"]
+    assert arrived(of(connections=2), "mirror") == "mirrored: connections 2"
+    assert arrived(of(), "mirror") == ""
+    assert answered(of()) == "the agent answered: subscribe 1"
