@@ -47,6 +47,8 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FLUSH_PATIENCE: Final = 0.5
 _STOP_PATIENCE: Final = 5.0
 _KILL_TICK: Final = 0.1
+_REST: Final = 0.2
+"""Seconds for what ends with the program, but after it, as a helper that sees a pipe of it close."""
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
 
@@ -69,6 +71,8 @@ class Run:
         self._watching: Watching | None = None
         self._status: int | None = None
         self._told = False
+        self._rest: asyncio.TimerHandle | None = None
+        """What the program has left has so long to end."""
         self._over: asyncio.Future[None] | None = None
 
     def serve(self) -> None:
@@ -203,8 +207,8 @@ class Run:
         """
         for pid in {*children(), self._parked.pid} - self._own:
             self._look_at(pid)
-        if self._status is not None and not self._told and self._left():
-            self._go_on_in_background()
+        if self._status is not None and self._rest is None and self._left():
+            self._rest = asyncio.get_running_loop().call_later(_REST, self._go_on_in_background)
         if self._status is not None and not self._left():
             self._end()
 
@@ -234,7 +238,8 @@ class Run:
         asyncio.get_running_loop().call_later(_KILL_TICK, self._kill)
 
     def _go_on_in_background(self) -> None:
-        count = len(self._left())
+        if self._told or not (count := len(self._left())):
+            return
         self._sayings.info(
             f"the program has ended; {count} process{'es' * (count > 1)} that it left "
             "will be served in the background"

@@ -111,6 +111,17 @@ def test_a_program_that_leaves_a_daemon_ends_and_says_so(line: Line, runner: Run
         until("the daemon has ended", lambda: state(daemon) == "X")
 
 
+def test_what_ends_just_after_its_program_is_not_left_by_it(line: Line, runner: Runner) -> None:
+    """On a busy machine it may take too long, so not every time."""
+
+    def ended() -> bool:
+        outcome = runner.run(line("sh", "-c", "sleep 0.05 & exit 3"))
+        assert outcome.code == 3
+        return "in the background" not in outcome.err
+
+    until("the session has ended with both", ended, seconds=30)
+
+
 def test_who_keeps_a_daemon_sleeps_whatever_signals_come(line: Line, runner: Runner, user: User) -> None:
     file = user.home / "left"
     with runner.start(line(*command("daemon"), str(file)), reads=False) as process:
