@@ -46,7 +46,7 @@ def serve(runner: Runner, line: Line) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(*argv: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Serving:
-            return stack.enter_context(serving(runner, line(*argv, options=["-v", *options]), env=env))
+            return stack.enter_context(serving(runner, line(*argv, options=options), env=env))
 
         yield start
 

@@ -264,7 +264,7 @@ def test_a_port_that_is_taken_here_is_replaced(
 
 def test_the_programs_own_connections_stay_local(serve: Serve) -> None:
     for way, lines in (("itself", ["ready", "True True", "word"]), ("chosen", ["ready True True"])):
-        session = serve(*accepts(way))
+        session = serve(*accepts(way), options=["-v"])
         assert session.end() == 0
         assert session.lines == lines
         assert "open_tcp" not in statistics("\n".join(session.said))
