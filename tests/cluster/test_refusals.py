@@ -1,6 +1,7 @@
 """What a cluster does not allow is told in a sentence, within seconds, with its remedy."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,49 @@ def webhook(namespace: str, session: Session) -> Iterator[str]:
     )
     yield name
     session.cluster.kubectl("delete", kind, name)
+
+
+@pytest.fixture
+def policy(request: pytest.FixtureRequest, namespace: str, session: Session) -> Iterator[str]:
+    """A policy that denies one kind of object in the namespace; what it says."""
+    group, kind, *words = request.param.split()
+    name, message = f"{namespace}-{kind}", f"no {kind} on {secrets.token_hex(4)}days"
+    rule = {"apiGroups": [group.strip("-")], "apiVersions": ["v1"], "operations": ["*"], "resources": [kind]}
+    scope = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    rules = {"matchConstraints": {"resourceRules": [rule], "namespaceSelector": scope}}
+    objects = [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": f"ValidatingAdmissionPolicy{part}",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        for part, spec in (
+            ("", {**rules, "validations": [{"expression": "false", "message": message}]}),
+            ("Binding", {"policyName": name, "validationActions": ["Deny"]}),
+        )
+    ]
+    session.cluster.apply(*objects)
+    trial = [*words, "trial", "--image=none", f"--namespace={namespace}", "--dry-run=server"]
+    until("the policy is known", lambda: not session.cluster.kubectl(*trial, check=False), seconds=30)
+    yield message
+    for item in objects:
+        session.cluster.kubectl("delete", str(item["kind"]), name)
+
+
+@pytest.mark.parametrize(
+    ("policy", "refusal"),
+    [
+        ("- pods run", "the cluster refuses the agent's pod: "),
+        ("batch jobs create job", "the API server refused to create jobs.batch in the namespace "),
+    ],
+    indirect=["policy"],
+)
+def test_a_policy_that_denies(policy: str, refusal: str, namespace: str, session: Session) -> None:
+    found = session("deployment/web", "true", options=["-a", namespace])
+    (said,) = [line for line in found.err.splitlines() if refusal in line]
+    assert f"denied request: {policy}; ask who keeps that policy" in said
+    assert found.code == 125
 
 
 def test_an_admission_webhook(webhook: str, namespace: str, session: Session) -> None:

@@ -64,6 +64,8 @@ class WebSocket(asyncio.BufferedProtocol):
         self.on_message: Callable[[Message], None] | None = None
         self.on_lost: Callable[[str], None] | None = None
         self.on_resumed: Callable[[], None] | None = None
+        self.refusal: int | None = None
+        """The HTTP status with which a client was not let in."""
         self.round_trip: float | None = None
         """Seconds that the last answered :meth:`measure` took."""
         self.bytes_sent: int = 0
@@ -222,6 +224,8 @@ class WebSocket(asyncio.BufferedProtocol):
             self._protocol.send_response(self._protocol.accept(event))
             self._flush()
         if self._protocol.handshake_exc is not None:
+            if isinstance(event, Response):
+                self.refusal = event.status_code
             self._fail(f"the websocket was refused: {self._protocol.handshake_exc}")
         self._wake()
 

@@ -19,6 +19,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from mirrord.errors import TargetError, UsageError
 from mirrord.targets.kubernetes import kubeconfig as files
+from mirrord.targets.kubernetes.admission import remedy_for
 from mirrord.targets.kubernetes.credentials import Credentials
 from mirrord.targets.kubernetes.kubeconfig import Cluster, Kubeconfig, User, first_line
 
@@ -50,6 +51,10 @@ class Access:
     async def headers(self, path: str, method: str = "GET") -> dict[str, str]:
         """Return the headers that say who we are."""
         return {} if self.credentials is None else await self.credentials.headers()
+
+    def is_renewed_after(self, status: int | None) -> bool:
+        """Tell whether a request may be made again, with other credentials, once it had this answer."""
+        return status == _UNKNOWN and self.credentials is not None and self.credentials.refused()
 
     async def get(self, path: str, **query: str) -> Any:
         """Return an object, or a list of them; raise ApiException."""
@@ -88,7 +93,7 @@ class Access:
     ) -> aiohttp.ClientResponse:
         url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         response = await self._send(method, path, url, body, timeout)
-        if response.status == _UNKNOWN and self.credentials is not None and self.credentials.refused():
+        if self.is_renewed_after(response.status):
             response.release()
             response = await self._send(method, path, url, body, timeout)
         if response.status >= _REFUSED:
@@ -217,7 +222,8 @@ def _explained(error: Any, verb: str, resource: str, namespace: str | None, name
         )
     if error.status == 404 and name:
         return TargetError(f"there is no {resource.partition('.')[0].removesuffix('s')} {name}{where}")
-    return TargetError(f"the API server refused to {verb} {resource}{where}: {message(error)}")
+    said = message(error)
+    return TargetError(f"the API server refused to {verb} {resource}{where}: {said}", remedy=remedy_for(said))
 
 
 def is_forbidden(error: TargetError) -> bool:

@@ -27,16 +27,20 @@ class Agents:
         self._tell: Final = tell
         self._created: Final[list[Job]] = []
         """What is to be deleted; those whose target has ended have gone by themselves."""
-        self._proxy: asyncio.Future[bool] | None = None
+        self._proxy: asyncio.Task[bool] | None = None
+
+    def prepare(self, namespace: str) -> None:
+        """Begin to ask what :meth:`start` needs to know of the agents' namespace, while a pod is chosen."""
+        self._ask_for_proxy(self._place_beside(namespace))
 
     async def start(self, chosen: Chosen | None) -> PodEndpoint:
         """Start an agent beside a container, or without a target, and wait for it; raise TargetError."""
         agent: Job | Ephemeral
         if self._settings.configuration.agent.ephemeral and chosen is not None:
-            ports = manifest.random_ports(proxy=await self._use_proxy(chosen.namespace))
+            ports = manifest.random_ports(proxy=await self._ask_for_proxy(chosen.namespace))
             agent = await self._create_ephemeral(chosen, ports)
         else:
-            ports = manifest.own_ports(proxy=await self._use_proxy(self._place))
+            ports = manifest.own_ports(proxy=await self._ask_for_proxy(self._place))
             agent = await self._create_job(chosen, ports)
         self._tell.detail(f"the agent's {agent} was created in the namespace {agent.namespace}")
         pod, key = await agent.ready(self._settings.configuration.agent.startup_timeout)
@@ -50,11 +54,15 @@ class Agents:
             tell=self._tell,
         )
 
-    async def _use_proxy(self, namespace: str) -> bool:
+    def _place_beside(self, namespace: str) -> str:
+        """Return where the agents for a target's namespace are."""
+        return namespace if self._settings.configuration.agent.ephemeral else self._place
+
+    def _ask_for_proxy(self, namespace: str) -> asyncio.Task[bool]:
         """Ask once whether the pod proxy may be used there."""
         if self._proxy is None:
             self._proxy = asyncio.ensure_future(use_proxy(self._way, namespace, self._tell))
-        return await self._proxy
+        return self._proxy
 
     async def _create_job(self, chosen: Chosen | None, ports: Ports) -> Job:
         job = Job(self._way, manifest.new_name(), self._place, self._tell)
@@ -77,6 +85,9 @@ class Agents:
 
     async def close(self) -> None:
         """Delete them all; say so if that fails."""
+        if self._proxy is not None:
+            self._proxy.cancel()
+            await asyncio.gather(self._proxy, return_exceptions=True)
         await asyncio.gather(*map(self._delete, self._created))
 
     async def _delete(self, agent: Job) -> None:

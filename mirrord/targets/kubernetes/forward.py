@@ -31,7 +31,7 @@ async def forwarded(access: Access, namespace: str, pod: str, port: int) -> WebS
     """Connect to a port on the loopback of a pod's network; raise LinkError or TargetError."""
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
     try:
-        outer = await _connect(access, f"{path}?ports={port}")
+        outer = await _let_in(access, f"{path}?ports={port}")
     except InvalidStatus as error:
         raise _refused(error, namespace) from error
     except (OSError, WebSocketException, TimeoutError) as error:
@@ -58,6 +58,16 @@ def _refused(error: InvalidStatus, namespace: str) -> MirrordError:
         )
     text = (response.body or b"").decode(errors="replace")[:300]
     return LinkError(f"the API server refused to forward to the agent: {response.status_code} {text}")
+
+
+async def _let_in(access: Access, path: str) -> ClientConnection:
+    """Connect, once more where other credentials are to be had; raise what :func:`_connect` does."""
+    try:
+        return await _connect(access, path)
+    except InvalidStatus as error:
+        if not access.is_renewed_after(error.response.status_code):
+            raise
+    return await _connect(access, path)
 
 
 async def _connect(access: Access, path: str) -> ClientConnection:

@@ -10,24 +10,13 @@ from kubernetes.aio.client.exceptions import ApiException
 from mirrord.errors import TargetError
 from mirrord.targets.base import Tell
 from mirrord.targets.kubernetes.access import Access, asking
+from mirrord.targets.kubernetes.admission import remedy_for
 from mirrord.targets.kubernetes.manifest import CONTAINER
 from mirrord.targets.kubernetes.objects import EVENTS, KINDS
 from mirrord.targets.kubernetes.starting import Starting, first_of, too_slow
 
 _KIND: Final = KINDS["job"]
 _ABSENT: Final = 404
-_POLICY: Final = (
-    "run the agent in a namespace that allows host namespaces and capabilities: `agent.namespace` or "
-    "`--agent-namespace`"
-)
-_REMEDIES: Final = (
-    ("violates PodSecurity", _POLICY),
-    (" quota: ", "free some of the quota, ask for less by `agent.resources`, or see `agent.namespace`"),
-    (" usage per ", "see `agent.resources`, or run the agent in another namespace: `agent.namespace`"),
-    ("failed calling webhook", "ask who keeps that webhook, or run the agent elsewhere: `agent.namespace`"),
-    ("denied", "ask who keeps that policy, or run the agent in another namespace: `agent.namespace`"),
-)
-"""What to do about a refusal, by what its sentence has in it: admission plug-ins' and webhooks' words."""
 
 
 class Job:
@@ -95,7 +84,7 @@ class Job:
                     said = str(event.get("message", "")).removeprefix("Error creating: ")
                     raise TargetError(
                         f"the cluster refuses the agent's pod: {said}",
-                        remedy=next((remedy for words, remedy in _REMEDIES if words in said), ""),
+                        remedy=remedy_for(said),
                     )
         never: asyncio.Future[tuple[str, bytes]] = asyncio.get_running_loop().create_future()
         return await never

@@ -31,17 +31,35 @@ async def proxied(access: Access, namespace: str, pod: str, port: int) -> WebSoc
     """Connect to a port of a pod that speaks TLS; raise LinkError."""
     path = f"/api/v1/namespaces/{namespace}/pods/https:{pod}:{port}/proxy/"
     try:
+        return await _opened(access, path)
+    except _NotLetThrough as error:
+        if not access.is_renewed_after(error.status):
+            raise
+    return await _opened(access, path)
+
+
+class _NotLetThrough(LinkError):
+    """The API server's answer is another than the agent's."""
+
+    def __init__(self, reason: str, status: int | None) -> None:
+        super().__init__(f"the API server's pod proxy does not reach the agent: {reason}")
+        self.status: Final = status
+
+
+async def _opened(access: Access, path: str) -> WebSocket:
+    # a credential plugin may take its time
+    headers = await access.headers(path)
+    try:
         async with asyncio.timeout(_PATIENCE):
-            return await _open(access, path)
+            return await _open(access, path, headers)
     except (OSError, TimeoutError) as error:
         why = str(error) or f"no answer within {_PATIENCE:.0f} s"
         raise LinkError(f"the agent cannot be reached by the API server's pod proxy: {why}") from error
 
 
-async def _open(access: Access, path: str) -> WebSocket:
+async def _open(access: Access, path: str, headers: dict[str, str]) -> WebSocket:
     settings: Configuration = access.configuration
     url = _address(access, path)
-    headers = await access.headers(path)
     loop = asyncio.get_running_loop()
     secure: ssl.SSLContext | None = access.client.rest_client.ssl_context if url.scheme == "wss" else None
     _, websocket = await loop.create_connection(
@@ -54,7 +72,7 @@ async def _open(access: Access, path: str) -> WebSocket:
     try:
         await websocket.opened()
     except ChannelClosed as error:
-        raise LinkError(f"the API server's pod proxy does not reach the agent: {error.reason}") from error
+        raise _NotLetThrough(error.reason, websocket.refusal) from error
     except BaseException:
         websocket.abort("it was not opened")
         raise

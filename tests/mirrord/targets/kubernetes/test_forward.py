@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -33,13 +36,19 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 @contextlib.asynccontextmanager
 async def api_server(
-    behave: Behaviour, *, status: int = 0, protocol: str | None = "v4.channel.k8s.io"
+    behave: Behaviour,
+    *,
+    status: int = 0,
+    accepts: Sequence[str] = (),
+    protocol: str | None = "v4.channel.k8s.io",
 ) -> AsyncIterator[tuple[Access, list[Request]]]:
     """Pretend to be an API server that connects to pods; note what it is asked."""
     asked: list[Request] = []
 
     def look(connection: ServerConnection, request: Request) -> Response | None:
         asked.append(request)
+        if accepts and request.headers["Authorization"] not in accepts:
+            return connection.respond(401, "who?\n")
         return connection.respond(status, "no\n") if status else None
 
     protocols = [Subprotocol(protocol)] if protocol else None
@@ -54,6 +63,19 @@ async def api_server(
             yield access, asked
         finally:
             await access.close()
+
+
+def renewing(folder: Path) -> Credentials:
+    """Return credentials whose plugin gives the token ``old`` first, and then ``new``."""
+    version = "client.authentication.k8s.io/v1"
+    plugin = folder / "plugin"
+    said = json.dumps({"apiVersion": version, "status": {"token": "old"}})
+    plugin.write_text(f"#!/bin/sh\necho '{said}'\nsed -i s/old/new/ $0\n")
+    plugin.chmod(0o755)
+    user = User.model_validate({"exec": {"command": str(plugin), "apiVersion": version}})
+    return Credentials(
+        Kubeconfig(Cluster(server="http://127.0.0.1"), user, "default"), lambda certificate, key: None
+    )
 
 
 async def agent(connection: ServerConnection) -> None:
@@ -174,5 +196,21 @@ def test_a_server_that_is_not_there_is_explained() -> None:
         with pytest.raises(LinkError, match="cannot be reached through the API server"):
             await opened(access)
         await access.close()
+
+    run(check)
+
+
+def test_a_server_that_does_not_know_us_any_more_is_asked_again_with_new_credentials(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with api_server(agent, accepts=("Bearer new",)) as (access, asked):
+            websocket = await forwarded(
+                replace(access, credentials=renewing(tmp_path)), "prod", "agent-1", PORT
+            )
+            websocket.close("done")
+            await websocket.wait_closed()
+            assert [one.headers["Authorization"] for one in asked] == ["Bearer old", "Bearer new"]
+            with pytest.raises(LinkError, match="refused to forward to the agent: 401"):
+                await forwarded(access, "prod", "agent-1", PORT)
+            assert len(asked) == 3
 
     run(check)

@@ -1,4 +1,6 @@
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -10,7 +12,7 @@ from mirrord.targets.kubernetes import proxied as module
 from mirrord.targets.kubernetes.access import Access
 from mirrord.targets.kubernetes.proxied import is_direct, proxied
 
-from .test_forward import api_server, run
+from .test_forward import api_server, renewing, run
 
 PORT: Final = 7738
 
@@ -101,5 +103,21 @@ def test_it_does_not_pass_a_proxy(
         access = Access(ApiClient(settings), settings, "default")
         assert is_direct(access) is direct
         await access.close()
+
+    run(check)
+
+
+def test_a_server_that_does_not_know_us_any_more_is_asked_again_with_new_credentials(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with api_server(echo, accepts=("Bearer new",), protocol=None) as (access, asked):
+            with_a_plugin = replace(access, credentials=renewing(tmp_path))
+            websocket = await proxied(with_a_plugin, "prod", "agent-1", PORT)
+            websocket.close("done")
+            await websocket.wait_closed()
+            assert [one.headers["Authorization"] for one in asked] == ["Bearer old", "Bearer new"]
+            # what is all that there is is not tried twice
+            with pytest.raises(LinkError, match="HTTP 401"):
+                await proxied(access, "prod", "agent-1", PORT)
+            assert len(asked) == 3
 
     run(check)
