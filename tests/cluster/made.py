@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from . import image
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrord-tests"
 HERE: Final = Path(__file__).parent
 AGENT_IMAGE: Final = os.environ.get("MIRRORD_TEST_AGENT_IMAGE", "localhost/mirrord-agent:test")
+DATABASES_IMAGE: Final = os.environ.get("MIRRORD_TEST_DATABASES_IMAGE", "localhost/databases:test")
 _VERSION: Final = "v1.34.4"
 _COREDNS: Final = "github.com/coredns/coredns@v1.15.0"
 _SUITE: Final = "bookworm"
@@ -73,7 +74,7 @@ def _agent_digest() -> str:
 
 
 def _build_agent(archive: Path) -> None:
-    base = _kept(f"base-{_SUITE}", _debootstrap) / "base.tar"
+    base = _kept(f"base-{_SUITE}", _base) / "base.tar"
     with tempfile.TemporaryDirectory(prefix="buildah-") as folder:
         buildah = [tool("buildah"), f"--root={folder}/root", f"--runroot={folder}/run"]
         container = _run([*buildah, "from", "scratch"]).strip()
@@ -91,17 +92,35 @@ def _build_agent(archive: Path) -> None:
     part.rename(archive)
 
 
-def _debootstrap(folder: Path) -> None:
+def databases() -> Path:
+    """Return the archive of an image that has PostgreSQL and Redis."""
+    return _kept(f"databases-{_SUITE}", _pack_databases) / "databases.tar"
+
+
+def _pack_databases(folder: Path) -> None:
+    # what compiles queries is larger than the rest, and is not wanted
+    tar = _debootstrap(
+        folder, "postgresql,redis-server", without=("usr/lib/*/libLLVM*", "var/lib/postgresql")
+    )
+    image.pack(folder / "databases.tar", DATABASES_IMAGE, [tar.read_bytes()], entrypoint=[])
+    tar.unlink()
+
+
+def _base(folder: Path) -> None:
     """Make the base: a small Debian with Python and pip."""
-    root = folder / "root"
-    packages = "--include=python3,python3-pip,ca-certificates"
-    _run([tool("debootstrap"), "--variant=minbase", packages, _SUITE, str(root), _MIRROR])
+    _debootstrap(folder, "python3,python3-pip,ca-certificates").rename(folder / "base.tar")
+
+
+def _debootstrap(folder: Path, packages: str, *, without: Sequence[str] = ()) -> Path:
+    """Return the tar of a small Debian with these packages."""
+    root, tar = folder / "root", folder / "root.tar"
+    line = [tool("debootstrap"), "--variant=minbase", f"--include={packages}", _SUITE, str(root), _MIRROR]
+    _run(line)
     # device files among them: every container gets its own
-    left_out = [
-        f"--exclude=./{name}" for name in ("dev/*", "var/cache", "var/lib/apt/lists", "usr/share/doc")
-    ]
-    _run(["tar", "-C", str(root), *left_out, "-cf", str(folder / "base.tar"), "."])
+    left_out = ("dev/*", "var/cache", "var/lib/apt/lists", "usr/share/doc", *without)
+    _run(["tar", "-C", str(root), *(f"--exclude=./{name}" for name in left_out), "-cf", str(tar), "."])
     shutil.rmtree(root)
+    return tar
 
 
 def _kept(name: str, make: Callable[[Path], None]) -> Path:
