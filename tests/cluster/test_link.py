@@ -4,20 +4,23 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from ..support.build import SYSTEM_PYTHON
+from ..support.needs import tool
 from ..support.processes import marked
 from ..support.running import read_line, write
 from ..support.waiting import until
 from .accounts import Account, roles, without
 from .conftest import Session
 from .test_ends import gone
+from .test_incoming import SERVER
 
 SOAK: Final = os.environ.get("MIRRORD_SOAK") == "1"
 STALL: Final = 5.0
@@ -94,7 +97,7 @@ def environment(session: Session, kubeconfig: Path | None = None, *, patience: i
 
 def test_a_killed_agent_is_told_at_once(session: Session) -> None:
     session.cluster.own()
-    line = session.line("deployment/web", *WAITING)
+    line = session.line(f"pod/{session.pods('app=web')[0]}", *WAITING)
     with session.runner.start(line, env=session.environment()) as process:
         assert read_line(process) == "ready"
         for pid in agents():
@@ -133,7 +136,8 @@ def test_a_killed_kubelet_is_no_matter_by_the_pod_proxy(session: Session) -> Non
 @pytest.mark.parametrize("way", [BY_FORWARD], indirect=True, ids=["forward"])
 def test_a_killed_kubelet_is_told(way: tuple[str, Path], session: Session) -> None:
     env = environment(session, way[1], patience=3)
-    with session.runner.start(session.line("deployment/web", *WAITING), env=env) as process:
+    line = session.line(f"pod/{session.pods('app=web')[0]}", *WAITING)
+    with session.runner.start(line, env=env) as process:
         assert read_line(process) == "ready"
         with session.cluster.held():
             session.cluster.signal("kubelet", signal.SIGKILL)
@@ -147,9 +151,13 @@ def test_a_killed_kubelet_is_told(way: tuple[str, Path], session: Session) -> No
     session.cluster.wait()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("round", range(10 if SOAK else 1))
-def test_three_that_are_killed_at_a_random_moment_leave_nothing(round: int, session: Session) -> None:
+def test_three_that_are_killed_at_a_random_moment_leave_nothing(
+    round: int, session: Session, record_property: Callable[[str, object], None]
+) -> None:
     moment = random.Random().uniform(0.3, 5.0)
+    kept = objects(session)
     with contextlib.ExitStack() as stack:
         started = [
             stack.enter_context(session.runner.start(line, env=environment(session, patience=3), reads=False))
@@ -163,14 +171,38 @@ def test_three_that_are_killed_at_a_random_moment_leave_nothing(round: int, sess
             process.wait(30)
     gone(session)
     until("no agent runs", lambda: not ephemeral(session), seconds=30, describe=lambda: f"killed at {moment}")
+    until("no rule is left", lambda: not rules(), seconds=30, describe=lambda: "\n".join(rules()))
+    assert objects(session) == kept
+    record_property("sessions", len(started))
+    record_property("killed after s", f"{moment:.1f}")
+    record_property("left", 0)
 
 
 def busy(session: Session) -> Iterator[list[str]]:
     """Give the command lines of sessions that go on for ever, with each form of agent."""
     program = ("sh", "-c", "while :; do cat /etc/hostname; done")
-    yield session.line("deployment/web", *program)
+    yield session.line("deployment/web", SYSTEM_PYTHON, "-c", SERVER, "stolen", options=["--steal"])
     yield session.line("deployment/web", *program, options=["-e"])
     yield session.line("targetless", *program)
+
+
+def objects(session: Session) -> set[str]:
+    """Return what a session might leave beside its agent."""
+    kinds = "secrets,configmaps,services,roles,rolebindings,serviceaccounts,networkpolicies"
+    items = session.cluster.get(kinds, f"--namespace={session.workloads.namespace}")["items"]
+    return {f"{item['kind']} {item['metadata']['name']}" for item in items}
+
+
+def rules() -> list[str]:
+    """Return the tables of nftables in the pods of this machine."""
+    found: list[str] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"\0/server/server.py\0" in (folder / "cmdline").read_bytes():
+                line = ["nsenter", f"--target={folder.name}", "--net", tool("nft"), "list", "tables"]
+                done = subprocess.run(line, capture_output=True, text=True, check=False)
+                found += done.stdout.splitlines()
+    return found
 
 
 def ephemeral(session: Session) -> list[str]:
