@@ -73,11 +73,11 @@ def _port(text: str, whole: str) -> int:
 async def _forward(linked: "Linked", outward: "list[Outward]", inward: "list[Inward]") -> None:
     from mirrord.link.forwarding import OutwardForward
 
-    sayings, channel = linked.sayings, linked.link.channel
+    sayings, lead = linked.sayings, linked.replicas.lead
     serving = []
     for rule in outward:
         try:
-            forward = OutwardForward(channel, rule, sayings.warn)
+            forward = OutwardForward(lead, rule, sayings.warn)
         except OSError as error:
             why = os.strerror(error.errno or 0).lower()
             raise TargetError(

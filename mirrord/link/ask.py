@@ -7,13 +7,15 @@ from typing import Final, TypeVar
 from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed
 from mirrord_agent.wire.messages import Message, Request
 
+from mirrord.link.lead import Lead
+
 LINK_LOST: Final = errno.EIO
 """What a file call gets when the agent is gone, as on a network file system (intro(2))."""
 _PATH_MAX: Final = 4096
 ReplyT = TypeVar("ReplyT", bound=Message)
 
 
-async def ask(channel: Channel, request: Request, reply: type[ReplyT]) -> ReplyT:
+async def ask(channel: Channel | Lead, request: Request, reply: type[ReplyT]) -> ReplyT:
     """Return the agent's reply; raise OSError."""
     try:
         return await channel.request(request, reply)

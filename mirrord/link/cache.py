@@ -215,6 +215,12 @@ class Cache:
         for path in list(self.directories):
             self.drop(path)
 
+    def reset(self) -> None:
+        """Forget everything, the watches too: they were another agent's."""
+        self.clear()
+        self._unused.clear()
+        self._early.clear()
+
     def changed(self, change: Changed) -> set[bytes]:
         """Take note of a change; return the directories whose entries it concerns."""
         if self._listing and change not in self._early:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NewType
 
-from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed, Stream
+from mirrord_agent.wire.channel import ChannelClosed, RequestFailed, Stream
 from mirrord_agent.wire.messages import Opened, OpenTcp
 from mirrord_agent.wire.pump import Pump
 from mirrord_agent.wire.stream import Tap
 
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.inodes import tcp_inodes
+from mirrord.link.lead import Lead
 from mirrord.link.located import FindSocket
 from mirrord.link.loopback import Loopback, abort, begin, complete, is_ipv6_only, self_test
 from mirrord.link.tapping import Flow, Tapping
@@ -77,7 +78,7 @@ class Connections:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        channel: Channel,
+        lead: Lead,
         loopback: Loopback,
         find_socket: FindSocket,
         *,
@@ -87,7 +88,7 @@ class Connections:
         self._substitutes: Final = substitutes or {}
         self.loopback: Final = loopback
         self._loop: Final = loop
-        self._channel: Final = channel
+        self._lead: Final = lead
         self._find: Final = find_socket
         self._by_cookie: Final[dict[Cookie, Connection]] = {}
         self._tasks: Final[dict[Connection, asyncio.Task[None]]] = {}
@@ -172,9 +173,10 @@ class Connections:
 
     async def _open(self, remote: Peer, local_port: int = 0) -> tuple[Stream, Opened]:
         remote = self._substitutes.get(remote, remote)
-        stream = self._channel.open_stream()
+        channel = await self._lead.ready()
+        stream = channel.open_stream()
         try:
-            opened = await self._channel.request(
+            opened = await channel.request(
                 OpenTcp(stream=stream.id, host=remote.host, port=remote.port, local_port=local_port), Opened
             )
         except BaseException:

@@ -16,8 +16,8 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, Final
 
 from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFailed, Stream
 from mirrord_agent.wire.datagram import pack_header, split
@@ -26,6 +26,7 @@ from mirrord_agent.wire.messages import DatagramError, Opened, OpenUdp
 from mirrord.link.addresses import Peer, from_name
 from mirrord.link.connections import Cookie
 from mirrord.link.inodes import udp_inodes
+from mirrord.link.lead import Lead
 from mirrord.link.located import FindSocket
 from mirrord.link.loopback import is_ipv6_only
 from mirrord.link.resolver import LocalResolver
@@ -102,7 +103,7 @@ class Datagrams:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        channel: Channel,
+        lead: Lead,
         find_socket: FindSocket,
         *,
         learn: Callable[[bytes], None] | None,
@@ -116,17 +117,18 @@ class Datagrams:
         self._resolver: Final = resolver
         self._learn: Final = learn
         self._loop: Final = loop
-        self._channel: Final = channel
+        self._lead: Final = lead
         self._find: Final = find_socket
         self._by_cookie: Final[dict[Cookie, Association]] = {}
         self._by_stream: Final[dict[int, Association]] = {}
-        self._opening: Final[set[asyncio.Task[None]]] = set()
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._watch: asyncio.TimerHandle | None = None
         self.watch_dns: Callable[[bytes], None] | None = None
         """Is shown every question and answer, while somebody watches."""
         self.tap: Callable[[Association, Peer, Data, bool], None] | None = None
         """Is shown every datagram and its peer, and whether it is sent, while somebody watches."""
-        channel.on_event(DatagramError, self._told)
+        lead.on_event(DatagramError, self._told)
+        lead.on_moved(self._moved)
 
     def __bool__(self) -> bool:
         return bool(self._by_cookie)
@@ -170,31 +172,44 @@ class Datagrams:
             self._watch = self._loop.call_later(_TICK, self._collect)
 
     def _stream(self, association: Association, family: int) -> Stream:
-        stream = self._channel.open_datagram_stream()
+        channel = self._lead.channel
+        stream = channel.open_datagram_stream()
         association.streams[family] = stream
         self._by_stream[stream.id] = association
         stream.bind(
             on_data=lambda data: self._to_program(association, data),
             on_fin=lambda: None,
-            on_reset=lambda: self._drop(association),
+            on_reset=lambda: self._ended(association),
             on_writable=lambda: None,
         )
-        task = self._loop.create_task(self._open(association, stream, family))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        self._begin(self._open(association, channel, stream, family))
         return stream
 
-    async def _open(self, association: Association, stream: Stream, family: int) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, association: Association, channel: Channel, stream: Stream, family: int) -> None:
         # not connected there either: the program may connect its socket to another peer at any time
         request = OpenUdp(stream=stream.id, family=6 if family == socket.AF_INET6 else 4, peer=None)
         try:
-            opened = await self._channel.request(request, Opened)
-        except (RequestFailed, ChannelClosed):
+            opened = await channel.request(request, Opened)
+        except RequestFailed:
             self._drop(association)
+        except ChannelClosed:
+            # which the stream has been told, too
+            return
         else:
-            association.ports[family] = opened.local.port
+            if association.streams.get(family) is stream:
+                association.ports[family] = opened.local.port
 
     def _to_agent(self, association: Association, peer: Peer, relay: socket.socket) -> None:
+        if self._lead.awaited:
+            # what the program sends waits in the relay's socket
+            self._loop.remove_reader(relay)
+            self._begin(self._serve_later(association, peer, relay))
+            return
         there = self._substitutes.get(peer, peer)
         if there is not peer:
             association.substituted[there] = peer
@@ -274,6 +289,30 @@ class Datagrams:
             finally:
                 relay.connect(program)
 
+    async def _serve_later(self, association: Association, peer: Peer, relay: socket.socket) -> None:
+        await self._lead.ready()
+        if relay.fileno() >= 0:
+            self._serve(association, peer, relay)
+
+    def _moved(self) -> None:
+        """Have every socket stood for in the pod that leads now, from its next datagram on."""
+        for association in self._by_cookie.values():
+            self._release(association)
+
+    def _ended(self, association: Association) -> None:
+        """Take the end of what stands for a socket in the target; with its pod goes nothing else."""
+        if self._lead.awaited:
+            self._release(association)
+        else:
+            self._drop(association)
+
+    def _release(self, association: Association) -> None:
+        for stream in association.streams.values():
+            self._by_stream.pop(stream.id, None)
+            stream.reset()
+        association.streams.clear()
+        association.ports.clear()
+
     def _drop(self, association: Association) -> None:
         if self._by_cookie.get(association.cookie) is association:
             del self._by_cookie[association.cookie]
@@ -281,9 +320,7 @@ class Datagrams:
             if relay.fileno() >= 0:
                 self._loop.remove_reader(relay)
         association.close()
-        for stream in association.streams.values():
-            self._by_stream.pop(stream.id, None)
-            stream.reset()
+        self._release(association)
 
     def _collect(self) -> None:
         """Drop what belongs to sockets that the program has closed."""

@@ -15,6 +15,7 @@ from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, Stream, Str
 from mirrord_agent.wire.messages import Attributes, FileOpened, OpenFile
 
 from mirrord.link.ask import LINK_LOST, ask, error
+from mirrord.link.lead import Lead
 from mirrord.link.placeholders import Content, Placeholders
 from mirrord.link.progress import Progress, Tell, size_text
 
@@ -43,8 +44,8 @@ class _Fetch:
 class Fetches:
     """What is being fetched; each file once, however many want it."""
 
-    def __init__(self, channel: Channel, placeholders: Placeholders, *, inform: Tell, warn: Tell) -> None:
-        self._channel: Final = channel
+    def __init__(self, lead: Lead, placeholders: Placeholders, *, inform: Tell, warn: Tell) -> None:
+        self._lead: Final = lead
         self._placeholders: Final = placeholders
         self._inform: Final = inform
         self._warn: Final = warn
@@ -73,7 +74,7 @@ class Fetches:
 
     async def _fetch(self, wanted: Wanted) -> tuple[Attributes, bytes | None]:
         known = self._placeholders.content(wanted.path) if wanted.base is None else None
-        async with self._stream() as stream:
+        async with self._stream() as (channel, stream):
             request = OpenFile(
                 stream=stream.id,
                 path=wanted.path,
@@ -84,7 +85,7 @@ class Fetches:
                 sure=known is None or known.settled,
                 digest=known.digest.digest() if known is not None else None,
             )
-            opened = await ask(self._channel, request, FileOpened)
+            opened = await ask(channel, request, FileOpened)
             if self._is_opened(wanted):
                 self.tell(wanted.path, opened.attributes.size, here=opened.unchanged)
             if stat.S_ISDIR(opened.attributes.mode):
@@ -169,10 +170,11 @@ class Fetches:
             return target.at
 
     @asynccontextmanager
-    async def _stream(self) -> AsyncIterator[Stream]:
-        stream = self._channel.open_stream()
+    async def _stream(self) -> AsyncIterator[tuple[Channel, Stream]]:
+        channel = await self._lead.ready()
+        stream = channel.open_stream()
         try:
-            yield stream
+            yield channel, stream
         finally:
             if not stream.closed:
                 stream.reset()

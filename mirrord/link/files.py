@@ -13,7 +13,6 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import (
     Access,
     Attributes,
@@ -33,6 +32,7 @@ from mirrord.link.ask import LINK_LOST, ask, checked, error
 from mirrord.link.cache import Found
 from mirrord.link.fetch import Fetches, Wanted
 from mirrord.link.following import Following
+from mirrord.link.lead import Lead
 from mirrord.link.listings import Listings, is_directory
 from mirrord.link.placeholders import Identity, Placeholders
 from mirrord.link.progress import Tell
@@ -55,7 +55,7 @@ class RemoteFiles:
 
     def __init__(
         self,
-        channel: Channel,
+        lead: Lead,
         placeholders: Placeholders,
         *,
         inform: Tell = _nothing,
@@ -66,11 +66,11 @@ class RemoteFiles:
         self.directories_given: bool = False
         """Whether the program can have a remote directory open, or be in one; from any thread."""
         self.warn: Final = warn
-        self._channel: Final = channel
-        self._listings: Final = Listings(channel, placeholders, detail=detail)
+        self._lead: Final = lead
+        self._listings: Final = Listings(lead, placeholders, detail=detail)
         self._cache: Final = self._listings.cache
         self._xattr_errnos: Final = self._listings.xattr_errnos
-        self._fetches: Final = Fetches(channel, placeholders, inform=inform, warn=warn)
+        self._fetches: Final = Fetches(lead, placeholders, inform=inform, warn=warn)
         self._ahead: Final = Ahead(self._cache, self._fetches, placeholders)
         self._following: Final = Following(self._listings, self._fetches, placeholders)
 
@@ -139,7 +139,7 @@ class RemoteFiles:
             attributes = await self._attributes(checked(path), follow=follow)
         if attributes is None:
             request = Stat(path=checked(path), follow=follow, directory=directory, base=base, resolve=resolve)
-            attributes = await ask(self._channel, request, Attributes)
+            attributes = await ask(self._lead, request, Attributes)
         if directory and not stat.S_ISDIR(attributes.mode):
             raise error(errno.ENOTDIR)
         return attributes, self.placeholders.identity(_joined(base, path), attributes)
@@ -163,18 +163,18 @@ class RemoteFiles:
         found = await self._found(checked(path), follow=False)
         if found is not None and found.entry is not None and found.entry.target is not None:
             return found.entry.target
-        return (await ask(self._channel, ReadLink(path=path), Link)).target
+        return (await ask(self._lead, ReadLink(path=path), Link)).target
 
     async def access(self, path: bytes, mode: int, *, follow: bool, effective: bool) -> None:
         """Check what the target may do with a file; raise OSError."""
         found = await self._found(checked(path), follow=follow)
         if mode == os.F_OK and found is not None:
             return
-        await ask(self._channel, Access(path=path, mode=mode, follow=follow, effective=effective), Done)
+        await ask(self._lead, Access(path=path, mode=mode, follow=follow, effective=effective), Done)
 
     async def file_system(self, path: bytes) -> FileSystem:
         """Return what the target's file system is like; raise OSError."""
-        return await ask(self._channel, GetFileSystem(path=checked(path)), FileSystem)
+        return await ask(self._lead, GetFileSystem(path=checked(path)), FileSystem)
 
     async def xattr(self, path: bytes, name: bytes, *, follow: bool) -> bytes:
         """Return an extended attribute; raise OSError."""
@@ -183,7 +183,7 @@ class RemoteFiles:
             raise error(number)
         request = GetXattr(path=path, follow=follow, name=name)
         try:
-            return (await ask(self._channel, request, Value)).value
+            return (await ask(self._lead, request, Value)).value
         except OSError as failure:
             if found is not None and found.entry is not None and not found.xattrs:
                 self._learn_errno(_kind(found.entry.attributes, name), failure.errno or errno.ENODATA)
@@ -198,7 +198,7 @@ class RemoteFiles:
         await self._found(checked(path), follow=follow)
         if self.is_known_without_xattrs(path, follow=follow):
             return b""
-        return (await ask(self._channel, ListXattrs(path=path, follow=follow), Value)).value
+        return (await ask(self._lead, ListXattrs(path=path, follow=follow), Value)).value
 
     async def follow(self, path: bytes, *, follow: bool) -> None:
         """Keep what the program has open in a directory up to date, since it cannot watch it; ``path`` is the

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mirrord_agent.wire.channel import Channel, Stream
+from mirrord_agent.wire.channel import Stream
 from mirrord_agent.wire.messages import Arrived
 from mirrord_agent.wire.pump import Pump
 
 from mirrord.link.addresses import Peer
+from mirrord.link.lead import Lead
 from mirrord.link.lookup import Lookup, open_tcp
 from mirrord.link.places import Place
 
@@ -42,8 +43,8 @@ class Inward:
 class OutwardForward:
     """One port that is listened to here."""
 
-    def __init__(self, channel: Channel, rule: Outward, warn: Callable[[str], None]) -> None:
-        self._channel: Final = channel
+    def __init__(self, lead: Lead, rule: Outward, warn: Callable[[str], None]) -> None:
+        self._lead: Final = lead
         self._rule: Final = rule
         self._warn: Final = warn
         self._tasks: Final[set[asyncio.Task[None]]] = set()
@@ -68,8 +69,9 @@ class OutwardForward:
     async def _connect(self, accepted: socket.socket) -> None:
         rule = self._rule
         try:
-            host = await Lookup(self._channel).address(rule.host)
-            stream, _ = await open_tcp(self._channel, Peer(host, rule.port))
+            channel = await self._lead.ready()
+            host = await Lookup(channel).address(rule.host)
+            stream, _ = await open_tcp(channel, Peer(host, rule.port))
         except (OSError, TimeoutError) as error:
             self._warn(f"{rule.host}:{rule.port} cannot be reached from the target: {_why(error)}")
             _refuse(accepted)

@@ -7,11 +7,11 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.messages import Changed, Done, Entry, ListDirectory, Listing, Unwatch
 
 from mirrord.link.ask import ask
 from mirrord.link.cache import Cache, Directory
+from mirrord.link.lead import Lead
 from mirrord.link.placeholders import Placeholders
 from mirrord.link.progress import Tell
 
@@ -30,11 +30,11 @@ def _nothing(_: set[bytes]) -> None:
 class Listings:
     """Lists each directory once for all that ask."""
 
-    def __init__(self, channel: Channel, placeholders: Placeholders, *, detail: Tell) -> None:
+    def __init__(self, lead: Lead, placeholders: Placeholders, *, detail: Tell) -> None:
         self.cache: Final = Cache()
         self.xattr_errnos: Final[dict[tuple[int, int, bytes], int]] = {}
         """What asking for an attribute gives that a file does not have, by device, type and name."""
-        self._channel: Final = channel
+        self._lead: Final = lead
         self._placeholders: Final = placeholders
         self._detail: Final = detail
         self._under_way: Final[dict[bytes, asyncio.Task[None]]] = {}
@@ -43,12 +43,37 @@ class Listings:
         self._background: Final[set[asyncio.Task[None]]] = set()
         self.on_changed: Callable[[set[bytes]], None] = _nothing
         """Called with directories whose entries have changed."""
-        channel.on_event(Changed, self._changed)
+        lead.on_event(Changed, self._changed)
+        lead.on_moved(self._moved)
 
     def _changed(self, change: Changed) -> None:
         concerned = self.cache.changed(change)
         self._unlistable.clear()
         self.on_changed(concerned)
+
+    def _moved(self) -> None:
+        """Know nothing of the directories of a pod whose place another has taken."""
+        known = set(self.cache.directories)
+        self.cache.reset()
+        self.xattr_errnos.clear()
+        self._unlistable.clear()
+        self.on_changed(known)
+
+    async def _list(self, request: ListDirectory) -> Listing:
+        """Return a listing of the pod that leads when it has come: its watches are known to that agent only.
+
+        Raise OSError.
+        """
+        while True:
+            channel = await self._lead.ready()
+            try:
+                listing = await ask(channel, request, Listing)
+            except OSError:
+                if not self._lead.awaited:
+                    raise
+            else:
+                if channel is self._lead.channel:
+                    return listing
 
     # What is asked about one name.
 
@@ -94,9 +119,7 @@ class Listings:
             for _ in range(_MOST_PAGES - 1):
                 if directory is None or not page.more:
                     break
-                page = await ask(
-                    self._channel, ListDirectory(path=directory.path, after=page.entries[-1].name), Listing
-                )
+                page = await self._list(ListDirectory(path=directory.path, after=page.entries[-1].name))
                 self.cache.go_on(directory, page)
         finally:
             self.cache.end()
@@ -129,7 +152,7 @@ class Listings:
     async def _first_page(self, path: bytes, *, only_watched: bool) -> Listing:
         self.cache.begin()
         try:
-            listing = await ask(self._channel, ListDirectory(path=path, only_watched=only_watched), Listing)
+            listing = await self._list(ListDirectory(path=path, only_watched=only_watched))
             if listing.exhausted:
                 self._detail(
                     "the target cannot watch more directories (fs.inotify.max_user_watches): "
@@ -152,7 +175,7 @@ class Listings:
 
     async def _ask_to_unwatch(self, numbers: tuple[int, ...]) -> None:
         try:
-            await ask(self._channel, Unwatch(watches=numbers), Done)
+            await ask(self._lead.channel, Unwatch(watches=numbers), Done)
         except OSError:
             # the link is gone, and with it everything that watches
             return
@@ -174,8 +197,7 @@ class Listings:
             directory = self.cache.directories.get(real)
             entries = list(listing.entries)
             while listing.more:
-                request = ListDirectory(path=real, after=entries[-1].name)
-                listing = await ask(self._channel, request, Listing)
+                listing = await self._list(ListDirectory(path=real, after=entries[-1].name))
                 entries += listing.entries
                 if directory is not None:
                     self.cache.go_on(directory, listing)

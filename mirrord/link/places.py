@@ -99,7 +99,6 @@ class Places:
         """
         place = Place(name, channel)
         self._add(place)
-        channel.closed.add_done_callback(lambda _: self._gone(place))
         await asyncio.gather(*(self._ask_at(place, port, asked) for port, asked in self._ports.items()))
 
     def _gone(self, place: Place) -> None:
@@ -109,6 +108,7 @@ class Places:
 
     def _add(self, place: Place) -> None:
         self._places.append(place)
+        place.channel.closed.add_done_callback(lambda _: self._gone(place))
         place.channel.on_event(Arrived, partial(self._take, place))
         place.channel.on_event(PacketsLost, self._packets_lost)
         place.channel.on_event(NotFlushed, partial(self._not_flushed, place))

@@ -5,19 +5,20 @@ import os
 import socket
 from typing import Final
 
-from mirrord_agent.wire.channel import Channel, ChannelClosed, RequestFailed
+from mirrord_agent.wire.channel import ChannelClosed, RequestFailed
 from mirrord_agent.wire.messages import Opened, OpenUnix
 from mirrord_agent.wire.pump import Pump
 
 from mirrord.link.connections import LINK_LOST, Cookie
+from mirrord.link.lead import Lead
 
 
 class UnixConnections:
     """Remote unix sockets: the program's is connected to a relay of ours once the pod's is connected."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, lead: Lead) -> None:
         self._loop: Final = loop
-        self._channel: Final = channel
+        self._lead: Final = lead
         self._paths: Final[dict[Cookie, bytes]] = {}
 
     def __bool__(self) -> bool:
@@ -30,9 +31,10 @@ class UnixConnections:
     async def connect(self, program_socket: socket.socket, cookie: Cookie, path: bytes) -> None:
         """Connect the program's socket to ``path`` in the target; raise OSError with the target's errno."""
         kind = program_socket.type
-        stream = self._channel.open_stream()
+        channel = await self._lead.ready()
+        stream = channel.open_stream()
         try:
-            await self._channel.request(
+            await channel.request(
                 OpenUnix(
                     stream=stream.id,
                     path=path,

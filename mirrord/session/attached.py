@@ -120,7 +120,7 @@ class Attached:
         surroundings = surroundings_of(self._options.pid, self._all_processes)
         world = await build_world(
             self._settings,
-            link,
+            replicas.lead,
             remote,
             tree=os.path.join(self._directory.path, "fs"),
             sayings=self._sayings,
@@ -133,13 +133,13 @@ class Attached:
         if world.incoming is not None:
             replicas.serve(world.incoming.places)
         await self._attach_all(
-            CompleteTable.of(world), surroundings, InTarget(world, link.channel, target.label, remote)
+            CompleteTable.of(world), surroundings, InTarget(world, replicas.lead, target.label, remote)
         )
         self._sayings.ready()
         for line in banner(self._settings, target.label, remote, environment=False):
             self._sayings.info(line)
         self._sayings.info(f"unchanged: {_UNCHANGED}")
-        link.channel.closed.add_done_callback(self._link_lost)
+        with_target.succeed(target, replicas, self._sayings, self._link_lost)
         await over
         self._let_go()
         await with_target.finish(
@@ -282,9 +282,9 @@ class Attached:
                 asyncio.get_running_loop().remove_reader(self._channel)
                 self._end()
 
-    def _link_lost(self, reason: "asyncio.Future[str]") -> None:
+    def _link_lost(self, reason: str) -> None:
         if self._over is not None and not self._over.done():
-            self._sayings.warn(f"the agent is gone: {reason.result()}")
+            self._sayings.warn(f"the agent is gone: {reason}")
             self._code = EXIT_MIRRORD
             self._end()
 

@@ -3,7 +3,7 @@ asked for.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from mirrord_agent.wire.messages import Statistics
 
@@ -84,11 +84,10 @@ def _incoming(incoming: Incoming) -> str:
     return f"{_TAKEN[incoming.mode]}{filtered and ': '}{filtered}"
 
 
-def arrived(statistics: Statistics, mode: Mode, others: Iterable[Statistics] = ()) -> str:
-    """Say what became of connections that reached subscribed ports, here and at the agents of other pods;
-    empty where there were none.
+def arrived(agents: Sequence[Statistics], mode: Mode) -> str:
+    """Say what became of connections that reached subscribed ports, at the agents of all pods; empty where
+    there were none.
     """
-    agents = [statistics, *others]
     incoming: Counter[str] = Counter()
     for one in agents:
         incoming.update(one.incoming)

@@ -71,22 +71,25 @@ async def _linked(
     settings: Settings, target: Target, sayings: Sayings, work: Callable[[Linked], Awaitable[None]]
 ) -> None:
     link, replicas = await with_target.linked(target, sayings)
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    with_target.succeed(target, replicas, sayings, lost.set_result)
     sayings.ready()
     sayings.info(f"target {target.label}")
     try:
-        await _while_linked(link, work(Linked(settings, target, link, sayings, replicas)))
+        await _while_linked(lost, work(Linked(settings, target, link, sayings, replicas)))
     finally:
         await replicas.close()
         link.channel.close("the session is over")
 
 
-async def _while_linked(link: Link, work: Awaitable[None]) -> None:
+async def _while_linked(lost: "asyncio.Future[str]", work: Awaitable[None]) -> None:
+    """Work until no pod of the target is left to be reached; raise LinkError then."""
     working = asyncio.ensure_future(work)
-    ends: set[asyncio.Future[Any]] = {working, link.channel.closed}
+    ends: set[asyncio.Future[Any]] = {working, lost}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise LinkError(f"the agent is gone: {link.channel.closed.result()}")
+            raise LinkError(f"the agent is gone: {lost.result()}")
         working.result()
     finally:
         working.cancel()

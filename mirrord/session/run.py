@@ -13,7 +13,6 @@ from mirrord.config.here import working_directory
 from mirrord.config.model import Settings
 from mirrord.dispatch.table import Table, rows_of
 from mirrord.errors import MirrordError
-from mirrord.link.client import Link
 from mirrord.link.connections import Connections
 from mirrord.link.incoming import Incoming
 from mirrord.session import with_target
@@ -92,8 +91,8 @@ class Run:
         self._sayings.ready()
         for line in banner(self._settings, target.label, remote):
             self._sayings.info(line)
-        await self._start(link, replicas, remote, target.label, engine)
-        link.channel.closed.add_done_callback(self._link_lost)
+        await self._start(replicas, remote, target.label, engine)
+        with_target.succeed(target, replicas, self._sayings, self._link_lost)
         assert self._over is not None
         await self._over
         await with_target.finish(
@@ -133,9 +132,7 @@ class Run:
             loop.remove_reader(parked)
             os.close(parked)
 
-    async def _start(
-        self, link: Link, replicas: Replicas, remote: Remote, target: str, engine: Engine
-    ) -> None:
+    async def _start(self, replicas: Replicas, remote: Remote, target: str, engine: Engine) -> None:
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         environment = self._environment(remote)
@@ -143,7 +140,7 @@ class Run:
         surroundings = Surroundings((_found(program[0], environment), *program[1:]))
         world = await build_world(
             self._settings,
-            link,
+            replicas.lead,
             remote,
             tree=os.path.join(self._chain.directory.path, "fs"),
             sayings=self._sayings,
@@ -162,7 +159,7 @@ class Run:
             self._watched(surroundings),
             self._settings,
             engine=engine,
-            remote=InTarget(world, link.channel, target, remote),
+            remote=InTarget(world, replicas.lead, target, remote),
             trapped=list(table.handlers),
             stop=self._stop,
         )
@@ -270,9 +267,9 @@ class Run:
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
-    def _link_lost(self, reason: "asyncio.Future[str]") -> None:
+    def _link_lost(self, reason: str) -> None:
         if self._over is not None and not self._over.done():
-            self._sayings.warn(f"the agent is gone, and what was remote fails from now on: {reason.result()}")
+            self._sayings.warn(f"the agent is gone, and what was remote fails from now on: {reason}")
 
     async def _flush(self) -> None:
         """Hand over what is left; the user's shell waits for that a moment only, as it would not wait for a

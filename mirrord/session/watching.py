@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from mirrord_agent.wire.channel import Channel
 from mirrord_agent.wire.frames import Data
 from mirrord_agent.wire.stream import Tap
 
@@ -18,6 +17,7 @@ from mirrord.dispatch.world import World
 from mirrord.feed.models import Note, Rules, SessionInfo, State
 from mirrord.link.addresses import Peer
 from mirrord.link.datagrams import Association
+from mirrord.link.lead import Lead
 from mirrord.link.tapping import Flow, Several
 from mirrord.session.banner import remote_files, remote_things
 from mirrord.session.directory import SessionDirectory
@@ -36,7 +36,7 @@ class InTarget:
     """What there is to tell of a session that has a target."""
 
     world: World
-    channel: Channel
+    lead: Lead
     target: str
     remote: Remote
 
@@ -138,7 +138,7 @@ class Watching:
         remote = self._remote
         if remote is None:
             return State(connections=(), link=None)
-        return state(remote.world, remote.channel)
+        return state(remote.world, remote.lead.channel)
 
     def _watched(self, watched: bool) -> None:
         if watched:

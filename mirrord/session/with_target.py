@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from mirrord_agent.wire.channel import ChannelClosed
-from mirrord_agent.wire.messages import GetStatistics, Statistics
-
 from mirrord.config.model import Settings
 from mirrord.errors import MirrordError
 from mirrord.link import client
 from mirrord.link.client import Link
+from mirrord.link.lead import Lead
 from mirrord.session.banner import answered, arrived
-from mirrord.session.replicas import Replicas
+from mirrord.session.replicas import Replicas, end
 from mirrord.session.say import Sayings
+from mirrord.session.succession import Succession
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
 
@@ -41,7 +40,12 @@ async def linked(target: Target, sayings: Sayings) -> tuple[Link, Replicas]:
     endpoint = await target.start_agent(client.public_bytes(key))
     sayings.go_on("connecting to the agent", "to reach it")
     link = await client.connect(endpoint, key, sayings)
-    return link, Replicas(target, key, sayings)
+    return link, Replicas(target, key, sayings, Lead(link.channel))
+
+
+def succeed(target: Target, replicas: Replicas, sayings: Sayings, lost: Callable[[str], None]) -> None:
+    """Have another pod take the first one's place from now on; ``lost`` is told why where none can."""
+    replicas.begin(Succession(target, replicas, sayings, lost=lost).serve())
 
 
 async def nothing() -> None:
@@ -62,18 +66,18 @@ async def finish(
 
     ``flush`` hands it over; after ``patience`` seconds it is given up, and ``whose`` it was is told.
     """
+    replicas.stop()
     try:
         async with asyncio.timeout(patience):
             await flush()
             others = await replicas.close()
-            statistics = await link.channel.request(GetStatistics(), Statistics)
-    except ChannelClosed:
-        # the user has been told when it went
-        return
+            first = await end(link)
     except TimeoutError:
         sayings.warn(f"warning: what the {whose} wrote last was not taken within {patience:.0f} s")
+        link.channel.close("the session is over")
     else:
-        if line := arrived(statistics, settings.feature.network.incoming.mode, others):
+        agents = [one for one in (first, *others) if one is not None]
+        if line := arrived(agents, settings.feature.network.incoming.mode):
             sayings.info(line)
-        sayings.detail(answered(statistics))
-    link.channel.close("the session is over")
+        for asked in agents[:1]:
+            sayings.detail(answered(asked))

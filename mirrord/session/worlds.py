@@ -15,11 +15,11 @@ from mirrord.dispatch.bound import BoundSockets
 from mirrord.dispatch.world import DNS_PORT, World
 from mirrord.errors import UsageError
 from mirrord.link.addresses import Peer
-from mirrord.link.client import Link
 from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
 from mirrord.link.incoming import Incoming
+from mirrord.link.lead import Lead
 from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
@@ -53,7 +53,7 @@ class Surroundings:
 
 async def build_world(
     settings: Settings,
-    link: Link,
+    lead: Lead,
     remote: Remote,
     *,
     tree: str,
@@ -73,7 +73,7 @@ async def build_world(
 
     loop = asyncio.get_running_loop()
     files = RemoteFiles(
-        link.channel,
+        lead,
         Placeholders(os.path.realpath(tree), space=_space()),
         inform=sayings.info,
         detail=sayings.detail,
@@ -96,17 +96,17 @@ async def build_world(
         paths=_path_rules(settings, surroundings, os.path.realpath(tree)),
         outgoing=outgoing,
         dns=dns,
-        connections=Connections(loop, link.channel, Loopback(), find, substitutes=substitutes),
-        unix=UnixConnections(loop, link.channel),
+        connections=Connections(loop, lead, Loopback(), find, substitutes=substitutes),
+        unix=UnixConnections(loop, lead),
         datagrams=Datagrams(
             loop,
-            link.channel,
+            lead,
             find,
             learn=names.learn if outgoing.names else None,
             resolver=LocalResolver(loop, dns.decide) if dns.filtered else None,
             substitutes=substitutes,
         ),
-        incoming=_incoming(settings, link, remote, sayings),
+        incoming=_incoming(settings, lead, remote, sayings),
         bound=BoundSockets(find),
         incoming_rules=IncomingRules(settings.feature.network.incoming),
         files=files,
@@ -118,14 +118,14 @@ async def build_world(
     )
 
 
-def _incoming(settings: Settings, link: Link, remote: Remote, sayings: Sayings) -> Incoming | None:
+def _incoming(settings: Settings, lead: Lead, remote: Remote, sayings: Sayings) -> Incoming | None:
     mode = settings.feature.network.incoming.mode
     if mode == "off":
         return None
     name = remote.hostname.decode(errors="replace")
     voice = Voice(name, sayings.info, sayings.warn, probes=remote.probes)
     loop = asyncio.get_running_loop()
-    return Incoming(loop, link.channel, mode=mode, voice=voice, terms=terms(settings))
+    return Incoming(loop, lead.channel, mode=mode, voice=voice, terms=terms(settings))
 
 
 def terms(settings: Settings) -> Terms:

@@ -40,6 +40,10 @@ class Target(Protocol):
         """What to call it in front of people, once its agent has been started."""
 
     @property
+    def pod(self) -> str:
+        """What the pod that stands for it is called, once its agent has been started."""
+
+    @property
     def probes(self) -> Mapping[int, str]:
         """Which of its ports somebody watches its health by, and by what; known with the label."""
 
@@ -61,6 +65,15 @@ class Target(Protocol):
 
     def later_replicas(self) -> AsyncIterator[Replica]:
         """Give those that listen later, for as long as it is asked; not before :meth:`replicas`."""
+
+    async def leaving(self) -> None:
+        """Wait until it is known that the pod is going: the first one, or the one that :meth:`leads` now."""
+
+    async def successor(self) -> Replica | None:
+        """Start an agent beside another pod, for when the first one goes; None where there is no other."""
+
+    def leads(self, pod: str) -> None:
+        """Take note that another pod, by its name, stands for the target from now on."""
 
     async def close(self) -> None:
         """End what was made for this session: the agent, and a private sandbox or a Job."""

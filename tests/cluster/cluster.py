@@ -95,6 +95,11 @@ class Cluster:
         until("the API server answers", lambda: self.kubectl("get", "--raw=/readyz", check=False) == "ok")
         self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
 
+    def inside(self, *line: str) -> None:
+        """Run a command in the namespaces of a node that is ours."""
+        self.own()
+        subprocess.run([*self._inside(), *line], check=True)
+
     def _inside(self) -> list[str]:
         return ["nsenter", f"--target={self.init}", "--mount", "--net", "--pid"]
 

@@ -79,16 +79,18 @@ def test_two_at_once(session: Session) -> None:
             assert out.split()[1] == session.workloads.greeting
 
 
-def test_the_target_is_deleted(session: Session) -> None:
-    with ready(session) as process:
-        first = session.pods("app=web")[0]
-        session.cluster.kubectl("delete", "pod", f"--namespace={session.workloads.namespace}", first)
+@pytest.mark.parametrize("kind", ["pod", "deployment"])
+def test_the_target_is_deleted(kind: str, session: Session) -> None:
+    first = session.pods("app=web")[0]
+    with ready(session, "deployment/web" if kind == "deployment" else f"pod/{first}") as process:
+        here = f"--namespace={session.workloads.namespace}"
+        session.cluster.kubectl("delete", "pod", here, first)
+        told = "what was remote fails from now on" if kind == "pod" else "new connections are those of pod "
         assert process.stderr is not None
-        while "is gone" not in (said := process.stderr.readline()):
+        while told not in (said := process.stderr.readline()):
             assert said
-        assert "the target has ended" in said
         out, _ = process.communicate(timeout=30)
-    assert out.split()[-1] != "0"
-    here = f"--namespace={session.workloads.namespace}"
+    # of a deployment another pod has taken its place
+    assert (out.split()[-1] == "0") is (kind == "deployment")
     session.cluster.kubectl("rollout", "status", here, "deployment/web", "--timeout=60s")
     until("three are left", lambda: len(session.pods("app=web")) == 3, seconds=30)

@@ -5,7 +5,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -43,11 +43,19 @@ class Fleet:
         """Send requests through the service until so many pods have answered; return them, and what was
         asked for.
         """
-        path = f"/{secrets.token_hex(4)}"
-        url = f"http://{self.name}"
-        told = self.kubectl("exec", "deployment/web", "--", "python3", "-c", _ASK, url, path, str(count))
-        found = json.loads(told)
+        found = self.answers(f"http://{self.name}", f"/{secrets.token_hex(4)}", count)
         return {answer.split()[0] for answer in found["answers"]}, found["sent"]
+
+    def answers(self, url: str, path: str, count: int = 1) -> dict[str, Any]:
+        """Send requests from another pod until there are so many different answers."""
+        asking = ("exec", "deployment/web", "--", "python3", "-c", _ASK)
+        found: dict[str, Any] = json.loads(self.kubectl(*asking, url, path, str(count)))
+        return found
+
+    def url(self, pod: str) -> str:
+        """Return where a pod of it is."""
+        where = f"--namespace={self.session.workloads.namespace}"
+        return f"http://{self.session.cluster.get('pod', pod, where)['status']['podIP']}:8080"
 
     def pods(self) -> list[str]:
         """Return their names, the oldest first."""
@@ -122,9 +130,109 @@ def test_requests_to_every_pod_are_stolen(fleet: Fleet) -> None:
     with session.runner.start(line, env=session.environment()) as program:
         wait_for_ports(set(fleet.pods()), "stolen", program)
         for pod in fleet.pods():
-            where = session.cluster.get("pod", pod, f"--namespace={session.workloads.namespace}")["status"]
-            url = f"http://{where['podIP']}:8080"
-            told = fleet.kubectl("exec", "deployment/web", "--", "python3", "-c", _ASK, url, "/", "1")
-            assert list(json.loads(told)["answers"]) == [answer]
+            assert list(fleet.answers(fleet.url(pod), "/")["answers"]) == [answer]
         program.terminate()
         program.communicate(timeout=30)
+
+
+_FOLLOWING: Final = """
+import http.server, urllib.request
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.startswith("/look"):
+            with open("/etc/hostname") as file:
+                print("at", file.read().strip(), flush=True)
+            with urllib.request.urlopen("http://web/", timeout=20) as answer:
+                print("answered", answer.status, flush=True)
+        print(self.path, flush=True)
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+"""Tells of each request; of one for ``/look``, what it then sees of its pod and reaches from there."""
+_TRAFFIC: Final = """
+import sys, threading, urllib.request
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+while not over.wait(0.05):
+    try:
+        urllib.request.urlopen(sys.argv[1], timeout=5).read()
+    except OSError:
+        continue
+"""
+
+
+@pytest.fixture
+def traffic(fleet: Fleet) -> Iterator[None]:
+    """Have requests go through the service all the time."""
+    line = [*fleet.session.cluster.command, f"--kubeconfig={fleet.session.cluster.kubeconfig}"]
+    line += [f"--namespace={fleet.session.workloads.namespace}", "exec", "-i", "deployment/web", "--"]
+    line += ["python3", "-c", _TRAFFIC, f"http://{fleet.name}/traffic"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as asking:
+        yield
+        assert asking.stdin is not None
+        asking.stdin.close()
+        assert asking.wait(60) == 0
+
+
+@pytest.mark.usefixtures("traffic")
+def test_the_first_pod_is_deleted_and_another_takes_its_place(fleet: Fleet) -> None:
+    session = fleet.session
+    line = session.line(f"deployment/{fleet.name}", SYSTEM_PYTHON, "-c", _FOLLOWING)
+    with session.runner.start(line, env=session.environment()) as program:
+        first, *others = fleet.pods()
+        wait_for_ports({first, *others}, "mirrored", program)
+        look(fleet, others[0], program, at={first})
+
+        fleet.kubectl("delete", "pod", first)
+        wait_for_all({": files, names and new connections are those of pod "}, program)
+        until("there are three again", lambda: len(fleet.pods()) == 3)
+        fleet.kubectl("rollout", "status", f"deployment/{fleet.name}", "--timeout=60s")
+        (new,) = set(fleet.pods()) - set(others)
+        wait_for_ports({new}, "mirrored", program)
+        look(fleet, new, program, at={new, *others})
+        answered, paths = fleet.ask(3)
+        assert answered == {new, *others}
+        expect(paths, program)
+        program.terminate()
+        program.communicate(timeout=30)
+
+
+def look(fleet: Fleet, pod: str, program: "subprocess.Popen[str]", *, at: set[str]) -> None:
+    """Have the program look at where it is, by a request to one of the pods."""
+    fleet.answers(fleet.url(pod), "/look")
+    while not (line := read_line(program)).startswith("at "):
+        continue
+    assert line.removeprefix("at ") in at
+    while not (line := read_line(program)).startswith("answered "):
+        continue
+    assert line == "answered 200"
+
+
+@pytest.mark.usefixtures("traffic")
+def test_the_way_to_one_pod_is_cut(fleet: Fleet) -> None:
+    session = fleet.session
+    line = session.line(f"deployment/{fleet.name}", SYSTEM_PYTHON, "-c", _FOLLOWING, options=["-v"])
+    with session.runner.start(line, env=session.environment()) as program:
+        first, *others = fleet.pods()
+        wait_for_ports({first, *others}, "mirrored", program)
+        rule = f"-p tcp --dport 7738 -d {agent_of(fleet, others[0])} -j REJECT --reject-with tcp-reset"
+        session.cluster.inside("iptables", "-I", "OUTPUT", *rule.split())
+        wait_for_all({"the link to the agent is back after"}, program)
+        answered, paths = fleet.ask(3)
+        assert answered == {first, *others}
+        expect(paths, program)
+        session.cluster.inside("iptables", "-D", "OUTPUT", *rule.split())
+        program.terminate()
+        program.communicate(timeout=30)
+
+
+def agent_of(fleet: Fleet, pod: str) -> str:
+    """Return the address of the agent beside a pod."""
+    where = f"--namespace={fleet.session.workloads.namespace}"
+    (status,) = fleet.session.cluster.get("pod", pod, where)["status"]["containerStatuses"]
+    container = status["containerID"].rpartition("//")[2]
+    agents = fleet.session.cluster.get("pods", where, "--selector=app=mirrord")["items"]
+    (found,) = [
+        one for one in agents if f"--container-id={container}" in one["spec"]["containers"][0]["args"]
+    ]
+    return str(found["status"]["podIP"])

@@ -1,7 +1,8 @@
-"""Follows the pods of a target: those that come get an agent, and the user is told of those that go.
+"""Follows the pods of a target: those that come get an agent, and that the first one goes is noticed.
 
-The first pod is the one whose files, environment and network the program has. Of the others only incoming
-connections are wanted, once the program listens; what goes wrong with one of them does not end the session.
+The first pod is the one whose files, environment and network the program has, until another takes its place.
+Of the others only incoming connections are wanted, once the program listens; what goes wrong with one of them
+does not end the session.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ class Replicas:
         self._beside: Final[dict[str, str]] = {}
         """By the name of a pod, the id of the container that an agent is for."""
         self._wanted = False
+        self._leaving: Final = asyncio.Event()
+        """Set while the first pod is going."""
         self._ready: Final[asyncio.Queue[Replica]] = asyncio.Queue()
         self._starting: Final[set[asyncio.Task[None]]] = set()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
@@ -61,6 +64,29 @@ class Replicas:
         """Give those that become ready later."""
         while True:
             yield await self._ready.get()
+
+    async def leaving(self) -> None:
+        """Wait until the first pod is being deleted."""
+        await self._leaving.wait()
+
+    async def successor(self) -> Replica | None:
+        """Start an agent beside another pod, the youngest for which it can be done; None where there is none
+        that has no agent yet.
+        """
+        for chosen in reversed(list(self._there.values())):
+            if self._beside.get(chosen.pod) != chosen.id:
+                self._beside[chosen.pod] = chosen.id
+                if (replica := await self._agent(chosen)) is not None:
+                    return replica
+        return None
+
+    def leads(self, pod: str) -> None:
+        """Have another pod be the first one from now on."""
+        self._first = pod
+        self._leaving.clear()
+        if pod not in self._there:
+            # it has gone meanwhile
+            self._leaving.set()
 
     async def close(self) -> None:
         """Follow no more."""
@@ -113,18 +139,20 @@ class Replicas:
 
     def _goes(self, pod: str) -> None:
         self._there.pop(pod, None)
-        if self._beside.pop(pod, None) is not None and pod == self._first:
+        self._beside.pop(pod, None)
+        if pod == self._first:
             # of the others it is told when they are gone: some serve on for a while
-            self._tell.warn(
-                f"warning: pod {pod} is being deleted, and what the program has of it goes with it: "
-                "its files, names and outgoing connections"
-            )
+            self._leaving.set()
 
     async def _started(self, chosen: Chosen) -> None:
+        if (replica := await self._agent(chosen)) is not None:
+            self._ready.put_nowait(replica)
+
+    async def _agent(self, chosen: Chosen) -> Replica | None:
+        """Start an agent; where that fails, tell why, unless the pod is gone."""
         try:
-            endpoint = await self._agents.start(chosen)
+            return Replica(chosen.pod, await self._agents.start(chosen))
         except TargetError as error:
             if chosen.pod in self._beside:
                 self._tell.warn(f"warning: the traffic of pod {chosen.pod} does not arrive here: {error}")
-            return
-        self._ready.put_nowait(Replica(chosen.pod, endpoint))
+            return None

@@ -1,5 +1,6 @@
 """A pod of a cluster as a session's target."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ class KubernetesTarget:
         self._agents: Agents | None = None
         self._replicas: Replicas | None = None
         self.label: str = str(self._wanted)
+        self.pod: str = self.label
         self.probes: Mapping[int, str] = {}
         self.ports: Sequence[int] = ()
 
@@ -40,6 +42,7 @@ class KubernetesTarget:
             self.label = f"{self.label} (namespace {place})"
             self._tell.step(*_STARTING)
             return await agents.start(None)
+        agents.prepare(namespace)
         pods, (first, *others) = await self._choose(way, namespace)
         self._replicas = Replicas(way, pods, agents, self._tell)
         self._replicas.follow(first, others)
@@ -55,6 +58,23 @@ class KubernetesTarget:
         if self._replicas is not None:
             async for replica in self._replicas.later():
                 yield replica
+
+    async def leaving(self) -> None:
+        """See :class:`mirrord.targets.base.Target`."""
+        if self._replicas is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await self._replicas.leaving()
+
+    async def successor(self) -> Replica | None:
+        """See :class:`mirrord.targets.base.Target`."""
+        return None if self._replicas is None else await self._replicas.successor()
+
+    def leads(self, pod: str) -> None:
+        """See :class:`mirrord.targets.base.Target`."""
+        self.pod = pod
+        if self._replicas is not None:
+            self._replicas.leads(pod)
 
     async def manifest(self, client_key: bytes) -> dict[str, Any]:
         """Return what :meth:`start_agent` would create, and create nothing; raise TargetError."""
@@ -86,7 +106,7 @@ class KubernetesTarget:
     async def _choose(self, way: Access, namespace: str) -> tuple[Pods, list[Chosen]]:
         pods, chosen = await choose(way, self._wanted, namespace)
         first = chosen[0]
-        self.label, self.probes, self.ports = first.label, first.probes, first.ports
+        self.pod, self.label, self.probes, self.ports = first.pod, first.label, first.probes, first.ports
         if first.others:
             self._tell.info(
                 f"the container is {first.container}; there are also {', '.join(first.others)}: "

@@ -1,5 +1,6 @@
 """A sandbox as a session's target."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
@@ -17,6 +18,11 @@ class SandboxTarget:
     @property
     def label(self) -> str:
         """Return its host name and what it is."""
+        return self._sandbox.label
+
+    @property
+    def pod(self) -> str:
+        """Return the same: there is one only."""
         return self._sandbox.label
 
     @property
@@ -41,6 +47,16 @@ class SandboxTarget:
         """Give nothing."""
         for replica in await self.replicas():
             yield replica
+
+    async def leaving(self) -> None:
+        """Wait for ever: it goes without notice."""
+        await asyncio.get_running_loop().create_future()
+
+    async def successor(self) -> None:
+        """Return nothing: it is one pod."""
+
+    def leads(self, pod: str) -> None:
+        """Do nothing: no other does."""
 
     async def close(self) -> None:
         """End the session, and a sandbox that was made for it."""

@@ -23,6 +23,7 @@ from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
 from mirrord.link.incoming import Incoming
+from mirrord.link.lead import Lead
 from mirrord.link.located import Located
 from mirrord.link.loopback import Loopback
 from mirrord.link.names import KnownNames
@@ -39,7 +40,15 @@ Arguments = tuple[int, int, int, int, int, int]
 
 
 class Untouchable:
-    """Stands for the link in decisions that must not touch it."""
+    """Stands for the link in decisions that must not touch it; it never ends."""
+
+    @property
+    def closed(self) -> "Untouchable":
+        """What is done when it has ended."""
+        return self
+
+    def add_done_callback(self, handler: object) -> None:
+        """Call nobody."""
 
     reason = None
 
@@ -219,6 +228,7 @@ class Theatre:
         feature = validate({"feature": configuration or {}}, where="test").feature
         there = loop.run_until_complete(_agent()) if agent else None
         link = there.channel if there else cast("Channel", Untouchable())
+        lead = Lead(link)
         loopback = Loopback()
         self._loopbacks.append(loopback)
         if there:
@@ -232,13 +242,13 @@ class Theatre:
             paths=PathRules(feature.fs, cwd=b"/home/me/project", home=b"/home/me"),
             outgoing=OutgoingRules(feature.network.outgoing),
             dns=DnsRules(feature.network),
-            connections=Connections(loop, link, loopback, lambda connection: None),
-            unix=UnixConnections(loop, link),
-            datagrams=Datagrams(loop, link, lambda wanted: None, learn=None, resolver=None),
+            connections=Connections(loop, lead, loopback, lambda connection: None),
+            unix=UnixConnections(loop, lead),
+            datagrams=Datagrams(loop, lead, lambda wanted: None, learn=None, resolver=None),
             incoming=_incoming(loop, link, stage, feature.network.incoming.mode),
             bound=BoundSockets(stage.find),
             incoming_rules=IncomingRules(feature.network.incoming),
-            files=RemoteFiles(link, Placeholders(str(self._base / f"fs{len(self._loops)}"))),
+            files=RemoteFiles(lead, Placeholders(str(self._base / f"fs{len(self._loops)}"))),
             names=KnownNames(),
             forget_thread=stage.forgotten.append,
             forget_threads=lambda: stage.forgotten.append(None),

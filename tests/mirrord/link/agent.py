@@ -10,6 +10,8 @@ from mirrord_agent.wire.frames import Kind, decode, decode_number, encode, encod
 from mirrord_agent.wire.messages import Attributes, Message, Reply, Request
 from mirrord_agent.wire.websocket import WebSocket
 
+from mirrord.link.lead import Lead
+
 T = TypeVar("T")
 PATIENCE: Final = 10.0
 
@@ -50,6 +52,7 @@ class FakeAgent:
         self._wire: Final = Wire(asyncio.get_running_loop(), self._take)
         self.channel: Final = Channel(cast("WebSocket", self._wire), client=True)
         self.channel.start()
+        self.lead: Final = Lead(self.channel)
         self.requests: Final[list[tuple[int, Request]]] = []
         self.cancelled: Final[list[int]] = []
         self.data: Final[dict[int, list[bytes]]] = {}

@@ -108,7 +108,7 @@ def play(tmp_path: Path, said: list[str]) -> Callable[..., None]:
         async def main() -> None:
             agent = FakeAgent()
             placeholders = Placeholders(str(tmp_path / "fs"), space=space)
-            files = RemoteFiles(agent.channel, placeholders, inform=said.append, warn=said.append)
+            files = RemoteFiles(agent.lead, placeholders, inform=said.append, warn=said.append)
             await story(There(agent, files, names))
 
         asyncio.run(main())

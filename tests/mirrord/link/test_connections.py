@@ -103,7 +103,7 @@ def play(story: Story, program: socket.socket, *, substitutes: Mapping[Peer, Pee
             return found[-1]
 
         loop = asyncio.get_running_loop()
-        connections = Connections(loop, agent.channel, loopback, find, substitutes=substitutes)
+        connections = Connections(loop, agent.lead, loopback, find, substitutes=substitutes)
         await story(Scene(agent, connections, program, found))
         agent.lose()
 

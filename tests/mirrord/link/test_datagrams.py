@@ -92,7 +92,7 @@ def play(
         learned: list[bytes] = []
         datagrams = Datagrams(
             asyncio.get_running_loop(),
-            agent.channel,
+            agent.lead,
             lambda wanted: program.dup() if wanted.fd == program.fileno() else None,
             learn=learned.append if learn else None,
             resolver=None,
@@ -425,3 +425,25 @@ def test_descriptors_are_not_leaked(program: socket.socket) -> None:
 
     play(story, program)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_socket_goes_on_in_the_pod_that_takes_the_place_of_a_lost_one(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        other, lead = FakeAgent(), scene.agent.lead
+        lead.expect()
+        scene.send(b"before")
+        await scene.sent()
+        scene.agent.lose()
+        scene.send(b"meanwhile")
+        await asyncio.sleep(0)
+        assert scene.datagrams
+        lead.move(other.channel)
+        scene.send(b"after")
+        (opened,) = await until(lambda: other.asked(OpenUdp))
+        await until(lambda: len(other.data.get(opened.stream, ())) == 2)
+        sent = [bytes(data) for _, _, data in map(split, other.data[opened.stream])]
+        assert sent == [b"meanwhile", b"after"]
+        lead.give_up()
+        other.lose()
+
+    play(story, program)

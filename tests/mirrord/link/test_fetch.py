@@ -28,7 +28,7 @@ class Scene:
         self.placeholders: Final = Placeholders(str(root), space=space)
         self.said: Final[list[str]] = []
         self.fetches: Final = Fetches(
-            self.agent.channel, self.placeholders, inform=self.said.append, warn=self.said.append
+            self.agent.lead, self.placeholders, inform=self.said.append, warn=self.said.append
         )
 
     async def give(self, number: int, *pieces: bytes, of: Attributes, offset: int = 0) -> None:

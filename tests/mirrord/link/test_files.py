@@ -39,7 +39,7 @@ def play(tmp_path: Path) -> Callable[[Story], None]:
     def run(story: Story) -> None:
         async def main() -> None:
             agent = FakeAgent()
-            await story(agent, RemoteFiles(agent.channel, Placeholders(str(tmp_path / "fs"))))
+            await story(agent, RemoteFiles(agent.lead, Placeholders(str(tmp_path / "fs"))))
 
         asyncio.run(main())
 

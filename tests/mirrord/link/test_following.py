@@ -38,7 +38,7 @@ class Scene:
         self.agent = FakeAgent()
         self.agent.lists = True
         self.agent.answer = self._answer
-        self.files = RemoteFiles(self.agent.channel, Placeholders(str(root)))
+        self.files = RemoteFiles(self.agent.lead, Placeholders(str(root)))
         self.content = {LOG: b"one\n", OTHER: b"other"}
 
     def of(self, path: bytes) -> Attributes:

@@ -38,7 +38,7 @@ class Scene:
         self.agent.answer = self._answer
         self.said: Final[list[str]] = []
         self.there: Final[dict[bytes, Listing]] = {}
-        self.listings: Final = Listings(self.agent.channel, Placeholders(str(root)), detail=self.said.append)
+        self.listings: Final = Listings(self.agent.lead, Placeholders(str(root)), detail=self.said.append)
 
     def asked(self) -> list[bytes]:
         """Return the paths that were listed, in order."""
@@ -208,5 +208,46 @@ def test_listing_for_those_who_ask_next_disturbs_nobody(play: Callable[[Story], 
         scene.listings.learn_later(b"/srv/a")
         scene.listings.learn_later(b"/none/a")
         await until(lambda: b"/srv" in scene.listings.cache.directories and not scene.listings._background)
+
+    play(story)
+
+
+def test_nothing_is_known_of_a_pod_whose_place_another_has_taken(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        other, listings = FakeAgent(), scene.listings
+        other.lists, other.answer = True, scene.agent.answer
+        scene.there[b"/a"] = listing(entry(b"old"), watch=7)
+        await listings.learn(b"/a/x")
+        assert list(listings.cache.directories[b"/a"].names) == [b"old"]
+
+        changed: list[set[bytes]] = []
+        listings.on_changed = changed.append
+        scene.there[b"/a"] = listing(entry(b"new"), watch=7)
+        scene.agent.lead.move(other.channel)
+        assert changed == [{b"/a"}]
+        assert not listings.cache.directories
+        await listings.learn(b"/a/x")
+        assert list(listings.cache.directories[b"/a"].names) == [b"new"]
+        # numbers of watches are each agent's own
+        assert not scene.agent.asked(Unwatch)
+        assert not other.asked(Unwatch)
+
+    play(story)
+
+
+def test_a_listing_of_the_pod_before_is_asked_for_again(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        other, listings, lead = FakeAgent(), scene.listings, scene.agent.lead
+        other.lists, other.answer = True, scene.agent.answer
+        lead.expect()
+        scene.there[b"/a"] = listing(entry(b"new"), watch=7)
+        scene.agent.answer = lambda request: None
+        learning = asyncio.ensure_future(listings.learn(b"/a/x"))
+        id, _ = await scene.agent.request()
+        lead.move(other.channel)
+        scene.agent.reply(id, listing(entry(b"old"), watch=7))
+        await learning
+        assert list(listings.cache.directories[b"/a"].names) == [b"new"]
+        assert len(other.asked(ListDirectory)) == 1
 
     play(story)

@@ -19,7 +19,7 @@ Story = Callable[[FakeAgent, UnixConnections], Awaitable[None]]
 def play(story: Story) -> None:
     async def main() -> None:
         agent = FakeAgent()
-        await story(agent, UnixConnections(asyncio.get_running_loop(), agent.channel))
+        await story(agent, UnixConnections(asyncio.get_running_loop(), agent.lead))
 
     asyncio.run(main())
 

@@ -10,10 +10,10 @@ def of(**incoming: int) -> Statistics:
 
 def test_the_end_sums_up_what_reached_all_pods() -> None:
     here, others = of(connections=2, finished=1), [of(connections=3), of()]
-    assert arrived(here, "steal", others) == "stolen at 3 pods: connections 5, finished 1"
+    assert arrived([here, *others], "steal") == "stolen at 3 pods: connections 5, finished 1"
 
 
 def test_the_end_of_a_session_with_one_pod() -> None:
-    assert arrived(of(connections=2), "mirror") == "mirrored: connections 2"
-    assert arrived(of(), "mirror") == ""
+    assert arrived([of(connections=2)], "mirror") == "mirrored: connections 2"
+    assert arrived([of()], "mirror") == ""
     assert answered(of()) == "the agent answered: subscribe 1"

@@ -118,12 +118,13 @@ def test_pods_that_go() -> None:
     async def scenario(cluster: Cluster, replicas: Replicas, said: list[str]) -> None:
         await cluster.tell(event("MODIFIED", "web-2", ending=True))
         assert await replicas.ready() == []
+        leaving = asyncio.ensure_future(replicas.leaving())
+        await asyncio.sleep(0)
+        assert not leaving.done()
+        await cluster.tell(event("MODIFIED", "web-1", ending=True), event("DELETED", "web-1"))
+        await leaving
+        # who looks for another tells of it
         assert said == []
-        await cluster.tell(event("MODIFIED", "web-1", ending=True), event("MODIFIED", "web-1", ending=True))
-        (line,) = said
-        assert line.startswith("warning: pod web-1 is being deleted")
-        await cluster.tell(event("DELETED", "web-1"))
-        assert said == [line]
 
     play(scenario)
 
@@ -166,5 +167,40 @@ def test_without_the_permission_to_watch_nobody_is_followed() -> None:
         assert said[0].startswith("pods that come and go are not followed: you are not allowed to watch pods")
         assert names(await replicas.ready()) == ["web-2"]
         assert len(cluster.asked) == 1
+
+    play(scenario)
+
+
+def test_the_first_pod_is_followed_by_the_youngest_that_can_be_had() -> None:
+    async def scenario(cluster: Cluster, replicas: Replicas, said: list[str]) -> None:
+        cluster.refused = {"web-4"}
+        await cluster.tell(*(event("ADDED", f"web-{number}") for number in (1, 3, 4)))
+        leaving = asyncio.ensure_future(replicas.leaving())
+        await cluster.tell(event("MODIFIED", "web-1", ending=True))
+        await leaving
+        successor = await replicas.successor()
+        assert successor is not None
+        assert successor.name == "web-3"
+        assert said == ["warning: the traffic of pod web-4 does not arrive here: no room"]
+        replicas.leads("web-3")
+
+        # it has its agent already where all pods get one
+        assert names(await replicas.ready()) == ["web-2"]
+        assert await replicas.successor() is None
+        leaving = asyncio.ensure_future(replicas.leaving())
+        await cluster.tell(event("DELETED", "web-1"))
+        assert not leaving.done()
+        await cluster.tell(event("DELETED", "web-3"))
+        await leaving
+
+    play(scenario)
+
+
+def test_one_that_has_gone_before_it_leads_is_left_at_once() -> None:
+    async def scenario(cluster: Cluster, replicas: Replicas, said: list[str]) -> None:
+        await cluster.tell(event("DELETED", "web-2"))
+        replicas.leads("web-2")
+        await replicas.leaving()
+        assert await replicas.successor() is None
 
     play(scenario)
