@@ -49,7 +49,9 @@ def main() -> int:
 
 
 def _run(results: Path) -> int:
-    options = ["-q", "-m", "soak", f"--timeout={LIMIT}", f"--junit-xml={results}"]
+    # the form that has what tests record
+    form = ["-o", "junit_family=xunit1", f"--junit-xml={results}"]
+    options = ["-q", "-m", "soak", f"--timeout={LIMIT}", *form]
     environment = {**os.environ, "MIRRORD_SOAK": "1"}
     return subprocess.run([sys.executable, "-m", "pytest", *options], cwd=ROOT, env=environment).returncode
 
