@@ -41,6 +41,7 @@ class Replicas:
         self._places: Places | None = None
         self._gathering: asyncio.Task[None] | None = None
         self._came: Final = asyncio.Event()
+        self._led: Final[set[Channel]] = set()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
 
     def serve(self, places: Places) -> None:
@@ -57,27 +58,31 @@ class Replicas:
         await asyncio.gather(*(self._join(replica) for replica in await self._target.replicas()))
         self.begin(self._follow())
 
-    def last(self) -> Joined | None:
-        """Return the pod that was linked last, of those that are."""
-        for name, link in reversed(self._links.items()):
-            return Joined(name, link.channel)
-        return None
-
     async def another(self) -> Joined | None:
         """Return a pod to take the first one's place, None where there is none now."""
         if self._gathering is not None:
             await asyncio.shield(self._gathering)
-        elif not self._links and (replica := await self._target.successor()) is not None:
+        elif (replica := await self._target.successor()) is not None:
             await self._join(replica)
-        return self.last()
+        return self._heir()
 
     async def later(self) -> Joined:
         """Return the next pod that is linked; from now on those that come are."""
-        while (found := self.last()) is None:
+        while (found := self._heir()) is None:
             self._came.clear()
             await self._gathered()
             await self._came.wait()
         return found
+
+    def _heir(self) -> Joined | None:
+        """Return the pod that was linked last, of those that are, and that have not led yet: such a one is
+        going, too.
+        """
+        for name, link in reversed(self._links.items()):
+            if link.channel not in self._led:
+                self._led.add(link.channel)
+                return Joined(name, link.channel)
+        return None
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something beside, until the end."""

@@ -21,7 +21,8 @@ def roles() -> list[dict[str, Any]]:
 def with_token(cluster: Cluster, token: str, path: Path) -> Path:
     """Write a kubeconfig with another token, and return its path."""
     config = json.loads(cluster.kubeconfig.read_text())
-    config["users"] = [{"name": "admin", "user": {"token": token}}]
+    for user in config["users"]:
+        user["user"] = {"token": token}
     path.touch(mode=0o600)
     path.write_text(json.dumps(config))
     return path

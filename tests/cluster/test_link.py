@@ -66,6 +66,7 @@ def test_no_byte_is_lost_when_the_api_server_stalls_or_restarts(
     way: tuple[str, Path], session: Session
 ) -> None:
     said, kubeconfig = way
+    session.cluster.own()
     server, line = session.cluster, session.line("deployment/web", *DOWNLOADING, options=["-v"])
     with session.runner.start(line, env=session.environment(kubeconfig)) as process:
         assert read_line(process) == "quarter 1"

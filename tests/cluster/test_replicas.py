@@ -211,6 +211,7 @@ def look(fleet: Fleet, pod: str, program: "subprocess.Popen[str]", *, at: set[st
 @pytest.mark.usefixtures("traffic")
 def test_the_way_to_one_pod_is_cut(fleet: Fleet) -> None:
     session = fleet.session
+    session.cluster.own()
     line = session.line(f"deployment/{fleet.name}", SYSTEM_PYTHON, "-c", _FOLLOWING, options=["-v"])
     with session.runner.start(line, env=session.environment()) as program:
         first, *others = fleet.pods()

@@ -34,6 +34,8 @@ class Scene:
         """The pods for which an agent can be started."""
         self.coming: Final[asyncio.Queue[Replica]] = asyncio.Queue()
         self.going = asyncio.Event()
+        self.gone: Final[set[str]] = set()
+        """Those that are going before they lead."""
         target, sayings = cast(Target, self), cast(Sayings, self)
         self.links: Final = Replicas(target, cast(Any, None), sayings, self.agents["web-1"].lead)
         self.lead: Final = self.links.lead
@@ -59,7 +61,8 @@ class Scene:
 
     def leads(self, pod: str) -> None:
         self.pod = pod
-        self.going.clear()
+        if pod not in self.gone:
+            self.going.clear()
 
     # What is said.
 
@@ -141,5 +144,19 @@ def test_without_another_it_is_told_and_one_that_comes_later_takes_over(
         scene.coming.put_nowait(replica("web-2"))
         await until(lambda: scene.leads_to("web-2"))
         assert len(scene.warned) == 2
+
+    play(story)
+
+
+def test_a_pod_that_has_been_left_is_not_returned_to(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.beside = ["web-2"]
+        scene.gone.add("web-2")
+        scene.going.set()
+        await until(lambda: len(scene.warned) == 2)
+        assert scene.pod == "web-2"
+        assert scene.warned[1].startswith("warning: pod web-2 is being deleted, and what the program has")
+        scene.coming.put_nowait(replica("web-3"))
+        await until(lambda: scene.leads_to("web-3"))
 
     play(story)
