@@ -122,6 +122,7 @@ def agents() -> Sequence[int]:
 
 
 def test_a_killed_kubelet_is_no_matter_by_the_pod_proxy(session: Session) -> None:
+    session.cluster.own()
     line = session.line("deployment/web", *WAITING)
     with session.runner.start(line, env=session.environment()) as process:
         assert read_line(process) == "ready"
@@ -136,6 +137,7 @@ def test_a_killed_kubelet_is_no_matter_by_the_pod_proxy(session: Session) -> Non
 
 @pytest.mark.parametrize("way", [BY_FORWARD], indirect=True, ids=["forward"])
 def test_a_killed_kubelet_is_told(way: tuple[str, Path], session: Session) -> None:
+    session.cluster.own()
     env = environment(session, way[1], patience=3)
     line = session.line(f"pod/{session.pods('app=web')[0]}", *WAITING)
     with session.runner.start(line, env=env) as process:
