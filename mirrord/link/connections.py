@@ -172,17 +172,20 @@ class Connections:
             self._settle(connection)
 
     async def _open(self, remote: Peer, local_port: int = 0) -> tuple[Stream, Opened]:
+        """Have the pod connect, or the one that takes its place if it goes meanwhile."""
         remote = self._substitutes.get(remote, remote)
-        channel = await self._lead.ready()
-        stream = channel.open_stream()
-        try:
-            opened = await channel.request(
-                OpenTcp(stream=stream.id, host=remote.host, port=remote.port, local_port=local_port), Opened
-            )
-        except BaseException:
-            stream.reset()
-            raise
-        return stream, opened
+        while True:
+            channel = await self._lead.ready()
+            stream = channel.open_stream()
+            request = OpenTcp(stream=stream.id, host=remote.host, port=remote.port, local_port=local_port)
+            try:
+                return stream, await channel.request(request, Opened)
+            except ChannelClosed:
+                if not self._lead.outlives(channel):
+                    raise
+            except BaseException:
+                stream.reset()
+                raise
 
     def _complete(self, connection: Connection, stream: Stream, local: Peer) -> None:
         connection.local = local

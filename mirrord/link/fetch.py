@@ -73,8 +73,17 @@ class Fetches:
                 del self._under_way[wanted]
 
     async def _fetch(self, wanted: Wanted) -> tuple[Attributes, bytes | None]:
+        while True:
+            channel = await self._lead.ready()
+            try:
+                return await self._fetch_from(channel, wanted)
+            except OSError:
+                if not self._lead.outlives(channel):
+                    raise
+
+    async def _fetch_from(self, channel: Channel, wanted: Wanted) -> tuple[Attributes, bytes | None]:
         known = self._placeholders.content(wanted.path) if wanted.base is None else None
-        async with self._stream() as (channel, stream):
+        async with _stream(channel) as stream:
             request = OpenFile(
                 stream=stream.id,
                 path=wanted.path,
@@ -169,15 +178,15 @@ class Fetches:
             target.finish()
             return target.at
 
-    @asynccontextmanager
-    async def _stream(self) -> AsyncIterator[tuple[Channel, Stream]]:
-        channel = await self._lead.ready()
-        stream = channel.open_stream()
-        try:
-            yield channel, stream
-        finally:
-            if not stream.closed:
-                stream.reset()
+
+@asynccontextmanager
+async def _stream(channel: Channel) -> AsyncIterator[Stream]:
+    stream = channel.open_stream()
+    try:
+        yield stream
+    finally:
+        if not stream.closed:
+            stream.reset()
 
 
 class _Target:

@@ -32,6 +32,12 @@ class Lead:
         """Whether the link is gone, and another is expected."""
         return self._hopeful and self.channel.reason is not None
 
+    def outlives(self, channel: Channel) -> bool:
+        """Tell whether another takes a channel's place, or is expected to: what failed there may be asked
+        again.
+        """
+        return self.awaited or self.channel is not channel
+
     async def ready(self) -> Channel:
         """Return the channel to ask through, which is closed where there is no hope for another."""
         while self.awaited:
@@ -47,7 +53,7 @@ class Lead:
             try:
                 return await channel.request(request, expect)
             except ChannelClosed:
-                if not self._hopeful:
+                if not self.outlives(channel):
                     raise
 
     def on_event(self, kind: type[_E], handler: Callable[[_E], None]) -> None:

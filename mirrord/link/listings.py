@@ -69,7 +69,7 @@ class Listings:
             try:
                 listing = await ask(channel, request, Listing)
             except OSError:
-                if not self._lead.awaited:
+                if not self._lead.outlives(channel):
                     raise
             else:
                 if channel is self._lead.channel:

@@ -422,3 +422,24 @@ def test_a_plain_connect_of_a_connected_socket(program: socket.socket) -> None:
         assert scene.agent.resets == [request.stream]
 
     play(story, program)
+
+
+def test_a_pending_connect_is_made_by_the_pod_that_takes_over(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        other, lead = FakeAgent(), scene.agent.lead
+        lead.expect()
+        connection = scene.connect()
+        await scene.opening()
+        scene.agent.lose()
+        lead.move(other.channel)
+        id, request = await other.request()
+        assert isinstance(request, OpenTcp)
+        other.reply(id, OPENED)
+        await scene.connections.settled(connection)
+        assert connection.state is State.ESTABLISHED
+        program.send(b"question")
+        await until(lambda: other.data.get(request.stream) == [b"question"])
+        lead.give_up()
+        other.lose()
+
+    play(story, program)

@@ -14,7 +14,7 @@ from mirrord_agent.wire.messages import Attributes, FileOpened, OpenFile
 from mirrord.link.fetch import Fetches, Wanted
 from mirrord.link.placeholders import Placeholders
 
-from .agent import FakeAgent, attributes
+from .agent import FakeAgent, attributes, until
 
 WANTED: Final = Wanted(b"/srv/file")
 Story = Callable[["Scene"], Awaitable[None]]
@@ -150,5 +150,28 @@ def test_no_descriptor_is_left_open(play: Callable[..., None]) -> None:
         for number in range(3):
             await scene.fetch(b"hello", of=attributes(size=5, mtime_ns=number), number=number)
         assert len(os.listdir("/proc/self/fd")) == before < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    play(story)
+
+
+def test_a_file_is_fetched_from_the_pod_that_takes_over(play: Callable[..., None]) -> None:
+    async def story(scene: Scene) -> None:
+        other, lead = FakeAgent(), scene.agent.lead
+        lead.expect()
+        fetch = asyncio.ensure_future(scene.fetches.get(WANTED))
+        id, request = await scene.agent.request()
+        assert isinstance(request, OpenFile)
+        scene.agent.reply(id, FileOpened(attributes=attributes(size=10)))
+        scene.agent.datagram(request.stream, b"of the")
+        await until(lambda: scene.placeholders.in_use)
+        scene.agent.lose()
+        lead.move(other.channel)
+        id, request = await other.request()
+        assert isinstance(request, OpenFile)
+        other.reply(id, FileOpened(attributes=attributes(size=8, ino=9)))
+        other.content(request.stream, b"other's\n")
+        _, placeholder = await fetch
+        assert placeholder is not None
+        assert Path(os.fsdecode(placeholder)).read_bytes() == b"other's\n"
 
     play(story)
