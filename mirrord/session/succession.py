@@ -39,12 +39,16 @@ class Succession:
     async def serve(self) -> None:
         """Have one pod after the other take over, for ever."""
         self._lead.expect()
-        while True:
-            await _first_of(self._target.leaving(), self._closed())
-            other = await self._next()
-            self._sayings.warn(f"warning: {self._what()}: {_REST} {other.name} from now on")
-            self._target.leads(other.name)
-            self._lead.move(other.channel)
+        try:
+            while True:
+                await _first_of(self._target.leaving(), self._closed())
+                other = await self._next()
+                self._sayings.warn(f"warning: {self._what()}: {_REST} {other.name} from now on")
+                self._target.leads(other.name)
+                self._lead.move(other.channel)
+        finally:
+            # nobody looks for another any more
+            self._lead.give_up()
 
     async def _next(self) -> Joined:
         """Return the pod that is to take over, which may have to come first."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, Final
 
-from mirrord.errors import TargetError
+from mirrord.errors import MirrordError, TargetError
 from mirrord.targets.base import Replica, Tell
 from mirrord.targets.kubernetes.access import Access, asking, is_forbidden
 from mirrord.targets.kubernetes.agents import Agents
@@ -152,7 +152,7 @@ class Replicas:
         """Start an agent; where that fails, tell why, unless the pod is gone."""
         try:
             return Replica(chosen.pod, await self._agents.start(chosen))
-        except TargetError as error:
+        except MirrordError as error:
             if chosen.pod in self._beside:
                 self._tell.warn(f"warning: the traffic of pod {chosen.pod} does not arrive here: {error}")
             return None
