@@ -1,7 +1,9 @@
 """A program gets the connections of its pod, in a real cluster."""
 
+import json
 import secrets
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,29 @@ def test_a_request_to_the_pod(way: str, session: Session) -> None:
         server.terminate()
         server.communicate(timeout=30)
     assert session("targetless", "curl", "-sS", f"http://{address}:8080{path}").out == own
+
+
+@pytest.mark.parametrize(
+    ("capability", "said"),
+    [
+        ("NET_RAW", "is not mirrored: the agent may not capture"),
+        ("NET_ADMIN", "is not stolen: connections cannot be stolen: the agent may not change"),
+    ],
+)
+def test_a_capability_that_is_taken_away(
+    capability: str, said: str, session: Session, tmp_path: Path
+) -> None:
+    file = tmp_path / "mirrord.json"
+    file.write_text(json.dumps({"agent": {"disabled_capabilities": [capability]}}))
+    options = ["-f", str(file), *["--steal"] * (capability == "NET_ADMIN")]
+    pod = session.pods("app=web")[0]
+    line = session.line(f"pod/{pod}", SYSTEM_PYTHON, "-c", SERVER, "none", options=options)
+    with session.runner.start(line, env=session.environment()) as server:
+        wait_for(f"port 8080 of {pod} {said}", server)
+        # everything else works
+        assert server.poll() is None
+        server.terminate()
+        server.communicate(timeout=30)
 
 
 def wait_for(said: str, server: "subprocess.Popen[str]") -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -43,6 +44,49 @@ def test_every_kind_of_target(target: str, session: Session) -> None:
     first, *_ = session.pods(TARGETS[target])
     for one in (target, f"pod/{first}"):
         assert session(one, "hostname").lines == [first]
+
+
+@pytest.fixture
+def rollout(session: Session) -> Iterator[str]:
+    """A rollout of Argo's that has the pods of ``web``; nobody here looks after it."""
+    session.cluster.own()
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    kind = "rollouts.argoproj.io"
+    session.cluster.apply(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": kind},
+            "spec": {
+                "group": "argoproj.io",
+                "scope": "Namespaced",
+                "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout"},
+                "versions": [
+                    {
+                        "name": "v1alpha1",
+                        "served": True,
+                        "storage": True,
+                        "schema": {"openAPIV3Schema": schema},
+                    }
+                ],
+            },
+        }
+    )
+    session.cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}", "--timeout=30s")
+    session.cluster.apply(
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {"name": "canary", "namespace": session.workloads.namespace},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        }
+    )
+    yield "rollout/canary"
+    session.cluster.kubectl("delete", f"crd/{kind}")
+
+
+def test_a_rollout(rollout: str, session: Session) -> None:
+    assert session(rollout, "hostname").lines == [session.pods("app=web")[0]]
 
 
 def test_mounted_files_are_read(session: Session) -> None:
