@@ -77,6 +77,11 @@ class Call(Protocol):
     def require_user(self) -> None:
         """Raise :exc:`Elsewhere` where the thread has not the rights that we have: for what we do for it."""
 
+    def has_capability(self, number: int) -> bool:
+        """Tell whether the thread has a capability now (capabilities(7)), for what we do for it; raise
+        :exc:`Gone`.
+        """
+
 
 class Verdict:
     """The answer to a call; one of the classes below."""

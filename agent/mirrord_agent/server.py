@@ -23,6 +23,8 @@ from mirrord_agent.wire.pump import draining
 from mirrord_agent.wire.websocket import WebSocket
 
 if TYPE_CHECKING:
+    import ssl
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 FIRST_CLIENT: Final = 30.0
@@ -34,7 +36,9 @@ _LINGER: Final = 60.0
 """Seconds for which peers may take what has been written for them, as ``net.ipv4.tcp_fin_timeout`` has it."""
 _LINGER_TICK: Final = 0.02
 _UNPROVED: Final = 16
-"""Connections that may be in their handshake at once."""
+"""Connections of a listener that may be in their handshake at once; more wait in the kernel's queue."""
+_NO_ROOM: Final = 1.0
+"""Seconds until the next try where there is no descriptor for a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Agent:
         self._loop: Final = asyncio.get_running_loop()
         self._files: Final = Files(target)
         self._end: Final[asyncio.Future[str]] = self._loop.create_future()
-        self._servers: Final[list[asyncio.Server]] = []
+        self._accepting: Final[list[asyncio.Task[None]]] = []
         self._carrier: Carrier | None = None
         self._channel: Channel | None = None
         self._presence: Final = Presence(
@@ -77,29 +81,42 @@ class Agent:
         """Serve; print ``ready`` once connections are taken. Return why it ended; raise AgentError."""
         await self._files.check()
         for listener in self._listeners:
-            self._servers.append(await self._listen(listener))
+            self._accepting.append(self._loop.create_task(self._accept(listener)))
         with self._watched(until_stdin_closes=until_stdin_closes):
             print(ready, flush=True)
             self._presence.expect(f"no client within {self._patience:.0f} s")
             reason = await self._end
         self._presence.stop()
-        for server in self._servers:
-            server.close()
+        for accepting in self._accepting:
+            accepting.cancel()
         if self._channel is not None:
             self._channel.close(f"the agent ended: {reason}")
             await self._channel.wait_closed()
         await self._drained()
         return reason
 
-    async def _listen(self, listener: Listener) -> asyncio.Server:
-        if listener.socket.family is socket.AF_UNIX:
-            return await self._loop.create_unix_server(self._connection, sock=listener.socket)
+    async def _accept(self, listener: Listener) -> None:
         tls = None
         if listener.tls:
             from mirrord_agent.certificate import server_context
 
             tls = server_context()
-        return await self._loop.create_server(self._connection, sock=listener.socket, ssl=tls)
+        listener.socket.setblocking(False)
+        room = asyncio.Semaphore(_UNPROVED)
+        with listener.socket:
+            while True:
+                await room.acquire()
+                try:
+                    sock, _ = await self._loop.sock_accept(listener.socket)
+                except OSError as error:
+                    print(f"mirrord-agent: no client can be taken: {error}", file=sys.stderr)
+                    room.release()
+                    await asyncio.sleep(_NO_ROOM)
+                    continue
+                task = self._loop.create_task(self._connection(sock, tls))
+                self._handshakes.add(task)
+                task.add_done_callback(self._handshakes.discard)
+                task.add_done_callback(lambda _: room.release())
 
     @contextlib.contextmanager
     def _watched(self, *, until_stdin_closes: bool) -> Iterator[None]:
@@ -124,28 +141,22 @@ class Agent:
         if not self._end.done():
             self._end.set_result(reason)
 
-    def _connection(self) -> WebSocket:
+    async def _connection(self, sock: socket.socket, tls: "ssl.SSLContext | None") -> None:
         websocket = WebSocket(self._loop, client=False)
-        task = self._loop.create_task(self._welcome(websocket))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
-        return websocket
-
-    async def _welcome(self, websocket: WebSocket) -> None:
         try:
             async with asyncio.timeout(_HANDSHAKE):
+                await self._loop.connect_accepted_socket(lambda: websocket, sock, ssl=tls)
                 await self._shake_hands(websocket)
         except HandshakeError as error:
             print(f"mirrord-agent: a client was refused: {error}", file=sys.stderr)
             websocket.send(refusal(error))
             websocket.close("refused")
-        except (TimeoutError, ChannelClosed) as error:
-            print(f"mirrord-agent: a client went away in the handshake: {error}", file=sys.stderr)
-            websocket.abort("the handshake took too long")
+        except (OSError, ChannelClosed) as error:
+            why = str(error) or f"it took longer than {_HANDSHAKE:.0f} s"
+            print(f"mirrord-agent: a client went away in the handshake: {why}", file=sys.stderr)
+            websocket.abort("the handshake did not come to its end")
 
     async def _shake_hands(self, websocket: WebSocket) -> None:
-        if len(self._handshakes) > _UNPROVED:
-            raise HandshakeError("too many connections at once")
         handshake = AgentHandshake(key=self._keys.own, client_key=self._keys.client)
         await websocket.opened()
         websocket.send(handshake.answer(await websocket.receive()))

@@ -81,6 +81,11 @@ class Printer:
             return
 
     def _write(self, piece: bytes | bytearray | memoryview, who: str) -> None:
+        if os.isatty(_STDOUT):
+            from mirrord.session.say import visible
+
+            text = bytes(piece).replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
+            piece = visible(text).encode()
         if who != self._last:
             _write_all(f"\n-- {who}\n".encode())
             self._last = who

@@ -19,6 +19,8 @@ from mirrord.link.listeners import bind, with_port
 from mirrord.syscall import CONTINUE, SUCCESS, Call, Fail, Verdict, Wait
 
 _REPLACED: Final = frozenset({errno.EACCES, errno.EADDRINUSE, errno.EADDRNOTAVAIL})
+_NET_BIND_SERVICE: Final = 10
+"""CAP_NET_BIND_SERVICE (include/uapi/linux/capability.h)."""
 _RELEASE: Final = 1.0
 """Seconds in which a listener must be gone that only a held ``accept`` of a killed thread keeps."""
 _TICK: Final = 0.005
@@ -52,7 +54,7 @@ class Binding:
 
     def _bind(self, call: Call, sock: socket.socket, sockaddr: bytes, peer: Peer) -> Verdict:
         wanted = self._rules.local_port(peer.port)
-        number = bind(sock, with_port(sockaddr, wanted))
+        number = self._try(call, sock, with_port(sockaddr, wanted), peer)
         if not number:
             return self._keep(call, sock, peer, why="")
         if wanted != peer.port or number not in _REPLACED:
@@ -63,13 +65,21 @@ class Binding:
             return verdict
         return self._replace(call, sock, sockaddr, peer, why=os.strerror(number))
 
+    def _try(self, call: Call, sock: socket.socket, sockaddr: bytes, peer: Peer) -> int:
+        """Bind with no more rights than the thread has, which root's session may have; return the errno."""
+        if not _is_privileged(int.from_bytes(sockaddr[2:4], "big")) or call.has_capability(_NET_BIND_SERVICE):
+            return bind(sock, sockaddr)
+        # in the order of inet_bind(): the address comes first
+        return errno.EADDRNOTAVAIL if peer.host in self._world.addresses.values() else errno.EACCES
+
     def _bind_for_pod(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
         """Bind to the loopback what is to be bound to the pod's own address, which this machine has not."""
         if peer.host not in self._world.addresses.values():
             return Fail(errno.EADDRNOTAVAIL)
         host = "::1" if peer.family == socket.AF_INET6 else "127.0.0.1"
-        sockaddr = pack(Peer(host, peer.port), sock.family)
-        number = bind(sock, sockaddr)
+        here = Peer(host, peer.port)
+        sockaddr = pack(here, sock.family)
+        number = self._try(call, sock, sockaddr, here)
         if not number:
             return self._keep(call, sock, peer, why="", differs=True)
         if number == errno.EADDRINUSE and (verdict := self._in_use(call, sock, sockaddr, peer)):
@@ -118,6 +128,15 @@ class Binding:
         )
         self._bound.add(cookie(sock), bound, differs=differs or port != peer.port)
         return SUCCESS
+
+
+def _is_privileged(port: int) -> bool:
+    """Tell whether a port takes a right that we have (ip_unprivileged_port_start, ip(7))."""
+    if os.geteuid() != 0:
+        # what the kernel refuses us, it refuses
+        return False
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as first:
+        return 0 < port < int(first.read())
 
 
 def _same_family(sock: socket.socket, sockaddr: bytes) -> bool:

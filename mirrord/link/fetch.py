@@ -151,6 +151,11 @@ class Fetches:
                 f"take up to {limit}; set MIRRORD_FS_SPACE for more, "
                 "or MIRRORD_FS_DIRECTORY to put them on a disk"
             )
+        elif failure.errno == errno.EFBIG:
+            self._warn(
+                f"{os.fsdecode(path)} of the target is longer than a file may be here: "
+                "raise that limit (ulimit -f)"
+            )
 
     async def _fill(
         self,

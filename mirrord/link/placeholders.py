@@ -202,7 +202,7 @@ class Placeholders:
         if stat.S_ISREG(attributes.mode) and not self.complete(placeholder):
             # the remote file's mode may forbid even the owner to write
             os.chmod(placeholder, 0o600)
-            os.truncate(placeholder, attributes.size)
+            _stretch(placeholder, attributes.size)
         os.chmod(placeholder, stat.S_IMODE(attributes.mode) & _PERMISSIONS | keep)
         os.utime(placeholder, ns=times)
 
@@ -234,7 +234,8 @@ class Placeholders:
         parent = os.path.dirname(placeholder)
         try:
             os.makedirs(parent, mode=0o700, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
+        except (FileExistsError, NotADirectoryError, FileNotFoundError):
+            # the last where a symbolic link is in the way, which leads nowhere
             self._clear_the_way(parent)
             os.makedirs(parent, mode=0o700, exist_ok=True)
         if directory and os.path.isdir(placeholder) and not os.path.islink(placeholder):
@@ -305,6 +306,17 @@ def _make(placeholder: bytes, attributes: Attributes) -> None:
         os.mknod(placeholder, stat.S_IFREG | 0o600)
     else:
         os.mknod(placeholder, mode)
+
+
+def _stretch(placeholder: bytes, size: int) -> None:
+    """Make a file without content as long as its remote one, where this file system has files so long: a
+    program that only looks asks for nothing more.
+    """
+    try:
+        os.truncate(placeholder, size)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
 
 
 def _chown(placeholder: bytes, attributes: Attributes) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 from typing import Final
 
 from mirrord_agent.wire.channel import ChannelClosed, RequestFailed
@@ -11,6 +12,9 @@ from mirrord_agent.wire.pump import Pump
 
 from mirrord.link.connections import LINK_LOST, Cookie
 from mirrord.link.lead import Lead
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""``struct ucred``: process, user, group (unix(7))."""
 
 
 class UnixConnections:
@@ -60,10 +64,18 @@ def _join(program_socket: socket.socket, kind: int) -> socket.socket:
     connect.
     """
     with socket.socket(socket.AF_UNIX, kind) as listener:
-        # autobind gives an abstract name that no one else knows yet (unix(7)); only one connect is taken
+        # autobind gives an abstract name (unix(7)), which everybody may see, and connect to
         listener.bind(b"")
-        listener.listen(1)
+        listener.listen()
         program_socket.connect(listener.getsockname())
-        ours, _ = listener.accept()
+        while _connected_by(ours := listener.accept()[0]) != os.getpid():
+            ours.close()
     ours.setblocking(False)
     return ours
+
+
+def _connected_by(sock: socket.socket) -> int:
+    """Return the process that has called connect (SO_PEERCRED, unix(7))."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    process: int = _CREDENTIALS.unpack(raw)[0]
+    return process

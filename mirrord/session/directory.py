@@ -4,6 +4,8 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mirrord.errors import MirrordError
@@ -67,7 +69,7 @@ def base() -> str:
             )
         return os.path.join(os.path.realpath(wanted), f"mirrord-{os.getuid()}")
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime and os.access(runtime, os.W_OK | os.X_OK):
+    if runtime and _is_ours(runtime):
         return os.path.join(runtime, "mirrord")
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else "/tmp"
     return os.path.join(shared, f"mirrord-{os.getuid()}")
@@ -83,3 +85,24 @@ def private(path: str) -> str:
             remedy="remove it, or set XDG_RUNTIME_DIR to a directory of yours",
         )
     return path
+
+
+def _is_ours(runtime: str) -> bool:
+    """Tell whether a directory is ours alone, as the XDG specification has it: after su(1) it is that of who
+    was there before, who could put another in the place of what we make in it.
+    """
+    try:
+        status = os.stat(runtime)
+    except OSError:
+        return False
+    return status.st_uid == os.getuid() and os.access(runtime, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def within_reach(path: str) -> Iterator[str]:
+    """Give a name of a path that a unix socket's address has room for: 107 bytes (unix(7))."""
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+    finally:
+        os.close(directory)

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from mirrord_seccomp.rules import Action, Op, Rule, Test
 
 from mirrord.errors import AttachError
-from mirrord.session.directory import base, private
+from mirrord.session.directory import base, private, within_reach
 
 _CREDENTIALS: Final = struct.Struct("3i")
 """``struct ucred``: process, user, group (unix(7))."""
@@ -58,11 +58,8 @@ def connect(pid: int) -> socket.socket | None:
     """Return a connection to the keeper of a process, None if it has none of ours."""
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        directory = os.open(base(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            door.connect(f"/proc/self/fd/{directory}/keeper-{pid}.sock")
-        finally:
-            os.close(directory)
+        with within_reach(path_of(pid)) as name:
+            door.connect(name)
     except FileNotFoundError:
         door.close()
         return None
@@ -80,7 +77,8 @@ def open_at(path: str) -> socket.socket:
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mask = os.umask(0o177)
     try:
-        _bind(door, path)
+        with within_reach(path) as name:
+            door.bind(name)
     except OSError as error:
         door.close()
         if error.errno == errno.EADDRINUSE:
@@ -90,15 +88,6 @@ def open_at(path: str) -> socket.socket:
         os.umask(mask)
     door.listen(16)
     return door
-
-
-def _bind(door: socket.socket, path: str) -> None:
-    # through the directory's descriptor: the path itself may be longer than the 107 bytes of unix(7)
-    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        door.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-    finally:
-        os.close(directory)
 
 
 def peer(sock: socket.socket) -> tuple[int, int]:

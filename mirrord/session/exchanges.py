@@ -16,6 +16,7 @@ from mirrord_agent.wire.frames import Data
 
 from mirrord.feed.models import Exchange
 from mirrord.link.tapping import Flow
+from mirrord.session.say import visible
 
 _HEAD: Final = 512
 _REQUEST: Final = re.compile(rb"([A-Z][A-Z-]{2,19}) ((?:/|\*|https?://)\S*)(?: HTTP/1\.[01]\r?\n|\Z)")
@@ -111,7 +112,7 @@ def _exchange(flow: Flow, request: bytes) -> Exchange:
         time=time.monotonic_ns(),
         remote=str(flow.remote),
         port=flow.local.port,
-        request=request.decode("utf-8", "backslashreplace"),
+        request=visible(request.decode("utf-8", "backslashreplace")),
     )
 
 

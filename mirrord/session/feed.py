@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from mirrord.feed.frames import Decoder, FrameError, Kind, encode
 from mirrord.feed.models import Dropped, Ended, Exchange, Model, Note, SessionInfo, State
 from mirrord.feed.traffic import Piece
-from mirrord.session.directory import FEED
+from mirrord.session.directory import FEED, within_reach
 
 _TICK: Final = 0.025
 _STATE_TICKS: Final = 20
@@ -158,7 +158,8 @@ class Feed:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
         path = os.path.join(directory, FEED)
-        listener.bind(path)
+        with within_reach(path) as name:
+            listener.bind(name)
         os.chmod(path, 0o600)
         listener.listen()
         self._listener = listener

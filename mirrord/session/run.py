@@ -1,6 +1,7 @@
 """One session in the supervisor: from the configuration to the end of the program's last process."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -48,6 +49,8 @@ _STOP_PATIENCE: Final = 5.0
 _KILL_TICK: Final = 0.1
 _REST: Final = 0.2
 """Seconds for what ends with the program, but after it, as a helper that sees a pipe of it close."""
+_NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
+_LOOK_AGAIN: Final = 0.1
 _LINGER: Final = 60.0
 """Seconds for which the session goes on for the sake of what its program wrote before it ended."""
 
@@ -73,6 +76,8 @@ class Run:
         self._rest: asyncio.TimerHandle | None = None
         """What the program has left has so long to end."""
         self._over: asyncio.Future[None] | None = None
+        self._reserved: Final = channel.dup()
+        """For the end, that it is seen even where the program's connections have taken all descriptors."""
 
     def serve(self) -> None:
         """Serve until the last process of the program has ended."""
@@ -202,6 +207,16 @@ class Run:
         """Take note of stops and ends; the program's orphans are our children too, but not what the target
         has started.
         """
+        try:
+            self._look_at_all()
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR:
+                raise
+            # once it is closed there is one to look with, for as long as nothing else takes it
+            self._reserved.close()
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN, self._children_changed)
+
+    def _look_at_all(self) -> None:
         for pid in {*children(), self._parked.pid} - self._own:
             self._look_at(pid)
         if self._status is not None and self._rest is None and self._left():

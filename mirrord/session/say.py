@@ -21,6 +21,8 @@ _VARIABLE: Final = "MIRRORD_PROGRESS_MODE"
 _TICK: Final = 0.2
 _CLEAR: Final = "\r\x1b[K"
 """Back to the first column, and erase the line (ECMA-48, CR and EL)."""
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+"""The control characters of ASCII and ECMA-48 but tab and newline, and how they are shown."""
 _WHOLE: Final = "mirrord exec"
 """What plug-ins know the whole start of a session by."""
 
@@ -46,17 +48,24 @@ def form(environ: Mapping[str, str] = os.environ) -> Form:
         raise UsageError(f"`{_VARIABLE}` is `{text}`", remedy="use std, dumb, json or off") from None
 
 
+def visible(text: str) -> str:
+    """Return a text that only shows on a terminal: names and requests are others' words, which could be
+    orders to it.
+    """
+    return text.translate(_CONTROL)
+
+
 def say(text: str, *, kind: str = "Warning") -> None:
     """Write one line at once, so that it never mixes with the program's own lines; a closed standard error is
     no error of ours. ``kind`` is what plug-ins are told that it is.
     """
-    _write(_object(kind, message=text) if _is_json() else f"mirrord: {text}\n")
+    _write(_object(kind, message=text) if _is_json() else f"mirrord: {visible(text)}\n")
 
 
 def say_error(error: MirrordError) -> None:
     """Say what ends the command."""
     if not _is_json():
-        _write(f"mirrord: {error}\n")
+        _write(f"mirrord: {visible(str(error))}\n")
         return
     # not before it is needed: the front of a session says things, too
     import json
@@ -197,7 +206,7 @@ class _Step:
     def show(self) -> None:
         """Write the line, without an end."""
         seconds = int(time.monotonic() - self.began)
-        _write(f"{_CLEAR}mirrord: {self.doing}{f' … {seconds} s' if seconds else ''}")
+        _write(f"{_CLEAR}mirrord: {visible(self.doing)}{f' … {seconds} s' if seconds else ''}")
 
     def stop(self) -> None:
         """Show it no more."""

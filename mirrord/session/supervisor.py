@@ -1,6 +1,7 @@
 """The supervisor: the process behind ``mirrord exec`` that serves the program's calls."""
 
 import dataclasses
+import errno
 import os
 import resource
 import signal
@@ -29,6 +30,7 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
     # nobody but the chain sends us signals from here on; what we start must not inherit a full mask
     signal.pthread_sigmask(signal.SIG_SETMASK, chain.inherited.mask)
     allow_many_descriptors()
+    allow_long_files()
     try:
         settings, sayings = _begin(chain)
         # only now anything heavy is imported
@@ -44,12 +46,7 @@ def main(chain: Chain, channel: socket.socket) -> NoReturn:
     except Exception as error:
         if os.environ.get("MIRRORD_TRACEBACK"):
             sys.excepthook(type(error), error, error.__traceback__)
-        problem = f"a fault of mirrord itself ended the session: {type(error).__name__}: {error}"
-        _fail(
-            chain,
-            channel,
-            MirrordError(problem, remedy="set MIRRORD_TRACEBACK=1 to see where, and report it"),
-        )
+        _fail(chain, channel, _explained(error))
     os._exit(0)
 
 
@@ -79,3 +76,22 @@ def allow_many_descriptors() -> None:
     """Raise our own soft limit: each connection of the program takes one here."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def allow_long_files() -> None:
+    """Raise our own limit, as far as it goes: remote files that the program only reads are written here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def _explained(error: Exception) -> MirrordError:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return MirrordError(
+            f"the session was ended: there are too few descriptors for it, {limit} at most",
+            remedy="raise the limit of open files (ulimit -n)",
+        )
+    return MirrordError(
+        f"a fault of mirrord itself ended the session: {type(error).__name__}: {error}",
+        remedy="set MIRRORD_TRACEBACK=1 to see where, and report it",
+    )

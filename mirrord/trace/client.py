@@ -8,7 +8,7 @@ from typing import Final
 
 from mirrord.errors import MirrordError
 from mirrord.feed.frames import Decoder, FrameError, Kind, encode
-from mirrord.session.directory import FEED, SessionDirectory, sessions
+from mirrord.session.directory import FEED, SessionDirectory, sessions, within_reach
 
 _ROOM: Final = 1 << 18
 _PATIENCE: Final = 5.0
@@ -68,7 +68,8 @@ def connect(directory: SessionDirectory) -> Client | None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(_PATIENCE)
     try:
-        sock.connect(os.path.join(directory.path, FEED))
+        with within_reach(os.path.join(directory.path, FEED)) as name:
+            sock.connect(name)
     except OSError:
         # nobody listens: it ends, begins, or was killed
         sock.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mirrord_seccomp.notify import NotificationId
 
 from mirrord.syscall import Elsewhere, Fault, Gone, Tid, Verdict
-from mirrord.tracer.threads import Threads, rights
+from mirrord.tracer.threads import Threads, has_capability, rights
 
 
 class TrappedCall:
@@ -93,6 +93,10 @@ class TrappedCall:
             raise Elsewhere(
                 "it has not the rights of its session, which is root's: no `feature.fs.mapping` holds for it"
             )
+
+    def has_capability(self, number: int) -> bool:
+        """Tell whether the thread has a capability now, in our user namespace; raise Gone."""
+        return has_capability(self.tid, number)
 
 
 class TakingCall(TrappedCall):

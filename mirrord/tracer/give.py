@@ -114,9 +114,19 @@ def _send(tid: int, at: int, fd: int) -> None:
     finally:
         os.close(pidfd)
     with socket.socket(fileno=duplicate) as sock:
-        # the kernel chooses an abstract address (unix(7), autobind)
+        # the kernel chooses an abstract address (unix(7), autobind): everybody may see it, and send to it
+        # until the socket is connected, then only who that is (unix_may_send(), net/unix/af_unix.c)
         sock.bind("")
+        sock.connect(sock.getsockname())
+        _drain(sock)
         _send_to(sock, sock.getsockname(), fd)
+
+
+def _drain(sock: socket.socket) -> None:
+    """Take what somebody else was quick enough to send; the kernel closes the descriptors in it."""
+    with suppress(BlockingIOError):
+        while True:
+            sock.recv(1, socket.MSG_DONTWAIT)
 
 
 def _send_by_name(thread: Borrowed, page: int, at: int, fd: int) -> None:

@@ -69,8 +69,9 @@ class Interrupted:
             registers = _REGISTERS.unpack(call.read(at, _REGISTERS.size))
             if registers[_RAX] == _EINTR:
                 self._repair(call, at, registers)
-        except Fault:
-            # the kernel will find the same frame unreadable, and kill the program for it
+        except (Fault, OSError):
+            # the kernel will find the same frame unreadable, and kill the program for it; and where we have
+            # no descriptor to look with, it must return all the same: this call has no errno
             return CONTINUE
         return CONTINUE
 

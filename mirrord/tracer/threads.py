@@ -251,6 +251,14 @@ def rights(tid: int) -> list[bytes]:
         raise Gone from error
 
 
+def has_capability(tid: int, number: int) -> bool:
+    """Tell whether a thread has a capability in our user namespace (user_namespaces(7)); raise Gone."""
+    effective = next(line for line in rights(tid) if line.startswith(b"CapEff:"))
+    return bool(int(effective.split()[1], 16) >> number & 1) and _same(
+        f"/proc/{tid}/ns/user", "/proc/self/ns/user"
+    )
+
+
 def _opened(open_: Callable[[int], int], tid: int) -> int:
     try:
         return open_(tid)

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ from mirrord.errors import LinkError
 from mirrord.link.client import connect
 from mirrord.link.resuming import prove
 
-from .running import KEY, PATIENCE, RunningAgent, linked, on_loop, running_agent, tool
+from .running import KEY, PATIENCE, RunningAgent, linked, on_loop, running_agent, tool, until
 from .test_linux import needs_root
 from .test_target import process
 
@@ -91,6 +91,32 @@ def test_noise_is_outlived(agent: RunningAgent) -> None:
             await link.channel.request(GetHostname(), Hostname)
 
     check()
+
+
+def test_silent_connections_hold_a_client_up_only_as_long_as_they_are_there(agent: RunningAgent) -> None:
+    with ExitStack() as silent:
+        ends = [silent.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(16)]
+        for end in ends:
+            end.connect(str(agent.path))
+
+        @on_loop
+        async def check() -> None:
+            linking = asyncio.create_task(connect(agent.endpoint, KEY))
+            await until(lambda: _waits_at(agent.path))
+            assert not linking.done()
+            ends[0].close()
+            link = await linking
+            await link.channel.request(GetHostname(), Hostname)
+            link.channel.close("the test has ended")
+            await link.channel.wait_closed()
+
+        check()
+
+
+def _waits_at(path: Path) -> bool:
+    """Tell whether a connection waits to be accepted: the queue of a listener (sock_diag(7))."""
+    said = subprocess.run([tool("ss"), "-xlH", "src", str(path)], capture_output=True, text=True, check=True)
+    return said.stdout.split()[2] == "1"
 
 
 def test_there_is_one_client_only(agent: RunningAgent) -> None:

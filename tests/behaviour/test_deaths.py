@@ -8,6 +8,8 @@ from subprocess import Popen
 
 import pytest
 
+from mirrord.errors import EXIT_MIRRORD
+
 from ..conftest import Line
 from ..support.build import SYSTEM_PYTHON, command
 from ..support.processes import Chain, is_pending, parent, state, system_call
@@ -176,3 +178,18 @@ def test_a_link_that_cannot_be_brought_back_is_told(
         write(process, "go\n")
         assert read_line(process) == "status 1"
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("limit", [12, 20, 23, 24])
+def test_where_descriptors_run_out_it_ends_and_says_so(line: Line, runner: Runner, limit: int) -> None:
+    """At some of these limits the program has begun and cannot be looked after as it ends."""
+    limited = [
+        "prlimit",
+        f"--nofile={limit}",
+        *line("sh", "-c", "cat /app/config.yaml; exit 7", options=["-q"]),
+    ]
+
+    session = runner.run(limited, timeout=30)
+
+    assert "Traceback" not in session.err
+    assert session.code == 7 or (session.code == EXIT_MIRRORD and "ulimit -n" in session.err)

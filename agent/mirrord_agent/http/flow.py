@@ -47,11 +47,12 @@ class End:
         values = {
             SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
             SettingCodes.MAX_HEADER_LIST_SIZE: head,
-            SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS,
             SettingCodes.ENABLE_PUSH: 0,
         }
         self.h2.local_settings = Settings(client=client, initial_values=values)
         self.h2.initiate_connection()
+        # holds only once the other side has acknowledged it: until then it may have begun more, as Envoy does
+        self.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS})
         self.h2.increment_flow_control_window(_CONNECTION_WINDOW - _INITIAL_WINDOW)
         self._sieve: Final = Sieve(skip=0 if client else len(PREFACE))
 

@@ -49,6 +49,8 @@ class Http1:
         self._rest: Server | None = None
         """Who gets everything that follows."""
         self._continued: bool = False
+        self._deaf: bool = False
+        """What follows is dropped: it could be a request that is not for the server that would get it."""
         self._client_ended: bool = False
         self._told_of_end: Server | None = None
         """The one that knows that the client has ended."""
@@ -90,7 +92,7 @@ class Http1:
 
     def client_data(self, data: bytes) -> list[Output]:
         """Take what the client wrote."""
-        if self._done:
+        if self._done or self._deaf:
             return []
         self._input += data
         self._advance()
@@ -152,18 +154,31 @@ class Http1:
         try:
             self._input = parser.feed(data)
         except NotHttp:
-            self._opaque = True
-            if self._side is None and parser.has_head:
-                # the head came first, if not in a piece of its own
-                self._decide(parser)
-            self._side = self._side or Side.ORIGINAL
-            if self._route is not None:
-                self._rest = self._route
-            elif self._nowhere:
-                self._finish_client()
+            self._parse_no_more(parser, data)
+            return
         self._pass_on(data[: len(data) - len(self._input)])
         if self._side is None and parser.has_head:
             self._decide(parser)
+
+    def _parse_no_more(self, parser: RequestParser, data: bytes) -> None:
+        """Nothing tells where this request ends, and whose the next one is."""
+        if self._side is None and parser.has_head:
+            # the head came first, if not in a piece of its own
+            self._decide(parser)
+        self._side = self._side or Side.ORIGINAL
+        if self._nowhere:
+            self._finish_client()
+        elif self._side is Side.LOCAL:
+            self._pass_on(data[: max(0, len(data) - parser.not_understood)])
+            self._hear_no_more()
+        else:
+            self._opaque, self._rest = True, self._route
+            self._pass_on(data)
+
+    def _hear_no_more(self) -> None:
+        """Have the local program see the client's end here."""
+        self._deaf = self._client_ended = True
+        self._input = b""
 
     def _pass_on(self, data: bytes) -> None:
         if self._route is not None:
@@ -212,7 +227,10 @@ class Http1:
             self._due.finish(parser)
         if parser.closes:
             # whatever follows is no request
-            self._rest = self._route
+            self._closing = True
+            self._deaf = self._side is Side.LOCAL
+            self._rest = None if self._deaf else self._route
+            self._input = b"" if self._deaf else self._input
         self._parser, self._side, self._route = None, None, None
         self._nowhere = self._continued = False
 
@@ -249,20 +267,40 @@ class Http1:
     def _answer(self, server: Server, data: bytes) -> bytes:
         """Take a part of it; return what is left."""
         if not self._due:
-            # after an upgrade; or what it says unasked before it closes
-            self._out.append(ToClient(data))
+            self._unasked(server, data)
             return b""
         try:
             step = self._due.feed(data)
         except NotHttp:
             self._tell(self._due.spill() + data)
-            self._due.clear()
-            self._rest = server
+            self._only_pass(server)
             return b""
         self._tell(step.told)
         if step.answer is not None:
             self._answered(server, step.answer)
         return step.rest
+
+    def _unasked(self, server: Server, data: bytes) -> None:
+        """Take what is no answer: after an upgrade, before a close, or a body that must not be there."""
+        if server.side is Side.ORIGINAL or self._rest == server:
+            self._out.append(ToClient(data))
+            return
+        # the client would take it for the next answer, which may be the original's
+        self._gone(server)
+        if self._closing:
+            self._finish_client()
+        else:
+            self._leave(server)
+
+    def _only_pass(self, server: Server) -> None:
+        """Nothing tells where this answer ends: what the server says from here on is for the client."""
+        self._due.clear()
+        self._rest = server
+        if server.side is Side.LOCAL:
+            # the client's next request may be the original's, whose answer could not follow
+            self._hear_no_more()
+            self._held.clear()
+            self._parser, self._side = None, None
 
     def _tell(self, data: bytes) -> None:
         if data:
@@ -276,7 +314,7 @@ class Http1:
 
     def server_eof(self, server: Server) -> list[Output]:
         """A server writes no more."""
-        if self._is_tunnel(server):
+        if self._is_tunnel(server) and not self._client_ended:
             # the other direction may go on
             self._out.append(FinClient())
             return self._take()

@@ -33,6 +33,9 @@ from mirrord_agent.http.output import (
 )
 from mirrord_agent.http.request import Header, Request
 
+MOST_STREAMS: Final = 1000
+"""Requests at once; of a client that has not been told yet how many it may make, more are refused."""
+
 
 @dataclass(slots=True)
 class _Exchange:
@@ -139,6 +142,9 @@ class Http2:
 
     def _request(self, event: RequestReceived) -> None:
         stream, headers = event.stream_id, [*event.headers]
+        if len(self._exchanges) >= MOST_STREAMS:
+            self._client.reset(stream, REFUSED)
+            return
         asked = Flow(self._client, stream)
         exchange = _Exchange(stream, _seen(headers), asked, Flow(None, 0))
         self._exchanges[stream] = exchange

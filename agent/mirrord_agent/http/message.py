@@ -26,6 +26,7 @@ class RequestParser:
         self._head: h11.Request | None = None
         self._begun: bool = False
         self._fed: int = 0
+        self._understood: int = 0
         self._body: bytearray | None = bytearray()
         self.complete: bool = False
         """All of it has been seen."""
@@ -70,7 +71,20 @@ class RequestParser:
     @property
     def closes(self) -> bool:
         """It is the client's last request; known when complete."""
-        return self._h11.their_state is h11.MUST_CLOSE
+        return self._h11.their_state is h11.MUST_CLOSE and not self._stays
+
+    @property
+    def _stays(self) -> bool:
+        """It is one of HTTP/1.0 that more may follow, which h11 does not know of (RFC 9112, C.2.2)."""
+        if self._head is None or self._head.http_version != b"1.0":
+            return False
+        words = _connection_words(self._head)
+        return b"keep-alive" in words and b"close" not in words
+
+    @property
+    def not_understood(self) -> int:
+        """How many of the bytes that were fed are of no use: after :exc:`NotHttp`."""
+        return self._fed - self._understood
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes; return those after the request's end. Raises NotHttp."""
@@ -89,10 +103,13 @@ class RequestParser:
     def _events(self) -> bytes:
         while True:
             event = self._h11.next_event()
+            self._understood = self._fed - len(self._h11.trailing_data[0])
             if isinstance(event, h11.Request):
                 if self._fed - len(self._h11.trailing_data[0]) > self._limits.head:
                     raise NotHttp("the head is too long")
                 self._head = event
+                if _ends_differently(event):
+                    raise NotHttp("servers do not agree where the request ends")
             elif isinstance(event, h11.Data):
                 self._keep(event.data)
             elif isinstance(event, h11.EndOfMessage):
@@ -119,6 +136,17 @@ class RequestParser:
         if not self.body_is_known:
             return known
         return Request(known.method, known.target, known.headers, bytes(self._body or b""))
+
+
+def _ends_differently(head: h11.Request) -> bool:
+    """Tell whether a head says in two ways how long its body is (RFC 9112, 6.1): servers do not agree."""
+    names = [name for name, _ in head.headers]
+    return b"transfer-encoding" in names and (b"content-length" in names or head.http_version == b"1.0")
+
+
+def _connection_words(head: h11.Request) -> set[bytes]:
+    values = [value for name, value in head.headers if name == b"connection"]
+    return {word.strip().lower() for word in b",".join(values).split(b",")}
 
 
 _HOST: Final = [("Host", "host")]

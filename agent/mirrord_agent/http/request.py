@@ -25,8 +25,7 @@ class Request:
         text = target.decode("latin-1")
         if not text.startswith("/") and "://" in text:
             # what a client tells a proxy, and any server has to understand (RFC 9112, 3.2.2)
-            parts = urlsplit(text)
-            text = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            text = _origin_form(text)
         lines = tuple(
             f"{name.decode('ascii')}: {value.decode('ascii')}"
             for name, value in headers
@@ -38,3 +37,12 @@ class Request:
     def path(self) -> str:
         """The target without its query."""
         return self.target.partition("?")[0]
+
+
+def _origin_form(target: str) -> str:
+    """Return path and query of an absolute target; what is no URL stays, for a server to refuse."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return target
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -31,6 +31,8 @@ MOST: Final = 64 * 1024 * 1024
 """Bytes that may wait to be written, what does not pause included; then the link is given up."""
 FIRST_MESSAGES: Final = 4096
 """Bytes of the longest message before the peer has proved itself."""
+UNPROVED: Final = 64 * 1024
+"""Bytes that are read of a peer in all before that: the upgrade, two messages, and what nobody answers."""
 _CLOSED: Final = "the other side closed the connection"
 _FLUSH: Final = 128 * 1024
 _READ: Final = 256 * 1024
@@ -76,6 +78,7 @@ class WebSocket(asyncio.BufferedProtocol):
             if client
             else ServerProtocol(max_size=FIRST_MESSAGES)
         )
+        self._proved: bool = False
         self._headers: Final = headers or {}
         self._transport: asyncio.Transport | None = None
         self._buffer: memoryview = memoryview(bytearray(_READ))
@@ -106,6 +109,7 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def prove(self) -> None:
         """Let messages be as long as a frame may be: the peer has proved itself."""
+        self._proved = True
         self._protocol.max_message_size = MAX_FRAME
 
     def start(self, on_message: Callable[[Message], None]) -> None:
@@ -154,6 +158,10 @@ class WebSocket(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; a client asks for the upgrade."""
         self._transport = cast(asyncio.Transport, transport)
+        if self.reason is not None:
+            # it was given up before there was a transport to close
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=BUSY, low=BUSY // 4)
         self._heard = self.loop.time()
         self._timer = self.loop.call_later(PING_INTERVAL, self._ping)
@@ -171,6 +179,9 @@ class WebSocket(asyncio.BufferedProtocol):
         """Take what was read."""
         self._heard = self.loop.time()
         self.bytes_received += nbytes
+        if not self._proved and self.bytes_received > UNPROVED:
+            self._fail("the other side sent too much before it had proved itself")
+            return
         self._protocol.receive_data(cast(bytes, self._buffer[:nbytes]))
         for event in self._protocol.events_received():
             if self.reason is not None:

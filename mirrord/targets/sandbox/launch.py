@@ -60,8 +60,14 @@ class Connection:
         TargetError.
         """
         answer = self.ask(AskAgent(client_key.hex()))
-        if not isinstance(answer, AgentReady) or not self._received:
+        if not isinstance(answer, AgentReady):
             raise TargetError("the sandbox gave a wrong answer")
+        if not self._received:
+            # it was sent, and the kernel had no number for it (MSG_CTRUNC, recvmsg(2))
+            raise TargetError(
+                "there is no descriptor left for the way to the sandbox",
+                remedy="raise the limit of open files (ulimit -n)",
+            )
         path = f"/proc/{os.getpid()}/fd/{self._received[-1]}/{answer.name}"
         return AgentEndpoint(path, bytes.fromhex(answer.key))
 

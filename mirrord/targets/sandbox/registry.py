@@ -27,9 +27,12 @@ def checked(name: str) -> str:
 
 
 def _base() -> str:
-    """Return XDG_RUNTIME_DIR where there is one, else our own directory under /tmp, perhaps not made yet."""
+    """Return XDG_RUNTIME_DIR where there is one, else our own directory under /tmp, perhaps not made yet.
+
+    After su(1) it is another user's, who could exchange what is in it.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(runtime) and os.path.isdir(runtime):
+    if os.path.isabs(runtime) and os.path.isdir(runtime) and os.stat(runtime).st_uid == os.getuid():
         return f"{runtime}/mirrord"
     return f"/tmp/mirrord-{os.getuid()}"
 

@@ -151,12 +151,120 @@ def test_what_is_not_http_goes_to_the_original_as_it_is(data: bytes, sizes: list
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=60), SIZES)
 def test_a_broken_body_stays_with_its_request(data: bytes, sizes: list[int]) -> None:
-    broken = TAKEN.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n") + data + OTHER
+    broken = OTHER.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n") + data + TAKEN
     world = World(Http1(decider()))
     for piece in cut(broken, sizes):
         world.write(piece)
-    assert world.got(LOCAL) == broken
+    assert world.got(ORIGINAL) == broken
+    assert world.got(LOCAL) == b""
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1, max_size=60), SIZES)
+def test_the_local_program_gets_nothing_behind_a_broken_body(data: bytes, sizes: list[int]) -> None:
+    """Nobody can tell where the next request begins, which may not be for it."""
+    head = TAKEN.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    world = World(Http1(decider()))
+    for piece in cut(head + b"zz\r\n" + data + OTHER, sizes):
+        world.write(piece)
+    assert world.got(LOCAL).startswith(head)
+    assert (head + b"zz\r\n").startswith(world.got(LOCAL))
     assert world.got(ORIGINAL) == b""
+    assert world.ended == {world.latest(LOCAL)}
+    refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+    world.answer(LOCAL, refusal)
+    world.write(OTHER)
+    world.close(LOCAL)
+    assert world.client == refusal
+    assert world.client_fin == 1
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize(
+    ("version", "lengths"),
+    [
+        (b"1.1", b"Content-Length: 60\r\nTransfer-Encoding: chunked"),
+        (b"1.0", b"Connection: keep-alive\r\nTransfer-Encoding: chunked"),
+    ],
+)
+def test_a_request_of_two_lengths_hides_no_other(side: Side, version: bytes, lengths: bytes) -> None:
+    asked, hidden = (TAKEN, OTHER) if side is LOCAL else (OTHER, TAKEN)
+    head = asked.replace(b"1.1", version).replace(b"\r\n\r\n", b"\r\n" + lengths + b"\r\n\r\n")
+    world = World(Http1(decider()))
+    world.write(head + b"0\r\n\r\n" + hidden)
+    assert len(world.servers) == 1
+    assert world.got(side) == (head if side is LOCAL else head + b"0\r\n\r\n" + hidden)
+    world.answer(side, OK)
+    world.write(hidden)
+    assert len(world.servers) == 1
+
+
+@pytest.mark.parametrize(("first", "second"), [(TAKEN, OTHER), (OTHER, TAKEN)])
+def test_each_request_of_a_kept_http10_connection_is_decided(first: bytes, second: bytes) -> None:
+    first, second = (
+        request.replace(b"1.1", b"1.0").replace(b"\r\n\r\n", b"\r\nConnection: Keep-Alive\r\n\r\n")
+        for request in (first, second)
+    )
+    answer = OK.replace(b"1.1", b"1.0").replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n")
+    sides = [LOCAL, ORIGINAL] if b"take" in first.lower() else [ORIGINAL, LOCAL]
+    world = World(Http1(decider()))
+    for side, request in zip(sides, (first, second), strict=True):
+        world.write(request)
+        assert world.got(side) == request
+        world.answer(side, answer)
+    assert world.client == answer * 2
+
+
+def test_what_follows_the_last_request_does_not_reach_the_local_program() -> None:
+    world = World(Http1(decider()))
+    last = TAKEN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    world.write(last + OTHER)
+    world.write(OTHER)
+    assert (world.got(LOCAL), world.got(ORIGINAL), world.ended) == (last, b"", set())
+    world.answer(LOCAL, OK)
+    world.close(LOCAL)
+    assert world.client == OK
+    assert world.client_fin == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nNo Name: 1\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 101 Nobody Asked\r\n\r\n",
+        b"junk\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_behind_an_answer_without_a_known_end_the_local_program_gets_nothing(
+    answer: bytes, pipelined: bool
+) -> None:
+    world = World(Http1(decider()))
+    world.write(TAKEN + OTHER * pipelined)
+    world.answer(LOCAL, answer)
+    assert world.ended == {world.latest(LOCAL)}
+    world.write(OTHER)
+    world.answer(LOCAL, b"more")
+    assert world.client == answer + b"more"
+    assert (world.got(LOCAL), world.got(ORIGINAL)) == (TAKEN, b"")
+    world.close(LOCAL)
+    assert world.client_fin == 1
+
+
+def test_what_the_local_program_says_unasked_is_nobodys_answer() -> None:
+    """As the body that an answer to HEAD has not: it would be taken for the original's next answer."""
+    world = World(Http1(decider()))
+    world.write(TAKEN.replace(b"GET", b"HEAD"))
+    head = OK.removesuffix(b"ok")
+    world.answer(LOCAL, OK)
+    assert world.client == head
+    assert world.forgotten == {world.latest(LOCAL)}
+    world.write(OTHER)
+    world.answer(ORIGINAL, OK)
+    world.write(TAKEN)
+    world.answer(LOCAL, OK)
+    assert world.client == head + OK * 2
+    assert not world.client_fin
 
 
 def test_a_pipelined_request_waits_for_the_answers_of_the_other_side() -> None:

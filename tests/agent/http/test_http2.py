@@ -20,6 +20,7 @@ from h2.events import (
 from hyperframe.frame import ContinuationFrame, HeadersFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mirrord_agent.http import http2
 from mirrord_agent.http.filter import BodyFilter, HttpFilter
 from mirrord_agent.http.http2 import Http2
 from mirrord_agent.http.output import Decider, Limits, Server, Side
@@ -471,3 +472,26 @@ def test_a_client_that_ends_ends_everything() -> None:
     world.end()
     assert world.client_fin == 1
     assert world.forgotten == set(world.servers)
+
+
+def test_a_client_may_ask_much_before_it_is_told_how_much_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Envoy does; every other request of its connection would be lost with it."""
+    monkeypatch.setattr(http2, "MOST_STREAMS", 120)
+    world = World2()
+    streams = [world.ask(_head(b"/", taken=bool(at % 2))) for at in range(121)]
+    world.settle()
+    for side in Side:
+        for peer, stream, _ in world.requests(side):
+            peer.h2.send_headers(stream, _OK, end_stream=True)
+    world.settle()
+    assert all(world.me.messages[stream].headers == _OK for stream in streams[:-1])
+    assert world.me.messages[streams[-1]].reset == ErrorCodes.REFUSED_STREAM
+    assert world.me.h2.remote_settings.max_concurrent_streams == 100
+    assert not world.client_fin
+
+
+def test_a_target_that_is_no_url_is_for_the_original_to_refuse() -> None:
+    world = World2()
+    world.ask(_head(b"http://[/", taken=False))
+    world.settle()
+    assert [dict(message.headers)[b":path"] for _, _, message in world.requests(ORIGINAL)] == [b"http://[/"]

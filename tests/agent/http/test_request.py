@@ -11,6 +11,7 @@ from mirrord_agent.http.request import Request
         (b"/a?x=http://b/", "/a?x=http://b/", "/a"),
         (b"http://host/a?c", "/a?c", "/a"),
         (b"http://host", "/", "/"),
+        (b"http://[/?a", "http://[/?a", "http://[/"),
         (b"*", "*", "*"),
         (b"host:443", "host:443", "host:443"),
         (b"/\xc3\xa4", "/Ã¤", "/Ã¤"),

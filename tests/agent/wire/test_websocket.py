@@ -2,13 +2,13 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from mirrord_agent.wire import websocket as module
 from mirrord_agent.wire.errors import ChannelClosed
 from mirrord_agent.wire.frames import MAX_FRAME
-from mirrord_agent.wire.websocket import FIRST_MESSAGES, WebSocket
+from mirrord_agent.wire.websocket import FIRST_MESSAGES, UNPROVED, WebSocket
 
 from ..running import joined_websockets, on_loop, until
 
@@ -220,3 +220,32 @@ async def test_the_way_is_measured_and_what_travels_counted() -> None:
         await until(lambda: client.round_trip is not None)
         assert client.bytes_sent == 1000
         assert agent.bytes_received >= 1000
+
+
+@on_loop
+async def test_a_peer_that_proves_nothing_is_not_listened_to_for_ever() -> None:
+    async with raw_client() as (client, agent):
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, UPGRADE)
+        await agent.opened()
+        # empty parts of a message that never ends
+        piece = b"\x02\x80abcd"
+        with suppress(ConnectionError):
+            while agent.reason is None:
+                await loop.sock_sendall(client, piece)
+                piece = b"\x00\x80abcd" * 1000
+        assert agent.reason == "the other side sent too much before it had proved itself"
+        assert agent.bytes_received < UNPROVED + module._READ
+
+
+@on_loop
+async def test_what_was_given_up_before_it_began_is_closed() -> None:
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    agent = WebSocket(loop, client=False)
+    agent.abort("nobody wants it")
+    with ours:
+        ours.setblocking(False)
+        await loop.create_connection(lambda: agent, sock=theirs)
+        assert await read(ours) == b""
+        await agent.wait_closed()

@@ -69,6 +69,23 @@ def test_a_privileged_port_is_replaced(stage: Stage, monkeypatch: pytest.MonkeyP
         assert sock.getsockname()[1] >= 1024
 
 
+@pytest.mark.parametrize(("host", "here"), [("0.0.0.0", "0.0.0.0"), ("10.9.9.9", "127.0.0.1")])
+@pytest.mark.parametrize("privileged", [True, False])
+def test_root_does_not_take_a_port_for_who_may_not(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, host: str, here: str, privileged: bool
+) -> None:
+    port = free_port()
+    monkeypatch.setattr(module, "_is_privileged", port.__eq__)
+    with socket.socket() as sock:
+        call = SocketCall(sock)
+        call.privileged = privileged
+        sockaddr = pack(Peer(host, port), V4)
+        assert Binding(stage.world).bind(call.called(3, call.place(sockaddr), len(sockaddr))) is SUCCESS
+        assert sock.getsockname()[0] == here
+        assert (sock.getsockname()[1] == port) is privileged
+        assert reported(stage, sock) == (None if privileged and host == here else Peer(host, port))
+
+
 @pytest.mark.parametrize("occupied", [False, True])
 def test_the_pods_address_is_the_loopback_here(stage: Stage, occupied: bool) -> None:
     with taken() as port, socket.socket() as sock:

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -35,6 +36,24 @@ def test_a_placeholder_stays(tree: Placeholders) -> None:
     first = tree.identity(b"/a", attributes())
     assert tree.identity(b"/a", attributes()) == first
     assert first == Identity(*_numbers(tree.root + b"/a"))
+
+
+def test_a_link_that_became_a_directory_is_not_in_the_way(tree: Placeholders) -> None:
+    tree.path(b"/a", attributes(ino=1, mode=LINK))
+    below = tree.path(b"/a/b/c", attributes(ino=2))
+    assert below == tree.root + b"/a/b/c"
+    assert os.path.isfile(below)
+
+
+def test_a_file_may_be_longer_than_one_can_be_here(tree: Placeholders) -> None:
+    """One may look at it, and list its directory."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        placeholder = tree.path(b"/huge", attributes(size=1 << 40))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.path.isfile(placeholder)
 
 
 def test_hard_links_share_an_identity(tree: Placeholders) -> None:

@@ -2,6 +2,8 @@ import asyncio
 import errno
 import select
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -9,7 +11,7 @@ from mirrord_agent.wire.messages import Address, Opened, OpenUnix
 
 from mirrord.dispatch.sockets import cookie
 from mirrord.link.connections import LINK_LOST
-from mirrord.link.unix import UnixConnections
+from mirrord.link.unix import UnixConnections, _join
 
 from .agent import FakeAgent, until
 
@@ -87,3 +89,19 @@ def test_a_connection_without_a_link(pending: bool) -> None:
             assert caught.value.errno == LINK_LOST
 
     play(story)
+
+
+class _Preceded(socket.socket):
+    """A socket before whose connect another process connects to the same name, which everybody may see."""
+
+    def connect(self, name: object) -> None:
+        assert isinstance(name, bytes)
+        script = f"import socket; socket.socket(socket.AF_UNIX).connect({name!r})"
+        subprocess.run([sys.executable, "-c", script], check=True)
+        super().connect(name)
+
+
+def test_nobody_else_takes_the_programs_place() -> None:
+    with _Preceded(socket.AF_UNIX) as program, _join(program, socket.SOCK_STREAM) as ours:
+        program.send(b"mine")
+        assert ours.recv(10, socket.MSG_DONTWAIT) == b"mine"

@@ -42,6 +42,15 @@ def test_what_comes_before_the_answer_proper_is_none() -> None:
     assert told(request, ("sent", b"HTTP/1.1 101 Switching Protocols\r\n"))[1] == ("POST /x", 101)
 
 
+def test_a_request_that_gives_orders_to_a_terminal_only_shows_them() -> None:
+    encoded = Encoder().encode([(b":method", b"GET"), (b":path", b"/\x1b[2J")])
+    frame = len(encoded).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + encoded
+    assert told(("received", b"GET /\x1b]52;c;eA==\x07 HTTP/1.1\r\n")) == [
+        ("GET /\\x1b]52;c;eA==\\x07", None)
+    ]
+    assert told(("received", PREFACE + frame)) == [("GET /\\x1b[2J", None)]
+
+
 def test_a_long_path_is_told_as_far_as_it_is_read() -> None:
     ((request, _),) = told(("received", b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n"))
     assert request.startswith("GET /xxx")

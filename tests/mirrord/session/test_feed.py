@@ -10,6 +10,7 @@ import pytest
 from mirrord.feed.frames import Decoder, Kind, encode
 from mirrord.feed.models import Dropped, Note, Rules, SessionInfo, State
 from mirrord.feed.traffic import Piece
+from mirrord.session.directory import within_reach
 from mirrord.session.feed import Feed, Session
 
 INFO = SessionInfo(
@@ -129,7 +130,8 @@ async def _listen(stage: Stage, folder: Path) -> None:
     (path,) = folder.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(path))
+    with within_reach(str(path)) as name:
+        sock.connect(name)
     reader = Reader(sock)
     await reader.until(lambda: bool(reader.frames))
     assert stage.watched == []
@@ -145,6 +147,13 @@ async def _listen(stage: Stage, folder: Path) -> None:
 
 def test_who_comes_later_asks(stage: Stage, tmp_path: Path) -> None:
     asyncio.run(_listen(stage, tmp_path))
+
+
+def test_its_directory_may_have_a_long_name(stage: Stage, tmp_path: Path) -> None:
+    """Longer than what a unix socket's address has room for."""
+    directory = tmp_path / ("x" * 120)
+    directory.mkdir()
+    asyncio.run(_listen(stage, directory))
 
 
 def _piece(data: bytes) -> Piece:

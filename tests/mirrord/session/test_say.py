@@ -53,6 +53,17 @@ def test_lines(mode: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     assert warning == "mirrord: warning: mind it"
 
 
+def test_what_others_chose_gives_no_orders_to_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    """As a name of a file of the target."""
+    say("warning: /app/\x1b[2J\r\x9b of the target\nis no file\t…")
+    say_error(MirrordError("no \x1b]0;title\x07"))
+    assert capfd.readouterr().err.splitlines() == [
+        "mirrord: warning: /app/\\x1b[2J\\x0d\\x9b of the target",
+        "is no file\t…",
+        "mirrord: no \\x1b]0;title\\x07",
+    ]
+
+
 @pytest.mark.parametrize(("mode", "quiet"), [("off", False), ("dumb", True), ("std", True)])
 def test_quiet(
     mode: str, quiet: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -84,6 +84,17 @@ def test_a_program_that_gave_rights_up_does_not_get_ours(
         call.require_user()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give it up")
+@pytest.mark.parametrize(
+    ("change", "has"), [("None", True), ("os.seteuid(65534)", False), ("libc.unshare(0x10000000)", False)]
+)
+def test_a_capability_counts_in_our_user_namespace(
+    call: TrappedCall, puppet: Puppet, change: str, has: bool
+) -> None:
+    puppet(change)
+    assert call.has_capability(10) is has
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to enter new namespaces")
 def test_a_program_elsewhere_is_left_alone(call: TrappedCall, puppet: Puppet) -> None:
     puppet("libc.unshare(0x40020000)")

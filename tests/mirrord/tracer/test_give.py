@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.syscall import Call, GiveFd, Verdict
+from mirrord.tracer import give as module
 
 from ...support.waiting import until
 from .puppet import nr, traced
@@ -79,3 +80,37 @@ def test_a_thread_needs_one_page_and_a_new_program_another() -> None:
         program.puppet("import subprocess")
         for _ in range(3):
             assert program.puppet(f"subprocess.run([sys.executable, '-c', {code!r}]).returncode") == 3
+
+
+_SOCKET = socket.socket
+
+
+class _Intruded(socket.socket):
+    """A socket to which another sends as soon as it has a name, and once more when it is connected."""
+
+    def bind(self, name: object) -> None:
+        super().bind("")
+        self._intrude()
+
+    def connect(self, name: object) -> None:
+        super().connect(self.getsockname())
+        with pytest.raises(PermissionError):
+            self._intrude()
+
+    def _intrude(self) -> None:
+        with _SOCKET(socket.AF_UNIX, socket.SOCK_DGRAM) as intruder, open(os.devnull) as file:
+            intruder.connect(self.getsockname())
+            socket.send_fds(intruder, [b"?"], [file.fileno()])
+
+
+def test_a_descriptor_of_somebody_else_is_not_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", _Intruded)
+    with _SOCKET(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs, open(tmp_path / "ours", "w") as ours:
+        module._send(os.getpid(), theirs.fileno(), ours.fileno())
+        said, fds, _, _ = socket.recv_fds(theirs, 1, 1)
+        assert (said, os.readlink(f"/proc/self/fd/{fds[0]}")) == (b".", ours.name)
+        os.close(fds[0])
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1, socket.MSG_DONTWAIT)

@@ -146,3 +146,15 @@ def test_a_frame_that_cannot_be_read_is_the_kernels(returning: Interrupted) -> N
     frame = Frame(code_of("stat"))
     frame.stack = 8
     assert returns(returning, frame) is None
+
+
+def test_without_a_descriptor_to_look_with_it_returns(
+    returning: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This call cannot fail: after an errno the program would go on in the middle of nowhere."""
+
+    def no_descriptor(_: Frame) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Frame, "stack_pointer", no_descriptor)
+    assert returns(returning, Frame(code_of("stat"))) is None
