@@ -8,12 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mirrord.dashboard.board import Board, Flow, Rates
+from mirrord.dashboard.board import Board, Flow, Process, Rates, Retired
 from mirrord.dashboard.choice import PANES, Choice
 from mirrord.trace.event import Side
 from mirrord.trace.events import Call
 from mirrord.trace.plain import duration
-from mirrord.tracer.record import Answer
 from mirrord.tracer.text.call import result
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -53,7 +52,7 @@ def calls(board: Board, choice: Choice, width: int, height: int) -> RenderableTy
 def _call(board: Board, call: Call, width: int) -> Text:
     side = board.side(call)
     mark, style = _SIDE[side]
-    failed = call.record.answer is Answer.FAILED
+    failed = call.record.failed
     outcome = result(call.record).partition(" (")[0]
     took = duration(call.seconds)
     line = Text(no_wrap=True, overflow="ellipsis", end="")
@@ -62,7 +61,7 @@ def _call(board: Board, call: Call, width: int) -> Text:
     room = width - 12 - len(outcome) - 10
     text = f"{call.name}({', '.join(call.arguments)})"
     line.append(_cut(text, max(room, 10)).ljust(max(room, 10)), "" if side != "local" else "dim")
-    line.append(f" {outcome}", "bold red" if failed else "dim" if outcome == "?" else "green")
+    line.append(f" {outcome}", "bold red" if failed else "dim" if not call.record.known else "green")
     line.append(f" {took:>8}", next(colour for least, colour in _SLOW if call.seconds >= least))
     line.truncate(width)
     line.append("\n")
@@ -70,15 +69,25 @@ def _call(board: Board, call: Call, width: int) -> Text:
 
 
 def processes(board: Board, width: int, height: int) -> RenderableType:
-    """Show the tree of processes."""
-    lines = []
-    tree = [row for row in board.tree() if row[1].alive] or list(board.tree())
-    for depth, process in tree:
-        name = f"{'  ' * depth}{'└ ' if depth else ''}{process.name}"
-        text = f"{process.pid:>7} {_cut(name, max(width - 26, 6)):<{max(width - 26, 6)}}"
-        counts = f"{process.calls:>7} {process.remote:>6}▶"
-        lines.append(Text(text + counts, "" if process.alive else "dim", no_wrap=True))
-    return Group(*lines[:height]) if lines else Text("none has called yet", style="dim")
+    """Show the tree of those that live, and how many have ended."""
+    tree, ended = list(board.tree()), board.ended
+    room = height - 1 if ended.count or len(tree) > height else height
+    lines = [
+        _process(str(process.pid), f"{'  ' * depth}{'└ ' if depth else ''}{process.name}", process, width)
+        for depth, process in tree[:room]
+    ]
+    more = f"and {len(tree) - room} more" if len(tree) > room else ""
+    if ended.count:
+        lines.append(_process(str(ended.count), f"ended  {more}", ended, width))
+        lines[-1].stylize("dim")
+    elif more:
+        lines.append(Text(more, "dim"))
+    return Group(*lines) if lines else Text("none has called yet", style="dim")
+
+
+def _process(number: str, name: str, done: Process | Retired, width: int) -> Text:
+    room = max(width - 26, 6)
+    return Text(f"{number:>7} {_cut(name, room):<{room}}{done.calls:>7} {done.remote:>6}▶", no_wrap=True)
 
 
 def planes(board: Board, width: int, height: int) -> RenderableType:

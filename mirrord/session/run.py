@@ -165,6 +165,7 @@ class Run:
             remote=InTarget(world, link.channel, target, remote),
             trapped=list(table.handlers),
             stop=self._stop,
+            results=self._chain.options.results,
         )
         self._begin(engine)
 

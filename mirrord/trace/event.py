@@ -28,9 +28,11 @@ class Event(BaseModel):
     """Why it went where it went."""
     answer: Literal["continued", "returned", "failed", "descriptor"]
     result: int | None
-    """What the program got, ``-errno`` for a failure; None where the kernel ran the call."""
+    """What the program got, ``-errno`` for a failure; None where the kernel ran the call, without
+    ``--results``.
+    """
     error: str | None = None
-    """The name of the errno."""
+    """The name of the errno; ERESTARTSYS and the like where a signal has interrupted the call."""
     held: bool
     """It waited for something remote."""
     duration: float

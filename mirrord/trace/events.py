@@ -1,6 +1,5 @@
 """From the frames of a session to events."""
 
-import errno
 from typing import Final, Literal
 
 from mirrord.feed.models import SessionInfo
@@ -15,6 +14,7 @@ _ANSWERS: Final[dict[Answer, Literal["continued", "returned", "failed", "descrip
     Answer.RETURNED: "returned",
     Answer.FAILED: "failed",
     Answer.GAVE_FD: "descriptor",
+    Answer.RAN: "continued",
 }
 _CARRYING: Final = frozenset({"sendto", "sendmsg", "recvfrom", "recvmsg"})
 _NS: Final = 1e9
@@ -58,9 +58,7 @@ class Call:
     def event(self, explainer: Explainer, info: SessionInfo) -> Event:
         """Return everything."""
         record, why = self.record, self.why(explainer)
-        ran = record.answer is Answer.CONTINUED
-        failed = record.answer is Answer.FAILED
-        carried = self.name in _CARRYING and record.answer is Answer.RETURNED
+        carried = self.name in _CARRYING and record.filled
         return Event(
             time=(record.began + info.clock) / _NS,
             pid=self.thread.pid,
@@ -72,8 +70,8 @@ class Call:
             side=why.side,
             rule=why.rule,
             answer=_ANSWERS[record.answer],
-            result=None if ran else record.result,
-            error=errno.errorcode.get(-record.result) if failed else None,
+            result=record.result if record.known else None,
+            error=call.error_name(record),
             held=record.held,
             duration=self.seconds,
             bytes=record.result if carried else None,

@@ -25,6 +25,15 @@ MOST_OF_AN_AREA: Final = 256
 """Bytes kept of what was read; a path is kept whole."""
 
 
+RESTARTS: Final = {
+    -512: "ERESTARTSYS (To be restarted if SA_RESTART is set)",
+    -513: "ERESTARTNOINTR (To be restarted)",
+    -514: "ERESTARTNOHAND (To be restarted if no handler)",
+    -516: "ERESTART_RESTARTBLOCK (Interrupted by signal)",
+}
+"""Results that only a tracer sees: what the kernel does after the signal (include/linux/errno.h)."""
+
+
 class Answer(IntEnum):
     """What became of a call."""
 
@@ -32,6 +41,8 @@ class Answer(IntEnum):
     RETURNED = 1
     FAILED = 2
     GAVE_FD = 3
+    RAN = 4
+    """The kernel ran it, as with CONTINUED, and its result is known (``--results``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +65,36 @@ class CallRecord:
     held: bool
     """It waited for something remote."""
     result: int
-    """What the program got, ``-errno`` for a failure; 0 where the kernel ran the call."""
+    """What the program got, ``-errno`` for a failure; 0 where the kernel ran the call and nobody looked."""
     began: int
     ended: int
     """Nanoseconds of the monotonic clock."""
     areas: tuple[Area, ...]
+
+    @property
+    def ours(self) -> bool:
+        """Tell whether we have answered it, and the kernel has not run it."""
+        return self.answer not in (Answer.CONTINUED, Answer.RAN)
+
+    @property
+    def repeated(self) -> bool:
+        """Tell whether a signal has interrupted it, after which the kernel makes it again, or fails it."""
+        return self.answer is Answer.RAN and self.result in RESTARTS
+
+    @property
+    def known(self) -> bool:
+        """Tell whether it is known what the program got."""
+        return self.answer is not Answer.CONTINUED and not self.repeated
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the program is known to have got an errno."""
+        return self.known and self.result < 0
+
+    @property
+    def filled(self) -> bool:
+        """Tell whether it is known what the program's memory was filled with."""
+        return self.known and not self.failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

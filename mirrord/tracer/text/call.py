@@ -4,7 +4,7 @@ import errno
 import os
 from functools import cache
 
-from mirrord.tracer.record import Answer, CallRecord
+from mirrord.tracer.record import RESTARTS, CallRecord
 from mirrord.tracer.text.arguments import Show, show
 from mirrord.tracer.text.memory import Memory
 from mirrord.tracer.text.prototypes import prototype
@@ -32,10 +32,19 @@ def arguments(record: CallRecord, memory: Memory) -> tuple[str, ...]:
 
 
 def result(record: CallRecord) -> str:
-    """Return what the program got, ``?`` where the kernel ran the call."""
-    if record.answer is Answer.CONTINUED:
+    """Return what the program got, ``?`` where nobody knows, or a signal has interrupted the call."""
+    if record.repeated:
+        return f"? {RESTARTS[record.result]}"
+    if not record.known:
         return "?"
     return str(record.result) if record.result >= 0 else f"-1 {error(-record.result)}"
+
+
+def error_name(record: CallRecord) -> str | None:
+    """Return what the errno of a call is called that has failed, or that a signal has interrupted."""
+    if record.repeated:
+        return RESTARTS[record.result].partition(" ")[0]
+    return errno.errorcode.get(-record.result) if record.failed else None
 
 
 def error(number: int) -> str:

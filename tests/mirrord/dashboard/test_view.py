@@ -1,3 +1,7 @@
+import contextlib
+import os
+import subprocess
+
 import pytest
 from mirrord_seccomp.syscalls import current_arch, number
 from rich.console import Console
@@ -55,7 +59,7 @@ def opened(path: bytes, answer: Answer, result: int, milliseconds: int = 1) -> b
 def board() -> Board:
     made = Board()
     made.begin(INFO)
-    made.take(pack_thread(ThreadRecord(tid=5, pid=5, parent=1, name="a [b]name")))
+    made.take(pack_thread(ThreadRecord(tid=5, pid=os.getpid(), parent=1, name="a [b]name")))
     for index in range(100):
         made.take(opened(b"/usr/lib/%d" % index, Answer.CONTINUED, 0))
     made.take(opened(b"/app/[bold]x", Answer.GAVE_FD, 3, 20))
@@ -119,6 +123,31 @@ def test_requests_have_their_status(board: Board) -> None:
 
 def test_too_small_a_terminal_is_told(board: Board) -> None:
     assert "60×15 are needed" in lines(View(board, Choice(), None), 59, 30)[0]
+
+
+def test_of_processes_that_have_ended_the_number_is_shown(board: Board) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            ended = stack.enter_context(subprocess.Popen(["true"]))
+            thread = ThreadRecord(tid=ended.pid, pid=ended.pid, parent=os.getpid(), name="gone")
+            board.take(pack_thread(thread))
+            # its parent has not waited for it yet
+            os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        text = lines(View(board, Choice(pane=Pane.PROCESSES), None), 60, 15)
+    assert not any("gone" in line for line in text)
+    assert any("a [b]name" in line and str(os.getpid()) in line for line in text)
+    assert any(line.split()[1:3] == ["3", "ended"] for line in text)
+
+
+def test_more_processes_than_there_is_room_for_are_counted(board: Board) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            sleeper = stack.enter_context(subprocess.Popen(["sleep", "60"]))
+            stack.callback(sleeper.kill)
+            board.take(pack_thread(ThreadRecord(tid=sleeper.pid, pid=sleeper.pid, parent=1, name="sleeps")))
+        text = lines(View(board, Choice(pane=Pane.PROCESSES), None), 60, 15)
+    shown = sum("sleeps" in line for line in text)
+    assert any(f"and {20 - shown} more" in line for line in text)
 
 
 def shown(board: Board, keys: str) -> list[str]:
