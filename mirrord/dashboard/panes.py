@@ -197,7 +197,7 @@ def details(board: Board, call: Call) -> RenderableType:
     when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f"{event.time % 1:.6f}"[1:]
     rows = [
         ("call", event.call),
-        *((f"  {index}", argument) for index, argument in enumerate(event.arguments)),
+        *((f"  {index}", argument) for index, argument in enumerate(call.full_arguments)),
         ("result", result(call.record)),
         ("answer", f"{event.answer}{', after waiting for the target' if event.held else ''}"),
         ("took", duration(event.duration)),

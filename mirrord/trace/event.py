@@ -9,6 +9,17 @@ Side = Literal["local", "remote", "absent"]
 PLANES: tuple[Plane, ...] = ("files", "outgoing", "incoming", "names", "process")
 
 
+class Argument(BaseModel):
+    """An argument that was another one on this machine: a relay's address, a placeholder's path."""
+
+    model_config = ConfigDict(frozen=True)
+
+    place: int
+    """Of the argument, from 0."""
+    was: str
+    became: str
+
+
 class Event(BaseModel):
     """A call and what became of it."""
 
@@ -22,6 +33,8 @@ class Event(BaseModel):
     """What the process is called."""
     call: str
     arguments: tuple[str, ...]
+    """As the program sees them."""
+    rewritten: tuple[Argument, ...] = ()
     plane: Plane
     side: Side
     rule: str

@@ -1,12 +1,14 @@
 """From the frames of a session to events."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from mirrord.feed.models import SessionInfo
-from mirrord.trace.event import Event, Plane, Side
+from mirrord.trace.event import Argument, Event, Plane, Side
 from mirrord.trace.explain import Explainer, Why
 from mirrord.tracer.record import Answer, CallRecord, ThreadRecord
 from mirrord.tracer.text import call
+from mirrord.tracer.text.call import Rewritten
 from mirrord.tracer.text.memory import Memory
 
 _ANSWERS: Final[dict[Answer, Literal["continued", "returned", "failed", "descriptor"]]] = {
@@ -45,6 +47,19 @@ class Call:
         return self._arguments
 
     @property
+    def rewritten(self) -> dict[int, Rewritten]:
+        """The arguments that were other ones on this machine, by their places."""
+        return call.rewritten(self.record, self._memory)
+
+    @property
+    def full_arguments(self) -> Sequence[str]:
+        """The arguments; of one that was another on this machine ``was → became``."""
+        rewritten = self.rewritten
+        if not rewritten:
+            return self.arguments
+        return [" → ".join(rewritten.get(at, (text,))) for at, text in enumerate(self.arguments)]
+
+    @property
     def seconds(self) -> float:
         """How long it took until it was answered."""
         return (self.record.ended - self.record.began) / _NS
@@ -66,6 +81,9 @@ class Call:
             command=self.thread.name,
             call=self.name,
             arguments=self.arguments,
+            rewritten=tuple(
+                Argument(place=at, was=was, became=became) for at, (was, became) in self.rewritten.items()
+            ),
             plane=why.plane,
             side=why.side,
             rule=why.rule,

@@ -16,7 +16,7 @@ def line(call: Call, side: Side) -> str:
     went to the target it tells how long that took.
     """
     record = call.record
-    text = f"{record.tid} {call.name}({', '.join(call.arguments)})"
+    text = f"{record.tid} {call.name}({', '.join(call.full_arguments)})"
     took = f", {duration(call.seconds)}" if record.ours or record.held else ""
     return f"{text:<{_COLUMN}} = {result(record)} ({side}{took})\n"
 

@@ -13,7 +13,7 @@ from typing import Final
 _CALL: Final = struct.Struct("=IBBHIiQQq6Q")
 """Size of the whole record, kind, answer, number of areas; thread, call; begun, ended; result; arguments."""
 _AREA: Final = struct.Struct("=QIBxxx")
-"""Address, size of what follows, whether we wrote it."""
+"""Address, size of what follows, what it is: 0 for what was read, or one of ``_WRITTEN`` and ``_HERE``."""
 _LOCAL: Final = struct.Struct(_CALL.format + _AREA.format.removeprefix("="))
 _THREAD: Final = struct.Struct("=IBBHIIIi")
 """Size of the whole record, kind, 0, size of the name; thread, process, its parent; 0."""
@@ -21,6 +21,8 @@ _HEAD: Final = struct.Struct("=IB")
 _CALL_KIND: Final = 1
 _THREAD_KIND: Final = 2
 _HELD: Final = 0x80
+_WRITTEN: Final = 1
+_HERE: Final = 2
 MOST_OF_AN_AREA: Final = 256
 """Bytes kept of what was read; a path is kept whole."""
 
@@ -47,7 +49,7 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Bytes of the program's memory: what was read of it, or what we wrote."""
+    """Bytes of the program's memory: what was read of it, or was written to it in the call."""
 
     address: int
     data: bytes
@@ -70,6 +72,10 @@ class CallRecord:
     ended: int
     """Nanoseconds of the monotonic clock."""
     areas: tuple[Area, ...]
+    here: tuple[Area, ...] = ()
+    """What stood on this machine for what the program had at these addresses, or got there: a placeholder's
+    path, the address of a relay.
+    """
 
     @property
     def ours(self) -> bool:
@@ -119,6 +125,7 @@ def pack_call(
     ended: int,
     read: list[tuple[int, bytes]],
     written: tuple[tuple[int, bytes], ...],
+    here: tuple[tuple[int, bytes], ...] = (),
 ) -> bytes:
     """Return the bytes of one call."""
     parts = [b""]
@@ -128,10 +135,13 @@ def pack_call(
         size += _AREA.size + len(data)
     for address, data in written:
         data = data[:MOST_OF_AN_AREA]
-        parts += (_AREA.pack(address, len(data), 1), data)
+        parts += (_AREA.pack(address, len(data), _WRITTEN), data)
+        size += _AREA.size + len(data)
+    for address, data in here:
+        parts += (_AREA.pack(address, len(data), _HERE), data)
         size += _AREA.size + len(data)
     code = answer | _HELD if held else answer
-    count = len(read) + len(written)
+    count = len(read) + len(written) + len(here)
     parts[0] = _CALL.pack(size, _CALL_KIND, code, count, tid, number, began, ended, result, *args)
     return b"".join(parts)
 
@@ -180,12 +190,14 @@ def unpack(data: bytes) -> Iterator[CallRecord | ThreadRecord]:
 
 def _unpack_call(data: bytes, at: int) -> CallRecord:
     _, _, code, count, tid, number, began, ended, result, *args = _CALL.unpack_from(data, at)
-    areas = []
+    areas: list[Area] = []
+    here: list[Area] = []
     at += _CALL.size
     for _ in range(count):
-        address, size, written = _AREA.unpack_from(data, at)
+        address, size, kind = _AREA.unpack_from(data, at)
         at += _AREA.size
-        areas.append(Area(address, data[at : at + size], bool(written)))
+        area = Area(address, data[at : at + size], kind == _WRITTEN)
+        (here if kind == _HERE else areas).append(area)
         at += size
     a0, a1, a2, a3, a4, a5 = args
     return CallRecord(
@@ -198,6 +210,7 @@ def _unpack_call(data: bytes, at: int) -> CallRecord:
         began=began,
         ended=ended,
         areas=tuple(areas),
+        here=tuple(here),
     )
 
 

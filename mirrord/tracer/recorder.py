@@ -115,8 +115,9 @@ class Recorder:
 class RecordedCall(TrappedCall):
     """A call that remembers what was read of the program's memory."""
 
-    __slots__ = ("_began", "_place", "_recorder", "_seen", "held", "take")
+    __slots__ = ("_began", "_here", "_place", "_recorder", "_seen", "held", "take")
 
+    watched = True
     held: bool
     """It has waited for something remote, and keeps no place in the order."""
     take: Callable[[int], int] | None
@@ -141,9 +142,14 @@ class RecordedCall(TrappedCall):
         self._recorder = recorder
         self._began = began
         self._seen: list[tuple[int, bytes]] = []
+        self._here: tuple[tuple[int, bytes], ...] = ()
         self._place: list[bytes] | None = None
         self.held = False
         self.take = None
+
+    def here(self, address: int, data: bytes) -> None:
+        """Note what stands on this machine for what the program has, or gets, at an address."""
+        self._here = (*self._here, (address, data))
 
     def read(self, address: int, size: int) -> bytes:
         """Return exactly ``size`` bytes of the program's memory; raise Fault."""
@@ -231,6 +237,7 @@ class RecordedCall(TrappedCall):
             ended=monotonic_ns(),
             read=self._seen,
             written=written,
+            here=self._here,
         )
         if self._place is None:
             self._recorder.add(record)

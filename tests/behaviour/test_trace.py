@@ -119,8 +119,9 @@ def test_lines_go_to_standard_error_and_the_program_keeps_its_output(
     done = _trace(runner, line, "--plain")
 
     assert done.lines == [sandbox.config]
-    (opened,) = (call for call in parse(done.err) if '"/app/config.yaml"' in call.arguments)
+    (opened,) = (call for call in parse(done.err) if '"/app/config.yaml"' in call.arguments[1])
     assert opened.name == "openat"
+    assert re.fullmatch('"/app/config.yaml" → "/.*/fs/app/config.yaml"', opened.arguments[1])
     assert re.fullmatch(r"\d+ \(remote, .*\)", opened.result)
 
 
@@ -184,6 +185,63 @@ def test_objects_say_why(runner: Runner, line: Line) -> None:
     local = next(event for event in events if event["side"] == "local")
     assert local["result"] is None
     assert local["answer"] == "continued"
+
+
+REWRITTEN = """
+import socket, sys
+host, moved, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+open("/app/config.yaml").close()
+open(moved).close()
+with socket.create_connection((host, 7)) as echo:
+    echo.getpeername()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo:
+    echo.sendto(b"word", (host, 7))
+    echo.recvfrom(1000)
+with socket.socket() as listener:
+    listener.bind(("127.0.0.1", port))
+"""
+
+
+@pytest.mark.both_engines
+@pytest.mark.both_users
+def test_what_was_and_what_it_became(runner: Runner, line: Line, user: User) -> None:
+    """What a program gives is something else where it is used here; what it gets was so."""
+    name, place = f"/moved-{secrets.token_hex(4)}", user.home / secrets.token_hex(4)
+    place.write_text("")
+    place.chmod(0o644)
+    config = user.home / f"{place.name}.json"
+    config.write_text(json.dumps({"feature": {"fs": {"mapping": {f"^{name}": str(place)}}}}))
+    with socket.create_server(("", free_port())) as taken:
+        port = taken.getsockname()[1]
+        words = line.of(
+            "trace",
+            SYSTEM_PYTHON,
+            "-c",
+            REWRITTEN,
+            ECHO,
+            name,
+            str(port),
+            options=["-q", "--json", "-f", str(config)],
+        )
+        done = runner.run(words)
+
+    assert done.code == 0, done.err
+    found = [
+        (event["call"], one["was"], one["became"])
+        for event in map(json.loads, done.err.splitlines())
+        for one in event["rewritten"]
+    ]
+    assert ("openat", f'"{name}"', f'"{place}"') in found
+    expected = [
+        ("openat", '"/app/config.yaml"', "/fs/app/config.yaml"),
+        ("connect", f'htons(7), sin_addr=inet_addr("{ECHO}")', '"127.'),
+        ("getpeername", '"127.', f'htons(7), sin_addr=inet_addr("{ECHO}")'),
+        ("sendto", f'htons(7), sin_addr=inet_addr("{ECHO}")', '"127.'),
+        ("recvfrom", '"127.', f'htons(7), sin_addr=inet_addr("{ECHO}")'),
+        ("bind", f"htons({port})", "htons("),
+    ]
+    for call, was, became in expected:
+        assert any(one[0] == call and was in one[1] and became in one[2] for one in found), (call, found)
 
 
 def test_a_table_counts_what_was_called(runner: Runner, line: Line) -> None:

@@ -3,11 +3,21 @@
 import errno
 import os
 from functools import cache
+from typing import NamedTuple
 
 from mirrord.tracer.record import RESTARTS, CallRecord
 from mirrord.tracer.text.arguments import Show, show
 from mirrord.tracer.text.memory import Memory
 from mirrord.tracer.text.prototypes import prototype
+
+
+class Rewritten(NamedTuple):
+    """What an argument was, and what it became: one that is given on its way here, one that is got on its
+    way to the program.
+    """
+
+    was: str
+    became: str
 
 
 @cache
@@ -29,6 +39,23 @@ def arguments(record: CallRecord, memory: Memory) -> tuple[str, ...]:
     while texts and not texts[-1]:
         texts.pop()
     return tuple(texts)
+
+
+def rewritten(record: CallRecord, memory: Memory) -> dict[int, Rewritten]:
+    """Return which arguments, by their places, were other ones where the call was made for the program."""
+    found: dict[int, Rewritten] = {}
+    if not record.here:
+        return found
+    for got in (False, True):
+        other = memory.with_others(record.here, got=got)
+        if other is None:
+            continue
+        for at, (mine, here) in enumerate(
+            zip(arguments(record, memory), arguments(record, other), strict=True)
+        ):
+            if mine != here:
+                found[at] = Rewritten(here, mine) if got else Rewritten(mine, here)
+    return found
 
 
 def result(record: CallRecord) -> str:

@@ -52,6 +52,7 @@ def opened(path: bytes, answer: Answer, result: int, milliseconds: int = 1) -> b
         ended=milliseconds * 1_000_000,
         read=[(0x1000, path + b"\0")],
         written=(),
+        here=((0x1000, b"/tree/x"),) if answer is Answer.GAVE_FD else (),
     )
 
 
@@ -183,4 +184,5 @@ def test_a_call_is_selected_and_all_of_it_shown(board: Board) -> None:
     text = "\n".join(lines(View(board, choice, None), 80, 24))
     assert choice.mode is Mode.DETAILS
     assert "after waiting for the target" in text
+    assert '"/app/[bold]x" → "/tree/x"' in text
     assert "why" in text
