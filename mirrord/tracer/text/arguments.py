@@ -202,6 +202,14 @@ def _array(memory: Memory, address: int) -> list[int]:
     return found
 
 
+def _clone_args(_: CallRecord, memory: Memory, value: int) -> str:
+    """Show the flags of a ``struct clone_args`` (clone(2)); the rest is not read."""
+    data = memory.at(value, 8)
+    if data is None or len(data) < 8:
+        return pointer(value)
+    return f"{{flags={flags.bits(int.from_bytes(data, 'little'), flags.CLONE)}, ...}}"
+
+
 def _signal(_: CallRecord, __: Memory, value: int) -> str:
     return str(signalName(value & _INT))
 
@@ -242,6 +250,7 @@ _BY_CALL: Final[dict[tuple[str, str], Show]] = {
     ("utimensat", "flags"): _bits(flags.AT),
     ("fchownat", "flags"): _bits(flags.AT),
     ("execveat", "flags"): _bits(flags.AT),
+    ("clone3", "cl_args"): _clone_args,
     ("unshare", "flags"): _bits(flags.CLONE),
     ("setns", "nstype"): _bits(flags.CLONE),
     ("readlink", "buf"): _link,
