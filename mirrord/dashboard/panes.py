@@ -225,6 +225,7 @@ HELP: Final = (
     (f"tab, 1–{len(PANES)}", "another pane"),
     ("i", "type to the program; Ctrl-] comes back"),
     ("Ctrl-C", "interrupt the program"),
+    ("Ctrl-L", "draw everything anew"),
     ("q", "quit"),
 )
 
