@@ -197,15 +197,14 @@ def details(board: Board, call: Call) -> RenderableType:
     when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f"{event.time % 1:.6f}"[1:]
     rows = [
         ("call", event.call),
-        *((f"  {index}", argument) for index, argument in enumerate(call.full_arguments)),
         ("result", result(call.record)),
-        ("answer", f"{event.answer}{', after waiting for the target' if event.held else ''}"),
-        ("took", duration(event.duration)),
-        ("when", when),
-        ("process", f"{event.pid} ({event.command}), thread {event.tid}"),
-        ("plane", event.plane),
-        ("went", event.side),
+        ("went", f"{event.side}, plane {event.plane}"),
         ("why", event.rule),
+        ("took", duration(event.duration)),
+        ("answer", f"{event.answer}{', after waiting for the target' if event.held else ''}"),
+        ("process", f"{event.pid} ({event.command}), thread {event.tid}"),
+        ("when", when),
+        *((f"  {index}", argument) for index, argument in enumerate(call.full_arguments)),
     ]
     for name, text in rows:
         table.add_row(Text(name, "bold"), Text(text, "cyan" if name in ("why", "went") else ""))
@@ -214,20 +213,18 @@ def details(board: Board, call: Call) -> RenderableType:
 
 HELP: Final = (
     ("p, space", "pause, and go on"),
-    ("↑ ↓ j k, page, home, end", "select a call"),
-    ("enter", "all details of it, and why it went where it went"),
-    ("r, e", "only remote ones, only errors"),
-    ("f", "one plane after the other"),
-    ("P", "only the selected call's process"),
-    ("/", "only calls with a text"),
+    ("↑ ↓ j k page home end", "select a call"),
+    ("enter", "details, and why it went there"),
+    ("r, e, f", "only remote, errors, one plane"),
+    ("P, /", "only its process, with a text"),
     ("c, escape", "no filter"),
     ("o", "newest or slowest first"),
     (f"tab, 1–{len(PANES)}", "another pane"),
-    ("i", "type to the program; Ctrl-] comes back"),
-    ("Ctrl-C", "interrupt the program"),
-    ("Ctrl-L", "draw everything anew"),
+    ("i, Ctrl-]", "type to the program, come back"),
+    ("Ctrl-C, Ctrl-L", "interrupt it, draw all anew"),
     ("q", "quit"),
 )
+"""As much as the smallest screen has room for."""
 
 
 def help_() -> RenderableType:

@@ -9,6 +9,7 @@ from rich.console import Console
 from mirrord.dashboard.board import Board
 from mirrord.dashboard.choice import PANES, Choice, Mode, Pane
 from mirrord.dashboard.output import Output
+from mirrord.dashboard.panes import HELP
 from mirrord.dashboard.view import View
 from mirrord.feed.models import Connection, Exchange, LinkState, Note, Rules, SessionInfo, State
 from mirrord.tracer.record import Answer, ThreadRecord, pack_call, pack_thread
@@ -149,6 +150,14 @@ def test_more_processes_than_there_is_room_for_are_counted(board: Board) -> None
         text = lines(View(board, Choice(pane=Pane.PROCESSES), None), 60, 15)
     shown = sum("sleeps" in line for line in text)
     assert any(f"and {20 - shown} more" in line for line in text)
+
+
+def test_the_smallest_screen_has_all_keys_and_why(board: Board) -> None:
+    text = "\n".join(lines(View(board, Choice(mode=Mode.HELP), None), 60, 15))
+    assert all(what in text for _, what in HELP)
+    text = "\n".join(lines(View(board, Choice(mode=Mode.DETAILS, chosen=board.calls[-1]), None), 60, 15))
+    assert "why" in text
+    assert "went" in text
 
 
 def shown(board: Board, keys: str) -> list[str]:
