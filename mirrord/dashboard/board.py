@@ -1,5 +1,6 @@
 """What the dashboard knows: calls, processes, connections, files, names, rates."""
 
+import errno
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ _MOST_FAILED: Final = 500
 _MOST_SLOW: Final = 100
 _MOST_NOTES: Final = 500
 _NS: Final = 1e9
+_BEGUN: Final = -errno.EINPROGRESS
+"""Of a connect that does not wait: no failure to people."""
 _RATES: Final = 60
 """Seconds of history."""
 
@@ -146,7 +149,7 @@ class Board:
         process = self.processes.get(call.thread.pid) or self.ended
         process.calls += 1
         process.remote += went
-        if record.failed:
+        if record.failed and record.result != _BEGUN:
             self.failed.append(call)
         if call.seconds > self._slow:
             self._keep_slow(call)

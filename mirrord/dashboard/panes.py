@@ -1,5 +1,6 @@
 """The panes of the dashboard, each as a rich renderable of a given size."""
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -33,6 +34,8 @@ _STATES: Final = {
     "mirrored": "copy",
     "stolen": "taken",
 }
+_ADDRESS: Final = re.compile(r'htons\((\d+)\)[^"]*"([^"]*)"')
+_UNIX: Final = re.compile(r'sun_path=(@?"[^"]*")')
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -59,13 +62,27 @@ def _call(board: Board, call: Call, width: int) -> Text:
     line.append(f"{mark} ", style)
     line.append(f"{call.record.tid:>7} ", "dim")
     room = width - 12 - len(outcome) - 10
-    text = f"{call.name}({', '.join(call.arguments)})"
-    line.append(_cut(text, max(room, 10)).ljust(max(room, 10)), "" if side != "local" else "dim")
+    line.append(_text(call, max(room, 10)).ljust(max(room, 10)), "" if side != "local" else "dim")
     line.append(f" {outcome}", "bold red" if failed else "dim" if not call.record.known else "green")
     line.append(f" {took:>8}", next(colour for least, colour in _SLOW if call.seconds >= least))
     line.truncate(width)
     line.append("\n")
     return line
+
+
+def _text(call: Call, room: int) -> str:
+    """Return a call; where there is no room for all of it, what it is about: a path's end, an address."""
+    text = f"{call.name}({', '.join(call.arguments)})"
+    if len(text) <= room:
+        return text
+    about = [call.arguments[at] for at in call.paths if at < len(call.arguments)]
+    if not about:
+        about = [f'"{host}:{port}"' for port, host in _ADDRESS.findall(text)] or _UNIX.findall(text)
+    if not about:
+        return _cut(text, room)
+    brief = ", ".join(about)
+    left = room - len(call.name) - 2
+    return f"{call.name}({brief if len(brief) <= left else '…' + brief[-max(left - 1, 1) :]})"[:room]
 
 
 def processes(board: Board, width: int, height: int) -> RenderableType:

@@ -10,6 +10,7 @@ from mirrord.tracer.record import Answer, CallRecord, ThreadRecord
 from mirrord.tracer.text import call
 from mirrord.tracer.text.call import Rewritten
 from mirrord.tracer.text.memory import Memory
+from mirrord.tracer.text.prototypes import prototype
 
 _ANSWERS: Final[dict[Answer, Literal["continued", "returned", "failed", "descriptor"]]] = {
     Answer.CONTINUED: "continued",
@@ -38,6 +39,11 @@ class Call:
     def name(self) -> str:
         """What the call is called."""
         return call.name(self.record)
+
+    @property
+    def paths(self) -> tuple[int, ...]:
+        """Which arguments are paths."""
+        return prototype(self.record.number).paths
 
     @property
     def arguments(self) -> tuple[str, ...]:

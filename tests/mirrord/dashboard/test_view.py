@@ -1,5 +1,7 @@
 import contextlib
+import errno
 import os
+import socket
 import subprocess
 
 import pytest
@@ -9,9 +11,10 @@ from rich.console import Console
 from mirrord.dashboard.board import Board
 from mirrord.dashboard.choice import PANES, Choice, Mode, Pane
 from mirrord.dashboard.output import Output
-from mirrord.dashboard.panes import HELP
+from mirrord.dashboard.panes import HELP, _text
 from mirrord.dashboard.view import View
 from mirrord.feed.models import Connection, Exchange, LinkState, Note, Rules, SessionInfo, State
+from mirrord.link.addresses import Peer, pack
 from mirrord.tracer.record import Answer, ThreadRecord, pack_call, pack_thread
 
 OPENAT = number("openat", current_arch()) or 0
@@ -158,6 +161,46 @@ def test_the_smallest_screen_has_all_keys_and_why(board: Board) -> None:
     text = "\n".join(lines(View(board, Choice(mode=Mode.DETAILS, chosen=board.calls[-1]), None), 60, 15))
     assert "why" in text
     assert "went" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "width", "text"),
+    [
+        (
+            ("AT_FDCWD", '"/usr/lib/python3/x.py"', "O_RDONLY"),
+            60,
+            'openat(AT_FDCWD, "/usr/lib/python3/x.py", O_RDONLY)',
+        ),
+        (("AT_FDCWD", '"/usr/lib/python3/x.py"', "O_RDONLY"), 40, 'openat("/usr/lib/python3/x.py")'),
+        (("AT_FDCWD", '"/usr/lib/python3/x.py"', "O_RDONLY"), 20, 'openat(…thon3/x.py")'),
+    ],
+)
+def test_of_a_long_call_what_it_is_about_is_shown(
+    board: Board, arguments: tuple[str, ...], width: int, text: str
+) -> None:
+    call = board.calls[-1]
+    call._arguments = arguments
+    assert _text(call, width) == text
+    assert len(text) <= width
+
+
+def test_of_a_long_connect_the_address_is_shown(board: Board) -> None:
+    board.take(
+        pack_call(
+            tid=5,
+            number=number("connect", current_arch()) or 0,
+            args=(3, 0x1000, 16, 0, 0, 0),
+            answer=Answer.FAILED,
+            held=False,
+            result=-errno.EINPROGRESS,
+            began=0,
+            ended=1,
+            read=[(0x1000, pack(Peer("10.1.2.3", 80), socket.AF_INET))],
+            written=(),
+        )
+    )
+    assert _text(board.calls[-1], 30) == 'connect("10.1.2.3:80")'
+    assert board.calls[-1] not in board.failed, "it has begun, and has not failed"
 
 
 def shown(board: Board, keys: str) -> list[str]:
