@@ -170,7 +170,7 @@ def test_a_static_go_client(shell: Tmux, line: Line) -> None:
     shell.type("/connect(")
     shell.keys("Enter")
     shell.type("r")
-    shell.expect(r"▶ .*connect\(.*AF_INET")
+    shell.expect(r'▶ .*connect\("10.96.0.20:80"\)')
     shell.keys("6")
     shell.expect("= echo.default.svc.cluster.local A: 10.96.0.20")
     shell.type("q")
