@@ -120,7 +120,9 @@ def planes(board: Board, width: int, height: int) -> RenderableType:
     link = board.link
     if link is not None:
         trip = "…" if link.round_trip is None else duration(link.round_trip)
-        table.add_row(Text("link"), Text(trip, justify="right"), Text("round trip"[-max(width - 24, 4) :], "dim"))
+        table.add_row(
+            Text("link"), Text(trip, justify="right"), Text("round trip"[-max(width - 24, 4) :], "dim")
+        )
         for name, rates in ((" sent", board.link_sent), (" received", board.link_received)):
             table.add_row(Text(name), Text(_rate(rates), justify="right"), _sparks(rates, width))
     if board.dropped:
