@@ -26,6 +26,8 @@ _SLOW: Final = ((0.1, "bold red"), (0.01, "yellow"), (0.0, "green"))
 _STATUS: Final = ("", "dim", "green", "cyan", "yellow", "bold red", "red", "red", "red", "red")
 """By the first digit of a status code."""
 _WIDE: Final = 70
+_NARROW: Final = 30
+"""Of the pane of planes."""
 _STATES: Final = {
     "established": "open",
     "pending": "wait",
@@ -121,7 +123,9 @@ def planes(board: Board, width: int, height: int) -> RenderableType:
     if link is not None:
         trip = "…" if link.round_trip is None else duration(link.round_trip)
         table.add_row(
-            Text("link"), Text(trip, justify="right"), Text("round trip"[-max(width - 24, 4) :], "dim")
+            Text("link"),
+            Text(trip, justify="right"),
+            Text("round trip" if width > _NARROW else "trip", "dim"),
         )
         for name, rates in ((" sent", board.link_sent), (" received", board.link_received)):
             table.add_row(Text(name), Text(_rate(rates), justify="right"), _sparks(rates, width))
@@ -157,10 +161,11 @@ def connections(board: Board, width: int, height: int) -> RenderableType:
     return table
 
 
-def _busy(flow: Flow) -> tuple[bool, bool, int]:
+def _busy(flow: Flow) -> tuple[bool, bool, bool, int]:
     """Return how much a connection is worth seeing: libraries connect datagram sockets and send nothing."""
     total = flow.sent.total + flow.received.total
-    return flow.open, flow.connection.protocol != "udp" or total > 0, flow.sent.now + flow.received.now
+    stream = flow.connection.protocol != "udp"
+    return flow.open, stream, stream or total > 0, flow.sent.now + flow.received.now
 
 
 def files(board: Board, width: int, height: int) -> RenderableType:

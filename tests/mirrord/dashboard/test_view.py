@@ -126,6 +126,12 @@ def test_requests_have_their_status(board: Board) -> None:
     assert "GET /[bold]y" in "\n".join(lines(View(board, Choice(), None), 200, 60))
 
 
+@pytest.mark.parametrize(("size", "label"), [((80, 24), "1 ms trip"), ((200, 60), "1 ms round trip")])
+def test_the_links_row_is_one_line(board: Board, size: tuple[int, int], label: str) -> None:
+    text = lines(View(board, Choice(), None), *size)
+    assert any("link" in line and label in line for line in text)
+
+
 def test_too_small_a_terminal_is_told(board: Board) -> None:
     assert "60×15 are needed" in lines(View(board, Choice(), None), 59, 30)[0]
 
