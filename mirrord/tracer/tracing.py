@@ -185,12 +185,12 @@ class Tracing:
             verdict = self._handlers[trap.number](call)
         except Exception as error:  # a call always gets an answer
             verdict = self._excuses.answer(call, trap.number, error)
-        recorded = isinstance(call, RecordedCall)
         if isinstance(call, RecordedCall):
             call.look_closer()
-        if verdict is CONTINUE and self._keep is None and not recorded:
+        elif verdict is CONTINUE and self._keep is None:
             stop.resume()
-        elif type(verdict) is Wait:
+            return
+        if type(verdict) is Wait:
             self._held[stop.tid] = (call.id, stop, trap)
             self._waiting.add(call.id)
             self._carrier.rest(stop.tid)
