@@ -37,7 +37,7 @@ _STATES: Final = {
     "stolen": "taken",
 }
 _ADDRESS: Final = re.compile(r'htons\((\d+)\)[^"]*"([^"]*)"')
-_UNIX: Final = re.compile(r'sun_path=(@?"[^"]*")')
+_UNIX: Final = re.compile(r'sun_path=@?"([^"]*)"')
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -58,15 +58,15 @@ def _call(board: Board, call: Call, width: int) -> Text:
     side = board.side(call)
     mark, style = _SIDE[side]
     failed = call.record.failed
-    outcome = result(call.record).partition(" (")[0]
+    outcome = result(call.record).partition(" (")[0].removeprefix("-1 ")
     took = duration(call.seconds)
     line = Text(no_wrap=True, overflow="ellipsis", end="")
     line.append(f"{mark} ", style)
     line.append(f"{call.record.tid:>7} ", "dim")
-    room = width - 12 - len(outcome) - 10
+    room = width - 11 - len(outcome) - 9
     line.append(_text(call, max(room, 10)).ljust(max(room, 10)), "" if side != "local" else "dim")
     line.append(f" {outcome}", "bold red" if failed else "dim" if not call.record.known else "green")
-    line.append(f" {took:>8}", next(colour for least, colour in _SLOW if call.seconds >= least))
+    line.append(f" {took:>7}", next(colour for least, colour in _SLOW if call.seconds >= least))
     line.truncate(width)
     line.append("\n")
     return line
@@ -77,9 +77,9 @@ def _text(call: Call, room: int) -> str:
     text = f"{call.name}({', '.join(call.arguments)})"
     if len(text) <= room:
         return text
-    about = [call.arguments[at] for at in call.paths if at < len(call.arguments)]
+    about = [call.arguments[at].strip('"') for at in call.paths if at < len(call.arguments)]
     if not about:
-        about = [f'"{host}:{port}"' for port, host in _ADDRESS.findall(text)] or _UNIX.findall(text)
+        about = [f"{host}:{port}" for port, host in _ADDRESS.findall(text)] or _UNIX.findall(text)
     if not about:
         return _cut(text, room)
     brief = ", ".join(about)
