@@ -60,10 +60,11 @@ def main() -> None:
         os.close(slave)
         board, output = Board(), Output(master, columns=96, lines=11)
         watch(first_client(), board, output, master)
+        choice = Choice(only_remote=True)
+        view = View(board, choice, output)
+        # while the program lives: of one that has ended only a number is shown
+        picture("dashboard.svg", view.draw(*_SIZE), _SIZE)
         session.terminate()
-    choice = Choice(only_remote=True)
-    view = View(board, choice, output)
-    picture("dashboard.svg", view.draw(*_SIZE), _SIZE)
     choice.chosen = next(call for call in board.calls if _opens(call, "config.yaml"))
     choice.mode = Mode.DETAILS
     picture("why.svg", view.draw(*_SMALL), _SMALL)

@@ -44,6 +44,15 @@ class Call(Protocol):
     def tid(self) -> Tid: ...
 
     @property
+    def watched(self) -> bool:
+        """Whether anybody looks at what becomes of it: only then :meth:`here` is of use."""
+
+    def here(self, address: int, data: bytes) -> None:
+        """Take note, for people, of what stands on this machine for what the program has at an address, or
+        gets there: the address of a relay, a placeholder's path.
+        """
+
+    @property
     def args(self) -> tuple[int, int, int, int, int, int]:
         """The six argument registers, as unsigned 64-bit numbers."""
 

@@ -1,7 +1,9 @@
 """The command line of ``mirrord sessions``."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +22,10 @@ The sessions that run: those of `exec`, `trace` and `attach`, by this user.
   list  show them, and what is remote in each
   stop  end them: the program gets SIGTERM, and after five seconds SIGKILL;
         an attached process is let go of, and goes on locally"""
+
+_NARROWEST: Final = 20
+_MOST_LINES: Final = 4
+"""Of one field: a program may have a script for an argument."""
 
 
 def main(arguments: list[str]) -> int:
@@ -54,17 +60,23 @@ def _list(arguments: list[str]) -> int:
 
 
 def _print(found: "list[SessionInfo]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("session", "pid", "target", "program", "remote"):
-        table.add_column(head)
+    """Write a few lines for each, none longer than the terminal; as long as they are where there is none."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for info in found:
-        cells = (info.id, str(info.pid), info.target or "none", " ".join(info.program))
-        table.add_row(*map(Text, cells), Text(", ".join(info.remote) or "nothing"))
-    Console(highlight=False).print(table)
+        print(f"{info.id}  process {info.pid}")
+        print(_field("program", " ".join(info.program), width))
+        print(_field("target", info.target or "none", width))
+        print(_field("remote", ", ".join(info.remote) or "nothing", width))
+
+
+def _field(name: str, text: str, width: int | None) -> str:
+    head = f"    {name:7}  "
+    shown = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    if width is None:
+        return head + shown
+    room = max(width - len(head), _NARROWEST)
+    lines = textwrap.wrap(shown, room, max_lines=_MOST_LINES, placeholder=" …") or [""]
+    return head + f"\n{' ' * len(head)}".join(lines)
 
 
 def _stop(arguments: list[str]) -> int:

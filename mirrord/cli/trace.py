@@ -12,6 +12,7 @@ from typing import IO, Any, Final
 from mirrord.cli import attach
 from mirrord.cli.flags import Flag
 from mirrord.cli.options import Command, parse_with
+from mirrord.config import variables
 from mirrord.config.options import AttachOptions, ExecOptions
 from mirrord.errors import MirrordError, UsageError
 from mirrord.session import front
@@ -27,7 +28,7 @@ mirrord trace [--plain|--json|--summary] [-o FILE] [-e LIST] [EXEC'S FLAGS] [--]
     """\
 Run PROGRAM as `mirrord exec` does, and show each call that is looked at: what it
 was, where it went, and what came of it. What the kernel runs itself has no
-result here: `= ? (local)`. At a terminal, without any of the first flags, it is
+result here, `= ? (local)`, but with --results. At a terminal, without any of the first flags, it is
 a dashboard. Without a target everything is local, and only looked at. With
 --attach the process runs already, and goes on after, as with `mirrord attach`.""",
     (
@@ -40,8 +41,7 @@ a dashboard. Without a target everything is local, and only looked at. With
         ),
         Flag(("--json",), "an object for each call, one a line"),
         Flag(("--summary",), "a table of all calls at the end"),
-        # of calls that the kernel runs, only the ptrace engine learns the results
-        Flag(("--results",), supported=False),
+        Flag(("--results",), "the results of calls that the kernel runs, too; uses the engine ptrace"),
         Flag(("--pcap",), "the target's traffic as a capture file, for tshark and the like", "FILE"),
         Flag(("--attach",), "look at a process that runs already", "PID"),
         Flag(("--descendants",), "with --attach: its children, and theirs, too"),
@@ -59,6 +59,8 @@ def main(arguments: list[str]) -> int:
         raise UsageError("--dry-run runs nothing that could be traced", remedy="use mirrord exec for it")
     if not _names_target(options):
         options = dataclasses.replace(options, without_target=True)
+    if own["results"]:
+        options = _with_results(options, own)
     trace, session = _options(own), _session(options, own, arguments)
     if trace.pcap is not None and options.without_target:
         raise UsageError("--pcap needs a target: without one nothing is remote", remedy="name one by -t")
@@ -108,6 +110,22 @@ def _session(options: ExecOptions, own: dict[str, Any], arguments: list[str]) ->
 
     attaching.require(attaching_to.pid)
     return lambda watch: attaching.run(attaching_to, watch)
+
+
+def _with_results(options: ExecOptions, own: dict[str, Any]) -> ExecOptions:
+    """Return the options of a session that learns the results of all calls; raise UsageError."""
+    if (options.engine or variables.engine(os.environ)) == "notify":
+        raise UsageError(
+            "--results needs the engine ptrace: notify does not learn what the kernel answers",
+            remedy="leave one of them out",
+        )
+    if own["attach"] is not None:
+        raise UsageError(
+            "--results is for a program that is started, by the engine ptrace; "
+            "a process that runs already is looked at by notify",
+            remedy="leave one of them out",
+        )
+    return dataclasses.replace(options, engine="ptrace", results=True)
 
 
 def _names_target(options: ExecOptions) -> bool:

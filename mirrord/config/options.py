@@ -54,6 +54,8 @@ class ExecOptions:
     no_telemetry: bool = False
     without_target: bool = False
     """Nothing is remote: calls are only looked at."""
+    results: bool = False
+    """Those of calls that the kernel runs are wanted, too; by the engine ptrace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

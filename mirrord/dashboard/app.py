@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Console
-from rich.control import Control
-from rich.segment import ControlType
 
 from mirrord.dashboard.board import Board
 from mirrord.dashboard.choice import Choice, Mode
 from mirrord.dashboard.guard import Saved
 from mirrord.dashboard.keys import keys
 from mirrord.dashboard.output import Output
+from mirrord.dashboard.painter import Painter
 from mirrord.dashboard.view import View
 from mirrord.errors import EXIT_MIRRORD
 from mirrord.feed.frames import Kind
@@ -51,6 +50,7 @@ class App:
         self._output: Final = Output(master) if master is not None else None
         self._view: Final = View(self._board, self._choice, self._output)
         self._console: Final = Console(file=os.fdopen(os.dup(self._saved.fd), "w"), highlight=False)
+        self._painter: Final = Painter(self._console)
         self._ended: bool = False
         self._terminated: bool = False
         self._dirty: bool = True
@@ -122,6 +122,9 @@ class App:
         for key, end in keys(data):
             if key == "ctrl-c":
                 self._interrupt()
+            elif key == "ctrl-l":
+                # somebody else has written to the terminal
+                self._painter.forget()
             else:
                 self._choice.key(key, self._board)
             if self._choice.mode is Mode.TYPE:
@@ -179,12 +182,7 @@ class App:
         lines = console.render_lines(
             self._view.draw(columns, rows), console.options.update_dimensions(columns, rows), pad=True
         )
-        with console.capture() as capture:
-            for index, line in enumerate(lines[:rows]):
-                console.control(Control((ControlType.CURSOR_MOVE_TO, 0, index)))
-                for segment in line:
-                    console.out(segment.text, style=segment.style, highlight=False, end="")
-        self._write(capture.get())
+        self._write(self._painter.paint(lines[:rows], (columns, rows)))
         self._fit_output()
 
     def _write(self, text: str) -> None:

@@ -1,6 +1,6 @@
 """What the dashboard knows: calls, processes, connections, files, names, rates."""
 
-import os
+import errno
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,13 +10,15 @@ from mirrord.feed.models import Connection, Exchange, LinkState, Note, SessionIn
 from mirrord.trace.event import PLANES, Plane, Side
 from mirrord.trace.events import Call, Threads
 from mirrord.trace.explain import Explainer, plane_of
-from mirrord.tracer.record import Answer, CallRecord, ThreadRecord, unpack
+from mirrord.tracer.record import CallRecord, ThreadRecord, unpack
 
 _MOST_CALLS: Final = 5000
 _MOST_FAILED: Final = 500
 _MOST_SLOW: Final = 100
 _MOST_NOTES: Final = 500
 _NS: Final = 1e9
+_BEGUN: Final = -errno.EINPROGRESS
+"""Of a connect that does not wait: no failure to people."""
 _RATES: Final = 60
 """Seconds of history."""
 
@@ -49,7 +51,15 @@ class Process:
     name: str
     calls: int = 0
     remote: int = 0
-    alive: bool = True
+
+
+@dataclass(slots=True)
+class Retired:
+    """How many processes have ended, and what they had done."""
+
+    count: int = 0
+    calls: int = 0
+    remote: int = 0
 
 
 @dataclass(slots=True)
@@ -93,6 +103,8 @@ class Board:
         self.planes: Final[dict[Plane, Rates]] = {plane: Rates() for plane in PLANES}
         self.remote: Final = Rates()
         self.processes: Final[dict[int, Process]] = {}
+        """Those that live."""
+        self.ended: Final = Retired()
         self.flows: Final[dict[tuple[int, str], Flow]] = {}
         self.files: Final[dict[str, RemoteFile]] = {}
         self.names: Final[deque[Note]] = deque(maxlen=_MOST_NOTES)
@@ -126,7 +138,7 @@ class Board:
         if known is None:
             self.processes[thread.pid] = Process(thread.pid, thread.parent, thread.name)
         elif thread.tid == thread.pid:
-            known.name, known.parent, known.alive = thread.name, thread.parent, True
+            known.name, known.parent = thread.name, thread.parent
 
     def _call(self, record: CallRecord) -> None:
         call = Call(record, self._threads.of(record.tid))
@@ -134,11 +146,10 @@ class Board:
         self._rates(record.number, call).total += 1
         went = went_remote(call)
         self.remote.total += went
-        process = self.processes.get(call.thread.pid)
-        if process is not None:
-            process.calls += 1
-            process.remote += went
-        if record.answer is Answer.FAILED:
+        process = self.processes.get(call.thread.pid) or self.ended
+        process.calls += 1
+        process.remote += went
+        if record.failed and record.result != _BEGUN:
             self.failed.append(call)
         if call.seconds > self._slow:
             self._keep_slow(call)
@@ -201,12 +212,19 @@ class Board:
         for flow in self.flows.values():
             flow.sent.tick()
             flow.received.tick()
-        for process in self.processes.values():
-            if process.alive:
-                process.alive = os.path.exists(f"/proc/{process.pid}")
+        self._retire()
+
+    def _retire(self) -> None:
+        """Keep of processes that have ended only how many they were."""
+        for process in [one for one in self.processes.values() if not _lives(one.pid)]:
+            del self.processes[process.pid]
+            self.ended.count += 1
+            self.ended.calls += process.calls
+            self.ended.remote += process.remote
 
     def tree(self) -> Iterator[tuple[int, Process]]:
-        """Return the processes, each with its depth below the first."""
+        """Return the processes that live, each with its depth below the first."""
+        self._retire()
         children: dict[int, list[Process]] = {}
         for process in self.processes.values():
             parent = process.parent if process.parent in self.processes else 0
@@ -223,6 +241,17 @@ class Board:
         return call.why(self.explainer).side if self.explainer is not None else "local"
 
 
+def _lives(pid: int) -> bool:
+    """Tell whether a process has not ended; one that nobody has waited for has (proc_pid_stat(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b") ")[2].split()
+        # the leader of a process may end before its other threads
+        return fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def went_remote(call: Call) -> bool:
     """Tell, without asking the rules, whether the target had to do with a call."""
-    return call.record.held or call.record.answer is not Answer.CONTINUED
+    return call.record.held or call.record.ours

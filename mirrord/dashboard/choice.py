@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 from mirrord.dashboard.board import Board
 from mirrord.trace.event import PLANES, Plane
 from mirrord.trace.events import Call
-from mirrord.tracer.record import Answer
 
 
 class Pane(Enum):
@@ -105,7 +104,7 @@ class Choice:
         return list(reversed(calls))
 
     def _has(self, board: Board, call: Call) -> bool:
-        if self.only_errors and call.record.answer is not Answer.FAILED:
+        if self.only_errors and not call.record.failed:
             return False
         if self.pid is not None and call.thread.pid != self.pid:
             return False

@@ -28,6 +28,7 @@ _SINGLE: Final = {
     0x7F: "backspace",
     0x08: "backspace",
     0x03: "ctrl-c",
+    0x0C: "ctrl-l",
     0x1D: "ctrl-]",
     0x1B: ESCAPE,
 }

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import pyte
@@ -131,13 +132,19 @@ def _line(cells: "dict[int, pyte.screens.Char]", columns: int, cursor: int | Non
 
 
 def _style(cell: "pyte.screens.Char", *, reverse: bool) -> Style:
+    reversed_ = cell.reverse != reverse
+    return _styled(cell.fg, cell.bg, cell.bold, cell.italics, cell.underscore, reversed_)
+
+
+@lru_cache(maxsize=512)
+def _styled(fg: str, bg: str, bold: bool, italic: bool, underline: bool, reverse: bool) -> Style:
     return Style(
-        color=_colour(cell.fg),
-        bgcolor=_colour(cell.bg),
-        bold=cell.bold or None,
-        italic=cell.italics or None,
-        underline=cell.underscore or None,
-        reverse=(cell.reverse != reverse) or None,
+        color=_colour(fg),
+        bgcolor=_colour(bg),
+        bold=bold or None,
+        italic=italic or None,
+        underline=underline or None,
+        reverse=reverse or None,
     )
 
 

@@ -1,5 +1,6 @@
 """The panes of the dashboard, each as a rich renderable of a given size."""
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -8,12 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mirrord.dashboard.board import Board, Flow, Rates
+from mirrord.dashboard.board import Board, Flow, Process, Rates, Retired
 from mirrord.dashboard.choice import PANES, Choice
 from mirrord.trace.event import Side
 from mirrord.trace.events import Call
 from mirrord.trace.plain import duration
-from mirrord.tracer.record import Answer
 from mirrord.tracer.text.call import result
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -26,6 +26,8 @@ _SLOW: Final = ((0.1, "bold red"), (0.01, "yellow"), (0.0, "green"))
 _STATUS: Final = ("", "dim", "green", "cyan", "yellow", "bold red", "red", "red", "red", "red")
 """By the first digit of a status code."""
 _WIDE: Final = 70
+_NARROW: Final = 30
+"""Of the pane of planes."""
 _STATES: Final = {
     "established": "open",
     "pending": "wait",
@@ -34,6 +36,8 @@ _STATES: Final = {
     "mirrored": "copy",
     "stolen": "taken",
 }
+_ADDRESS: Final = re.compile(r'htons\((\d+)\)[^"]*"([^"]*)"')
+_UNIX: Final = re.compile(r'sun_path=@?"([^"]*)"')
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -53,32 +57,56 @@ def calls(board: Board, choice: Choice, width: int, height: int) -> RenderableTy
 def _call(board: Board, call: Call, width: int) -> Text:
     side = board.side(call)
     mark, style = _SIDE[side]
-    failed = call.record.answer is Answer.FAILED
-    outcome = result(call.record).partition(" (")[0]
+    failed = call.record.failed
+    outcome = result(call.record).partition(" (")[0].removeprefix("-1 ")
     took = duration(call.seconds)
     line = Text(no_wrap=True, overflow="ellipsis", end="")
     line.append(f"{mark} ", style)
     line.append(f"{call.record.tid:>7} ", "dim")
-    room = width - 12 - len(outcome) - 10
-    text = f"{call.name}({', '.join(call.arguments)})"
-    line.append(_cut(text, max(room, 10)).ljust(max(room, 10)), "" if side != "local" else "dim")
-    line.append(f" {outcome}", "bold red" if failed else "dim" if outcome == "?" else "green")
-    line.append(f" {took:>8}", next(colour for least, colour in _SLOW if call.seconds >= least))
+    room = width - 11 - len(outcome) - 9
+    line.append(_text(call, max(room, 10)).ljust(max(room, 10)), "" if side != "local" else "dim")
+    line.append(f" {outcome}", "bold red" if failed else "dim" if not call.record.known else "green")
+    line.append(f" {took:>7}", next(colour for least, colour in _SLOW if call.seconds >= least))
     line.truncate(width)
     line.append("\n")
     return line
 
 
+def _text(call: Call, room: int) -> str:
+    """Return a call; where there is no room for all of it, what it is about: a path's end, an address."""
+    text = f"{call.name}({', '.join(call.arguments)})"
+    if len(text) <= room:
+        return text
+    about = [call.arguments[at].strip('"') for at in call.paths if at < len(call.arguments)]
+    if not about:
+        about = [f"{host}:{port}" for port, host in _ADDRESS.findall(text)] or _UNIX.findall(text)
+    if not about:
+        return _cut(text, room)
+    brief = ", ".join(about)
+    left = room - len(call.name) - 2
+    return f"{call.name}({brief if len(brief) <= left else '…' + brief[-max(left - 1, 1) :]})"[:room]
+
+
 def processes(board: Board, width: int, height: int) -> RenderableType:
-    """Show the tree of processes."""
-    lines = []
-    tree = [row for row in board.tree() if row[1].alive] or list(board.tree())
-    for depth, process in tree:
-        name = f"{'  ' * depth}{'└ ' if depth else ''}{process.name}"
-        text = f"{process.pid:>7} {_cut(name, max(width - 26, 6)):<{max(width - 26, 6)}}"
-        counts = f"{process.calls:>7} {process.remote:>6}▶"
-        lines.append(Text(text + counts, "" if process.alive else "dim", no_wrap=True))
-    return Group(*lines[:height]) if lines else Text("none has called yet", style="dim")
+    """Show the tree of those that live, and how many have ended."""
+    tree, ended = list(board.tree()), board.ended
+    room = height - 1 if ended.count or len(tree) > height else height
+    lines = [
+        _process(str(process.pid), f"{'  ' * depth}{'└ ' if depth else ''}{process.name}", process, width)
+        for depth, process in tree[:room]
+    ]
+    more = f"and {len(tree) - room} more" if len(tree) > room else ""
+    if ended.count:
+        lines.append(_process(str(ended.count), f"ended  {more}", ended, width))
+        lines[-1].stylize("dim")
+    elif more:
+        lines.append(Text(more, "dim"))
+    return Group(*lines) if lines else Text("none has called yet", style="dim")
+
+
+def _process(number: str, name: str, done: Process | Retired, width: int) -> Text:
+    room = max(width - 26, 6)
+    return Text(f"{number:>7} {_cut(name, room):<{room}}{done.calls:>7} {done.remote:>6}▶", no_wrap=True)
 
 
 def planes(board: Board, width: int, height: int) -> RenderableType:
@@ -94,7 +122,11 @@ def planes(board: Board, width: int, height: int) -> RenderableType:
     link = board.link
     if link is not None:
         trip = "…" if link.round_trip is None else duration(link.round_trip)
-        table.add_row(Text("link"), Text(trip, justify="right"), Text("round trip", "dim"))
+        table.add_row(
+            Text("link"),
+            Text(trip, justify="right"),
+            Text("round trip" if width > _NARROW else "trip", "dim"),
+        )
         for name, rates in ((" sent", board.link_sent), (" received", board.link_received)):
             table.add_row(Text(name), Text(_rate(rates), justify="right"), _sparks(rates, width))
     if board.dropped:
@@ -129,10 +161,11 @@ def connections(board: Board, width: int, height: int) -> RenderableType:
     return table
 
 
-def _busy(flow: Flow) -> tuple[bool, bool, int]:
+def _busy(flow: Flow) -> tuple[bool, bool, bool, int]:
     """Return how much a connection is worth seeing: libraries connect datagram sockets and send nothing."""
     total = flow.sent.total + flow.received.total
-    return flow.open, flow.connection.protocol != "udp" or total > 0, flow.sent.now + flow.received.now
+    stream = flow.connection.protocol != "udp"
+    return flow.open, stream, stream or total > 0, flow.sent.now + flow.received.now
 
 
 def files(board: Board, width: int, height: int) -> RenderableType:
@@ -188,15 +221,14 @@ def details(board: Board, call: Call) -> RenderableType:
     when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f"{event.time % 1:.6f}"[1:]
     rows = [
         ("call", event.call),
-        *((f"  {index}", argument) for index, argument in enumerate(event.arguments)),
         ("result", result(call.record)),
-        ("answer", f"{event.answer}{', after waiting for the target' if event.held else ''}"),
-        ("took", duration(event.duration)),
-        ("when", when),
-        ("process", f"{event.pid} ({event.command}), thread {event.tid}"),
-        ("plane", event.plane),
-        ("went", event.side),
+        ("went", f"{event.side}, plane {event.plane}"),
         ("why", event.rule),
+        ("took", duration(event.duration)),
+        ("answer", f"{event.answer}{', after waiting for the target' if event.held else ''}"),
+        ("process", f"{event.pid} ({event.command}), thread {event.tid}"),
+        ("when", when),
+        *((f"  {index}", argument) for index, argument in enumerate(call.full_arguments)),
     ]
     for name, text in rows:
         table.add_row(Text(name, "bold"), Text(text, "cyan" if name in ("why", "went") else ""))
@@ -205,19 +237,18 @@ def details(board: Board, call: Call) -> RenderableType:
 
 HELP: Final = (
     ("p, space", "pause, and go on"),
-    ("↑ ↓ j k, page, home, end", "select a call"),
-    ("enter", "all details of it, and why it went where it went"),
-    ("r, e", "only remote ones, only errors"),
-    ("f", "one plane after the other"),
-    ("P", "only the selected call's process"),
-    ("/", "only calls with a text"),
+    ("↑ ↓ j k page home end", "select a call"),
+    ("enter", "details, and why it went there"),
+    ("r, e, f", "only remote, errors, one plane"),
+    ("P, /", "only its process, with a text"),
     ("c, escape", "no filter"),
     ("o", "newest or slowest first"),
     (f"tab, 1–{len(PANES)}", "another pane"),
-    ("i", "type to the program; Ctrl-] comes back"),
-    ("Ctrl-C", "interrupt the program"),
+    ("i, Ctrl-]", "type to the program, come back"),
+    ("Ctrl-C, Ctrl-L", "interrupt it, draw all anew"),
     ("q", "quit"),
 )
+"""As much as the smallest screen has room for."""
 
 
 def help_() -> RenderableType:

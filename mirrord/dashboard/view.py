@@ -10,13 +10,14 @@ from rich.text import Text
 
 from mirrord.dashboard import panes
 from mirrord.dashboard.board import Board
-from mirrord.dashboard.choice import PANES, Choice, Mode, Pane
+from mirrord.dashboard.choice import PANES, Choice, Mode, Order, Pane
 from mirrord.dashboard.output import Output
 
 LEAST: Final = (60, 15)
 _MEDIUM: Final = (80, 24)
 _LARGE: Final = (120, 40)
 _PLANES_WIDTH: Final = 36
+_NARROW_PLANES: Final = 30
 _FRAME: Final = 2
 _CALL_PANES: Final = (Pane.CALLS, Pane.SLOWEST, Pane.FAILED)
 
@@ -62,8 +63,8 @@ class View:
         layout = Layout()
         layout.split_column(Layout(name="upper", size=upper), Layout(name="lower"))
         layout["upper"].split_row(
-            Layout(self._panel(self._calls_pane(), width - _PLANES_WIDTH, upper)),
-            Layout(self._planes(upper), size=_PLANES_WIDTH),
+            Layout(self._panel(self._calls_pane(), width - _NARROW_PLANES, upper)),
+            Layout(self._planes(_NARROW_PLANES, upper), size=_NARROW_PLANES),
         )
         layout["lower"].update(self._panel(self._second(), width, height - upper))
         return layout
@@ -86,7 +87,7 @@ class View:
         layout["upper"].split_row(
             Layout(self._left(left, upper), size=left),
             Layout(self._panel(self._calls_pane(), width - left - _PLANES_WIDTH, upper)),
-            Layout(self._planes(upper), size=_PLANES_WIDTH),
+            Layout(self._planes(_PLANES_WIDTH, upper), size=_PLANES_WIDTH),
         )
         half = width // 2
         third = (width - half) // 2
@@ -118,8 +119,8 @@ class View:
         )
         return layout
 
-    def _planes(self, height: int) -> Panel:
-        inner = panes.planes(self._board, _PLANES_WIDTH - 4, height - _FRAME)
+    def _planes(self, width: int, height: int) -> Panel:
+        inner = panes.planes(self._board, width - 4, height - _FRAME)
         return Panel(inner, title="calls per second", border_style="dim")
 
     def _panel(self, pane: Pane, width: int, height: int) -> Panel:
@@ -128,7 +129,8 @@ class View:
         title = f"{PANES.index(pane) + 1} {pane.value}"
         if pane in _CALL_PANES:
             paused = " (paused)" if self._choice.paused is not None else ""
-            title += f": {self._choice.filters or self._choice.order.value}{paused}"
+            order = Order.DURATION if pane is Pane.SLOWEST else self._choice.order
+            title += f": {self._choice.filters or order.value}{paused}"
         return Panel(
             self._content(pane, *inside),
             title=Text(title),

@@ -14,7 +14,7 @@ from typing import Final
 from mirrord.dispatch.bound import Bound
 from mirrord.dispatch.sockets import cookie, descriptor, is_tcp, program_socket, read_sockaddr
 from mirrord.dispatch.world import World
-from mirrord.link.addresses import Peer, pack, parse
+from mirrord.link.addresses import Peer, from_name, pack, parse
 from mirrord.link.listeners import bind, with_port
 from mirrord.syscall import CONTINUE, SUCCESS, Call, Fail, Verdict, Wait
 
@@ -117,7 +117,10 @@ class Binding:
     def _keep(
         self, call: Call, sock: socket.socket, peer: Peer, *, why: str, differs: bool = False
     ) -> Verdict:
-        port = sock.getsockname()[1]
+        name = sock.getsockname()
+        port = name[1]
+        if call.watched and (differs or port != peer.port):
+            call.here(call.args[1], pack(from_name(name), sock.family))
         bound = Bound(
             requested=peer,
             port=port,

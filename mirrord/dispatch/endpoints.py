@@ -42,8 +42,11 @@ class Endpoints:
             return CONTINUE
         with program_socket(call, call.args[0]) as sock:
             sockaddr = self._unix.reported(sock, local=local) or self._reported(sock, local=local)
+            here = _name_here(sock, local=local) if call.watched else None
         if sockaddr is None:
             return CONTINUE
+        if call.watched and here is not None:
+            call.here(call.args[1], here)
         return Return(0, address_writes(call, sockaddr, at=call.args[1], length_at=call.args[2]))
 
     def _reported(self, sock: socket.socket, *, local: bool) -> bytes | None:
@@ -85,3 +88,13 @@ class Endpoints:
             return association.connected
         port = association.ports.get(association.connected.family, association.program.port)
         return self._world.pod_address(association.connected, port)
+
+
+def _name_here(sock: socket.socket, *, local: bool) -> bytes | None:
+    """Return what the kernel would report, None where it would not."""
+    if sock.family not in _NETWORKS:
+        return None
+    try:
+        return pack(from_name(sock.getsockname() if local else sock.getpeername()), sock.family)
+    except OSError:
+        return None

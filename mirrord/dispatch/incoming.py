@@ -165,6 +165,8 @@ class _Accepting:
         with accepted:
             sockaddr = self._remote(peer, accepted.family)
             writes = address_writes(self._call, sockaddr, at=self._call.args[1], length_at=self._call.args[2])
+            if self._call.watched:
+                self._call.here(self._call.args[1], pack(peer, accepted.family))
             accepted.setblocking(not self._flags & socket.SOCK_NONBLOCK)
             return GiveFd(
                 accepted.detach(),

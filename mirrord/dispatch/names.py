@@ -15,6 +15,7 @@ class Names:
     """``uname``: gethostname(3) is made of it in every C library, in Go and in Java."""
 
     def __init__(self, world: World) -> None:
+        self._here: Final = _utsname(os.fsencode(os.uname().nodename))
         self._utsname: Final = _utsname(world.hostname) if world.hostname is not None else b""
 
     def rows(self) -> list[Row]:
@@ -23,6 +24,8 @@ class Names:
 
     def uname(self, call: Call) -> Verdict:
         """Report this machine's kernel and the target's host name (uname(2))."""
+        if call.watched:
+            call.here(call.args[0], self._here)
         return Return(0, ((call.args[0], self._utsname),))
 
 

@@ -90,18 +90,20 @@ class Opening:
         if resolve & _RESOLVE_CACHED:
             return Fail(errno.EAGAIN)
         if writing:
-            return Wait(partial(self._refused, place, flags, cloexec))
+            return Wait(partial(self._refused, call, path, place, flags, cloexec))
         if place.link is not None and self._files.placeholders.complete(place.link):
             return CONTINUE
         if not resolve:
             self._files.require(place.path, follow=not flags & os.O_NOFOLLOW)
-        return Wait(partial(self._given, place, flags & ~os.O_CLOEXEC, cloexec))
+        return Wait(partial(self._given, call, path, place, flags & ~os.O_CLOEXEC, cloexec))
 
-    async def _given(self, place: Remote, flags: int, cloexec: bool) -> Verdict:
+    async def _given(self, call: Call, address: int, place: Remote, flags: int, cloexec: bool) -> Verdict:
         if flags & os.O_PATH:
             fd, name = await self._files.locate(place.path, flags, base=place.base, resolve=place.resolve)
             return OpenPath(fd, name, cloexec)
         fd = await self._files.open(place.path, flags, base=place.base, resolve=place.resolve)
+        if call.watched:
+            call.here(address, os.readlink(b"/proc/self/fd/%d" % fd))
         return GiveFd(fd, cloexec)
 
     async def _moved_path(self, path: bytes, flags: int, cloexec: bool) -> Verdict:
@@ -109,7 +111,7 @@ class Opening:
         parent, name = os.path.split(path if flags & os.O_NOFOLLOW else os.path.realpath(path))
         return OpenPath(os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), name or b".", cloexec)
 
-    async def _refused(self, place: Remote, flags: int, cloexec: bool) -> Verdict:
+    async def _refused(self, call: Call, address: int, place: Remote, flags: int, cloexec: bool) -> Verdict:
         """Refuse to write, in the order in which a read-only mount does (``do_open``, fs/namei.c)."""
         path, files = place.path, self._files
         creating, exclusive = bool(flags & os.O_CREAT), bool(flags & os.O_CREAT and flags & os.O_EXCL)
@@ -135,7 +137,7 @@ class Opening:
         if flags & os.O_DIRECTORY:
             return Fail(errno.ENOTDIR)
         if not flags & (_ACCESS | os.O_TRUNC):
-            return await self._given(place, flags & ~(os.O_CREAT | os.O_CLOEXEC), cloexec)
+            return await self._given(call, address, place, flags & ~(os.O_CREAT | os.O_CLOEXEC), cloexec)
         wanted = os.W_OK | (0 if flags & os.O_WRONLY else os.R_OK)
         await files.access(path, wanted, follow=True, effective=True)
         return Fail(errno.EROFS)

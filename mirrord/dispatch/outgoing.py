@@ -26,7 +26,7 @@ from mirrord.dispatch.sockets import (
 )
 from mirrord.dispatch.unix import Unix
 from mirrord.dispatch.world import World
-from mirrord.link.addresses import Peer, family, from_name, parse, to_name
+from mirrord.link.addresses import Peer, family, from_name, pack, parse, to_name
 from mirrord.link.connections import Connection, Cookie, State
 from mirrord.link.inodes import listening, udp_inodes
 from mirrord.link.loopback import begin, disconnect, is_ipv6_only
@@ -83,7 +83,7 @@ class Outgoing:
         if not self._world.is_remote_stream(peer):
             return CONTINUE
         if (port := self._own_port(peer)) is not None:
-            return CONTINUE if port == peer.port else self._connect_own(sock, Peer(peer.host, port))
+            return CONTINUE if port == peer.port else self._connect_own(call, sock, Peer(peer.host, port))
         if not self._connections.can_hold:
             return self._connect_plainly(sock, peer)
         token = self._connections.loopback.token(ipv6_only=is_ipv6_only(sock))
@@ -93,6 +93,8 @@ class Outgoing:
             return self._connect_plainly(sock, peer)
         if number not in (0, errno.EINPROGRESS):
             return Fail(number)
+        if call.watched:
+            call.here(call.args[1], pack(token, sock.family))
         return self._held(sock, self._begin(call, sock, token, peer, bound_port))
 
     def fast_open(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
@@ -175,6 +177,8 @@ class Outgoing:
         association = world.datagrams.associate(sock, cookie(sock), tid=call.tid, fd=descriptor(call.args[0]))
         association.connected = peer
         relay = world.datagrams.relay(association, peer)
+        if call.watched:
+            call.here(call.args[1], pack(relay, sock.family))
         return Fail(number) if (number := begin_datagrams(sock, relay)) else Return(0)
 
     def _disconnect(self, call: Call) -> Verdict:
@@ -211,8 +215,10 @@ class Outgoing:
         ports = (peer.port, *self._world.bound.ports_for(peer.port))
         return next((port for port in ports if not own.isdisjoint(listening(port=port))), None)
 
-    def _connect_own(self, sock: socket.socket, peer: Peer) -> Verdict:
+    def _connect_own(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
         """Connect to a listener of the program's that has another port than it asked for."""
+        if call.watched:
+            call.here(call.args[1], pack(peer, sock.family))
         number = begin(sock, peer)
         if number == errno.EINPROGRESS and is_blocking(sock):
             # the kernel waits for what has begun, whatever address is named

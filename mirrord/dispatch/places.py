@@ -88,6 +88,8 @@ class Places:
                 return self._behind_proc(call, path) if decision.magic else None
             call.require_files()
             call.require_user()
+            if call.watched:
+                call.here(address, decision.use)
             return Moved(decision.use)
         call.require_files()
         if decision.side is Side.NOT_FOUND:

@@ -26,7 +26,7 @@ from mirrord.dispatch.sockets import (
     receive_timeout,
 )
 from mirrord.dispatch.world import World
-from mirrord.link.addresses import from_name, pack
+from mirrord.link.addresses import family, from_name, pack
 from mirrord.link.datagrams import Association
 from mirrord.syscall import CONTINUE, Call, Fail, Return, Verdict, Wait
 
@@ -40,7 +40,7 @@ _NS: Final = 1_000_000_000
 class Received:
     """One datagram, and from whom it really is."""
 
-    __slots__ = ("control", "data", "flags", "sockaddr")
+    __slots__ = ("control", "data", "flags", "here", "sockaddr")
 
     def __init__(self, sock: socket.socket, association: Association, flags: int, control_size: int) -> None:
         wanted = flags & (socket.MSG_PEEK | socket.MSG_OOB) | socket.MSG_DONTWAIT
@@ -49,6 +49,7 @@ class Received:
         self.data: Final = data
         self.control: Final = pack_control(control)
         self.flags: Final = flags
+        self.here: Final = sender
         self.sockaddr: Final = pack(association.by_relay.get(sender, sender), sock.family)
 
 
@@ -182,6 +183,8 @@ class Receive:
 def _as_recvfrom(call: Call, got: Sequence[Received]) -> Verdict:
     size, flags = call.args[2], call.args[3]
     names = address_writes(call, got[0].sockaddr, at=call.args[4], length_at=call.args[5])
+    if call.watched:
+        call.here(call.args[4], pack(got[0].here, family(got[0].sockaddr)))
     return Return(_length(got[0], size, flags), ((call.args[1], got[0].data[:size]), *names))
 
 
@@ -221,6 +224,8 @@ def _deliver(call: Call, message: Message, received: Received, flags: int) -> tu
     size = sum(size for _, size in message.areas(call))
     truncated = socket.MSG_TRUNC if len(received.data) > size else 0
     control = received.control[: message.control_size]
+    if call.watched and message.name:
+        call.here(message.name, pack(received.here, family(received.sockaddr)))
     writes = (
         *message.scatter(call, received.data),
         *message.name_writes(received.sockaddr),

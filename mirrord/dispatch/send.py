@@ -14,7 +14,7 @@ from mirrord.dispatch.outgoing import Outgoing, is_own_datagram_socket
 from mirrord.dispatch.row import Row, given, trap
 from mirrord.dispatch.sockets import cookie, descriptor, program_socket, read_peer
 from mirrord.dispatch.world import World
-from mirrord.link.addresses import Peer, to_name
+from mirrord.link.addresses import Peer, pack, to_name
 from mirrord.syscall import CONTINUE, Call, Return, Verdict
 
 _MSG_FASTOPEN: Final = 0x20000000
@@ -49,6 +49,8 @@ class Send:
             if relay is None or call.args[2] > _LARGEST_PAYLOAD:
                 return CONTINUE
             data = call.read(call.args[1], call.args[2]) if call.args[2] else b""
+            if call.watched:
+                call.here(call.args[4], pack(relay, sock.family))
             return Return(_send(sock, data, call.args[3], relay))
 
     def sendmsg(self, call: Call) -> Verdict:
@@ -107,7 +109,11 @@ class Send:
             return sock.send(data, flags | socket.MSG_DONTWAIT)
         peer = read_peer(call, message.name, message.name_size)
         relay = self._relay(call, sock, peer) if peer else None
-        return -1 if relay is None else _send(sock, data, flags, relay)
+        if relay is None:
+            return -1
+        if call.watched:
+            call.here(message.name, pack(relay, sock.family))
+        return _send(sock, data, flags, relay)
 
     def _fast_open(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
         if call.args[3] & _MSG_FASTOPEN and self._world.is_remote_stream(peer):

@@ -15,6 +15,7 @@ from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import UnsupportedArch, current_arch
 
 from mirrord.doctor.finding import Attempt, Lacking
+from mirrord.errors import MirrordError
 from mirrord.link.inodes import has_sock_diag
 from mirrord.link.loopback import Loopback, self_test
 from mirrord.targets.sandbox import linux, userns
@@ -34,6 +35,7 @@ _SCOPES: Final = {
     "3": "3: nobody may trace",
 }
 _PTRACE: Final = "sessions use the engine ptrace: debuggers do not work in them, and a trap takes longer"
+_NOT_NEEDED: Final = "not needed by the engine ptrace"
 _SECCOMP: Final = "use Linux 5.19 or later; in a container, look at its seccomp profile"
 
 
@@ -66,7 +68,8 @@ def attempts() -> tuple[Attempt, ...]:
         Attempt(
             "descriptors for the program (ADDFD)",
             _add_fd,
-            "no remote file can be opened, and no connection accepted",
+            _PTRACE,
+            needed=False,
             remedy=_SECCOMP,
         ),
         Attempt(
@@ -149,6 +152,8 @@ def _killable() -> str:
 
 
 def _sync_wake_up() -> str:
+    if reason_against_notify() is not None:
+        return _NOT_NEEDED
     if not _listener(0).sync_wake_up():
         raise Lacking("this kernel is older than Linux 6.6")
     return "yes"
@@ -166,8 +171,6 @@ def _pidfd_getfd() -> str:
 
 
 def _add_fd() -> str:
-    if reason_against_notify() is not None:
-        return "not needed: the engine ptrace gives them in another way"
     listeners: SimpleQueue[int | OSError] = SimpleQueue()
     answers: SimpleQueue[int] = SimpleQueue()
 
@@ -183,7 +186,8 @@ def _add_fd() -> str:
     Thread(target=ask, daemon=True).start()
     found = listeners.get()
     if isinstance(found, OSError):
-        raise found
+        # there can be no listener, as the line about traps says
+        return _NOT_NEEDED
     listener = Listener(found)
     while not listener.receive():
         continue
@@ -203,8 +207,11 @@ def _tsync() -> str:
 def _nf_tables() -> str:
     from mirrord_agent.steal.nftables import Nftables
 
-    with userns.explained():
-        userns.enter_new(others=linux.CLONE_NEWNET | linux.CLONE_NEWNS)
+    try:
+        with userns.explained():
+            userns.enter_new(others=linux.CLONE_NEWNET | linux.CLONE_NEWNS)
+    except MirrordError:
+        return "not tried: there can be no sandbox"
     table = Nftables()
     table.redirect(80, to=8080)
     table.close()

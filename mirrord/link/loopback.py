@@ -44,12 +44,16 @@ class Loopback:
     """The listeners that hold connects, and the port that refuses them."""
 
     def __init__(self) -> None:
-        self._holders: Final = [_holder(socket.AF_INET, "0.0.0.0")]
-        self._holders6: Final = _ipv6_holders()
+        # where they cannot be had, connects are made plainly; without IPv6 no program has a socket for it
+        self._holders: Final = _holders(socket.AF_INET, "0.0.0.0", 1)
+        self._holders6: Final = _holders(socket.AF_INET6, "::1", _IPV6_LISTENERS)
         self._next6: Final = itertools.cycle([Peer("::1", _port(holder)) for holder in self._holders6])
         self._next_token: Final = itertools.count(os.getpid())
         self._dead: Final = _dead_port(socket.AF_INET, "127.0.0.1")
         self._dead6: Final = _dead_port(socket.AF_INET6, "::1") if self._holders6 else None
+
+    def __bool__(self) -> bool:
+        return bool(self._holders)
 
     def token(self, *, ipv6_only: bool) -> Peer:
         """Return an address to hold a connect at; raise OSError where there is no IPv6 loopback."""
@@ -129,11 +133,10 @@ def _holder(family: int, host: str) -> socket.socket:
     return holder
 
 
-def _ipv6_holders() -> list[socket.socket]:
+def _holders(family: int, host: str, count: int) -> list[socket.socket]:
     try:
-        return [_holder(socket.AF_INET6, "::1") for _ in range(_IPV6_LISTENERS)]
+        return [_holder(family, host) for _ in range(count)]
     except OSError:
-        # no IPv6 on this machine: then no program can have a socket that needs it
         return []
 
 
@@ -214,6 +217,8 @@ def self_test(loopback: Loopback) -> bool:
     """Hold one connect, complete it, and refuse another: tell whether this kernel does as the facts above
     say.
     """
+    if not loopback:
+        return False
     token = loopback.token(ipv6_only=False)
     with socket.socket() as program:
         if begin(program, token) != errno.EINPROGRESS or tcp_state(program) != TCP_SYN_SENT:

@@ -40,6 +40,7 @@ class LocalRun(Run):
             remote=None,
             trapped=list(table.handlers),
             stop=self._stop,
+            results=self._chain.options.results,
         )
         self._begin(engine)
         await self._over

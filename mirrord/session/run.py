@@ -167,6 +167,7 @@ class Run:
             remote=InTarget(world, replicas.lead, target, remote),
             trapped=list(table.handlers),
             stop=self._stop,
+            results=self._chain.options.results,
         )
         self._begin(engine)
 

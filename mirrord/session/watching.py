@@ -68,15 +68,18 @@ class Watching:
         remote: InTarget | None,
         trapped: Sequence[int],
         stop: Callable[[], None],
+        results: bool = False,
     ) -> None:
-        """``remote`` is None for a session without a target."""
+        """``remote`` is None for a session without a target; ``results`` asks for those of calls that the
+        kernel runs.
+        """
         self._subject: Final = watched
         self._settings: Final = settings
         self._engine: Final = engine
         self._remote: Final = remote
         self._stop: Final = stop
         self._started: Final = time.time()
-        self._recorder: Final = Recorder(trapped)
+        self._recorder: Final = Recorder(trapped, results=results)
         self._feed: Feed | None = None
         self._taps_traffic: bool = False
         self._flows: Final[WeakKeyDictionary[Association, dict[Peer, TrafficTap]]] = WeakKeyDictionary()

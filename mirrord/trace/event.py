@@ -9,6 +9,17 @@ Side = Literal["local", "remote", "absent"]
 PLANES: tuple[Plane, ...] = ("files", "outgoing", "incoming", "names", "process")
 
 
+class Argument(BaseModel):
+    """An argument that was another one on this machine: a relay's address, a placeholder's path."""
+
+    model_config = ConfigDict(frozen=True)
+
+    place: int
+    """Of the argument, from 0."""
+    was: str
+    became: str
+
+
 class Event(BaseModel):
     """A call and what became of it."""
 
@@ -22,15 +33,19 @@ class Event(BaseModel):
     """What the process is called."""
     call: str
     arguments: tuple[str, ...]
+    """As the program sees them."""
+    rewritten: tuple[Argument, ...] = ()
     plane: Plane
     side: Side
     rule: str
     """Why it went where it went."""
     answer: Literal["continued", "returned", "failed", "descriptor"]
     result: int | None
-    """What the program got, ``-errno`` for a failure; None where the kernel ran the call."""
+    """What the program got, ``-errno`` for a failure; None where the kernel ran the call, without
+    ``--results``.
+    """
     error: str | None = None
-    """The name of the errno."""
+    """The name of the errno; ERESTARTSYS and the like where a signal has interrupted the call."""
     held: bool
     """It waited for something remote."""
     duration: float

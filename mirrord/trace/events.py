@@ -1,20 +1,23 @@
 """From the frames of a session to events."""
 
-import errno
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from mirrord.feed.models import SessionInfo
-from mirrord.trace.event import Event, Plane, Side
+from mirrord.trace.event import Argument, Event, Plane, Side
 from mirrord.trace.explain import Explainer, Why
 from mirrord.tracer.record import Answer, CallRecord, ThreadRecord
 from mirrord.tracer.text import call
+from mirrord.tracer.text.call import Rewritten
 from mirrord.tracer.text.memory import Memory
+from mirrord.tracer.text.prototypes import prototype
 
 _ANSWERS: Final[dict[Answer, Literal["continued", "returned", "failed", "descriptor"]]] = {
     Answer.CONTINUED: "continued",
     Answer.RETURNED: "returned",
     Answer.FAILED: "failed",
     Answer.GAVE_FD: "descriptor",
+    Answer.RAN: "continued",
 }
 _CARRYING: Final = frozenset({"sendto", "sendmsg", "recvfrom", "recvmsg"})
 _NS: Final = 1e9
@@ -38,11 +41,29 @@ class Call:
         return call.name(self.record)
 
     @property
+    def paths(self) -> tuple[int, ...]:
+        """Which arguments are paths."""
+        return prototype(self.record.number).paths
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """The arguments, as strace(1) writes them."""
         if self._arguments is None:
             self._arguments = call.arguments(self.record, self._memory)
         return self._arguments
+
+    @property
+    def rewritten(self) -> dict[int, Rewritten]:
+        """The arguments that were other ones on this machine, by their places."""
+        return call.rewritten(self.record, self._memory)
+
+    @property
+    def full_arguments(self) -> Sequence[str]:
+        """The arguments; of one that was another on this machine ``was → became``."""
+        rewritten = self.rewritten
+        if not rewritten:
+            return self.arguments
+        return [" → ".join(rewritten.get(at, (text,))) for at, text in enumerate(self.arguments)]
 
     @property
     def seconds(self) -> float:
@@ -58,9 +79,7 @@ class Call:
     def event(self, explainer: Explainer, info: SessionInfo) -> Event:
         """Return everything."""
         record, why = self.record, self.why(explainer)
-        ran = record.answer is Answer.CONTINUED
-        failed = record.answer is Answer.FAILED
-        carried = self.name in _CARRYING and record.answer is Answer.RETURNED
+        carried = self.name in _CARRYING and record.filled
         return Event(
             time=(record.began + info.clock) / _NS,
             pid=self.thread.pid,
@@ -68,12 +87,15 @@ class Call:
             command=self.thread.name,
             call=self.name,
             arguments=self.arguments,
+            rewritten=tuple(
+                Argument(place=at, was=was, became=became) for at, (was, became) in self.rewritten.items()
+            ),
             plane=why.plane,
             side=why.side,
             rule=why.rule,
             answer=_ANSWERS[record.answer],
-            result=None if ran else record.result,
-            error=errno.errorcode.get(-record.result) if failed else None,
+            result=record.result if record.known else None,
+            error=call.error_name(record),
             held=record.held,
             duration=self.seconds,
             bytes=record.result if carried else None,

@@ -75,7 +75,7 @@ class Explainer:
         """Return where a call went and why."""
         known = prototype(record.number)
         plane = plane_of(known.name)
-        went: Side = "local" if record.answer is Answer.CONTINUED and not record.held else "remote"
+        went: Side = "remote" if record.ours or record.held else "local"
         if not self._target:
             return Why(self._plane(plane, known.name, record, memory), "local", _NO_TARGET)
         if plane == "process":

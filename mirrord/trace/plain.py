@@ -4,7 +4,6 @@ from typing import Final
 
 from mirrord.trace.event import Side
 from mirrord.trace.events import Call
-from mirrord.tracer.record import Answer
 from mirrord.tracer.text.call import result
 
 _COLUMN: Final = 39
@@ -13,12 +12,12 @@ _COLUMN: Final = 39
 def line(call: Call, side: Side) -> str:
     """Return one call.
 
-    The result of a call that the kernel ran is not known: ``= ? (local)``. Of one that went to the target it
-    tells how long that took.
+    The result of a call that the kernel ran is not known without ``--results``: ``= ? (local)``. Of one that
+    went to the target it tells how long that took.
     """
     record = call.record
-    text = f"{record.tid} {call.name}({', '.join(call.arguments)})"
-    took = f", {duration(call.seconds)}" if record.answer is not Answer.CONTINUED or record.held else ""
+    text = f"{record.tid} {call.name}({', '.join(call.full_arguments)})"
+    took = f", {duration(call.seconds)}" if record.ours or record.held else ""
     return f"{text:<{_COLUMN}} = {result(record)} ({side}{took})\n"
 
 

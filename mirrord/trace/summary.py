@@ -6,7 +6,6 @@ from typing import IO, Final
 from mirrord.trace.event import Side
 from mirrord.trace.events import Call
 from mirrord.trace.plain import duration
-from mirrord.tracer.record import Answer
 
 _HEADS: Final = ("% time", "seconds", "calls", "errors", "local", "remote", "median", "p90", "p99", "syscall")
 _LEFT: Final = len(_HEADS) - 1
@@ -38,7 +37,7 @@ class Summary:
         """Count one."""
         row = self._rows.setdefault(call.name, Row())
         row.calls += 1
-        row.errors += call.record.answer is Answer.FAILED
+        row.errors += call.record.failed
         row.remote += side != "local"
         row.seconds += call.seconds
         row.durations.append(call.seconds)

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from typing import ClassVar
 
 from mirrord_seccomp.notify import NotificationId
 
@@ -18,6 +19,8 @@ class TrappedCall:
 
     __slots__ = ("args", "id", "number", "threads", "tid")
 
+    watched: ClassVar[bool] = False
+
     def __init__(
         self,
         id: NotificationId,
@@ -31,6 +34,9 @@ class TrappedCall:
         self.number = number
         self.args = args
         self.threads = threads
+
+    def here(self, address: int, data: bytes) -> None:
+        """Take note of what stands on this machine for something of the program's: nobody watches."""
 
     def read(self, address: int, size: int) -> bytes:
         """Return exactly ``size`` bytes of the program's memory; raise Fault."""

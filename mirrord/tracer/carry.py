@@ -26,6 +26,8 @@ def _number(name: str) -> int:
     return found
 
 
+Told = Callable[[int | None], None]
+"""Takes the result of a call that the kernel runs, None where it does not return."""
 _FCHDIR, _OPEN_TREE, _CLOSE = map(_number, ("fchdir", "open_tree", "close"))
 
 
@@ -47,15 +49,28 @@ class Carrier:
         """Which argument of a thread's present call is to be put back, and what it was."""
         self._borrowed: Final[dict[int, Borrowed]] = {}
         """Threads that do something else in place of their calls."""
-        self._passing: Final[dict[int, Trap]] = {}
-        """Calls that are made once more, to be run by the kernel."""
+        self._passing: Final[dict[int, tuple[Trap, Told | None]]] = {}
+        """Calls that are made once more, to be run by the kernel, and whom to tell their results."""
+        self._told: Final[dict[int, Told]] = {}
+        """Whom to tell the result of a thread's present call."""
 
     def forget(self, tid: int) -> None:
         """Take note that a thread has ended, or executed another program."""
         self._giver.forget(tid)
         self._rewritten.pop(tid, None)
         self._borrowed.pop(tid, None)
-        self._passing.pop(tid, None)
+        for told in (self.told(tid), self._passing.pop(tid, (None, None))[1]):
+            if told is not None:
+                told(None)
+
+    def tell(self, tid: int, told: Told | None) -> None:
+        """Have the result told of a call that is about to be continued."""
+        if told is not None:
+            self._told[tid] = told
+
+    def told(self, tid: int) -> Told | None:
+        """Return who was to be told, and will not be."""
+        return self._told.pop(tid, None)
 
     def close(self) -> None:
         """Close what descriptors were taken by."""
@@ -69,9 +84,11 @@ class Carrier:
 
     def passes(self, tid: int, trap: Trap) -> bool:
         """Tell whether a call has been decided before, and is to be run now."""
-        if self._passing.get(tid) != trap:
+        passing, told = self._passing.get(tid, (None, None))
+        if passing != trap:
             return False
         del self._passing[tid]
+        self.tell(tid, told)
         return True
 
     def carry_out(
@@ -119,28 +136,33 @@ class Carrier:
         """
         thread = self._borrowed.get(stop.tid)
         if thread is None:
-            stop.resume()
+            self.resume(stop)
         elif held and self._layout.arch is Arch.X86_64 and signals.pending(stop.tid):
             thread.be_interrupted(trap.number)
+            if (told := self.told(stop.tid)) is not None:
+                told(-registers.ERESTARTSYS)
             ptrace(PTRACE_INTERRUPT, stop.tid)
             self._return(stop, thread)
         else:
-            self._passing[stop.tid] = trap
+            self._passing[stop.tid] = trap, self.told(stop.tid)
             thread.repeat(trap.number, trap.arguments)
             self._return(stop, thread)
 
     def resume(self, stop: Stopped, signal: int = 0) -> None:
         """Let a thread go on from a stop that does not end its call."""
-        if stop.tid in self._rewritten:
+        if stop.tid in self._rewritten or stop.tid in self._told:
             stop.resume(PTRACE_SYSCALL, signal)
         else:
             stop.resume(signal=signal)
 
     def at_call(self, stop: AtCall) -> None:
-        """Put the argument of a rewritten call back; the program expects the kernel to have kept it.
+        """Tell the result, and put the argument of a rewritten call back; the program expects the kernel to
+        have kept it.
 
         Where its register has the result now (x0 of aarch64) it does not.
         """
+        if (told := self.told(stop.tid)) is not None:
+            told(stop.result())
         if stop.tid in self._rewritten:
             index, value = self._rewritten.pop(stop.tid)
             if self._layout.arguments[index] != self._layout.result:
@@ -234,8 +256,12 @@ class Carrier:
         except OSError as error:
             if isinstance(error, ProcessLookupError):
                 raise
-            self.skip(stop, -(error.errno or errno.ENOMEM))
+            value = self.skip(stop, -(error.errno or errno.ENOMEM))
+            if (told := self.told(stop.tid)) is not None:
+                told(value)
         else:
+            # the call that is trapped once more has its own
+            self.told(stop.tid)
             thread.repeat(trap.number, trap.arguments)
             self._return(stop, thread)
 

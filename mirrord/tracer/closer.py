@@ -11,17 +11,17 @@ from mirrord.tracer.recorder import Reader, RecordedCall
 from mirrord.tracer.text.prototypes import prototype
 
 _POINTER: Final = struct.Struct("=Q")
-_MSGHDR: Final = struct.Struct("=QI4xQQQQi4x")
-_IOVEC: Final = struct.Struct("=QQ")
-_SHOWN: Final = 64
+MSGHDR: Final = struct.Struct("=QI4xQQQQi4x")
+IOVEC: Final = struct.Struct("=QQ")
+SHOWN: Final = 64
 """Bytes of a payload; strace(1) shows 32."""
 _MOST_WORDS: Final = 32
 _MOST_VARIABLES: Final = 512
-_MOST_VECTORS: Final = 16
-_MOST_MESSAGES: Final = 8
-_LONGEST_ADDRESS: Final = 128
+MOST_VECTORS: Final = 16
+MOST_MESSAGES: Final = 8
+LONGEST_ADDRESS: Final = 128
 _WORD: Final = 8
-_MMSGHDR: Final = 64
+MMSGHDR: Final = 64
 
 
 def readers(numbers: Iterable[int]) -> dict[int, Reader]:
@@ -60,7 +60,7 @@ def _string(call: RecordedCall, address: int) -> None:
 
 def _bytes(call: RecordedCall, address: int, size: int) -> None:
     if address and size and not call.has_seen(address):
-        call.read(address, min(size, _SHOWN))
+        call.read(address, min(size, SHOWN))
 
 
 def _execute(first: int) -> Reader:
@@ -97,12 +97,12 @@ def _pointers(call: RecordedCall, address: int, most: int) -> list[int]:
 def _send(call: RecordedCall) -> None:
     _bytes(call, call.args[1], call.args[2])
     if call.args[4] and not call.has_seen(call.args[4]):
-        call.read(call.args[4], min(call.args[5] & 0xFFFFFFFF, _LONGEST_ADDRESS))
+        call.read(call.args[4], min(call.args[5] & 0xFFFFFFFF, LONGEST_ADDRESS))
 
 
 def _address(call: RecordedCall) -> None:
     if call.args[1] and not call.has_seen(call.args[1]):
-        call.read(call.args[1], min(call.args[2] & 0xFFFFFFFF, _LONGEST_ADDRESS))
+        call.read(call.args[1], min(call.args[2] & 0xFFFFFFFF, LONGEST_ADDRESS))
 
 
 def _room(argument: int) -> Reader:
@@ -121,18 +121,36 @@ def _message(call: RecordedCall) -> None:
 
 
 def _messages(call: RecordedCall) -> None:
-    for index in range(min(call.args[2] & 0xFFFFFFFF, _MOST_MESSAGES)):
-        _one_message(call, call.args[1] + index * _MMSGHDR)
+    for index in range(min(call.args[2] & 0xFFFFFFFF, MOST_MESSAGES)):
+        _one_message(call, call.args[1] + index * MMSGHDR)
 
 
 def _one_message(call: RecordedCall, at: int) -> None:
-    name, name_size, vectors, count, *_ = _MSGHDR.unpack(call.read(at, _MSGHDR.size))
+    name, name_size, vectors, count, *_ = MSGHDR.unpack(call.read(at, MSGHDR.size))
     if name and not call.has_seen(name):
-        call.read(name, min(name_size, _LONGEST_ADDRESS))
+        call.read(name, min(name_size, LONGEST_ADDRESS))
     if not vectors or not count:
         return
-    for address, size in _IOVEC.iter_unpack(call.read(vectors, min(count, _MOST_VECTORS) * _IOVEC.size)):
+    for address, size in IOVEC.iter_unpack(call.read(vectors, min(count, MOST_VECTORS) * IOVEC.size)):
         _bytes(call, address, size)
+
+
+def _room_for_message(call: RecordedCall) -> None:
+    _room_for_one(call, call.args[1])
+
+
+def _room_for_messages(call: RecordedCall) -> None:
+    for index in range(min(call.args[2] & 0xFFFFFFFF, MOST_MESSAGES)):
+        _room_for_one(call, call.args[1] + index * MMSGHDR)
+
+
+def _room_for_one(call: RecordedCall, at: int) -> None:
+    """Read where a message is to be received; its handler may have needed that, too."""
+    if call.has_seen(at):
+        return
+    _, _, vectors, count, *_ = MSGHDR.unpack(call.read(at, MSGHDR.size))
+    if vectors and count:
+        call.read(vectors, min(count, MOST_VECTORS) * IOVEC.size)
 
 
 def _how(call: RecordedCall) -> None:
@@ -155,5 +173,7 @@ _SPECIAL: Final[dict[str, Callable[[RecordedCall], None]]] = {
     "accept4": _room(2),
     "getsockopt": _room(4),
     "recvfrom": _room(5),
+    "recvmsg": _room_for_message,
+    "recvmmsg": _room_for_messages,
     "openat2": _how,
 }

@@ -8,6 +8,7 @@ import signal
 from typing import Final, NoReturn
 
 from mirrord_seccomp import bpf, load
+from mirrord_seccomp.notify import NotificationId, Responder
 from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import current_arch
 
@@ -17,6 +18,8 @@ _FLAGS: Final = load.NEW_LISTENER | load.WAIT_KILLABLE_RECV
 _HARMLESS: Final = "fsync"
 """A call that the throw-away process does not make."""
 _WORD: Final = 4
+_NO_CALL: Final = NotificationId(0)
+"""The kernel begins with 1, or anywhere above."""
 _RECENT: Final = (5, 19)
 """Linux with all of _FLAGS (seccomp(2))."""
 
@@ -75,11 +78,20 @@ def _judge(pid: int, listener: int) -> str | None:
         return f"the kernel refuses a seccomp listener: {os.strerror(-listener).lower()}"
     pidfd = os.pidfd_open(pid)
     try:
-        os.close(pidfd_getfd(pidfd, listener))
+        taken = pidfd_getfd(pidfd, listener)
     except OSError as error:
         return f"pidfd_getfd(2) is refused: {os.strerror(error.errno or 0).lower()}"
     finally:
         os.close(pidfd)
+    try:
+        Responder(taken).add_fd(_NO_CALL, taken, cloexec=True, send=True)
+    except FileNotFoundError:
+        # the kernel has looked for the call
+        return None
+    except OSError as error:
+        return f"the kernel puts no descriptors into a program: {os.strerror(error.errno or 0).lower()}"
+    finally:
+        os.close(taken)
     return None
 
 

@@ -13,7 +13,7 @@ from typing import Final
 _CALL: Final = struct.Struct("=IBBHIiQQq6Q")
 """Size of the whole record, kind, answer, number of areas; thread, call; begun, ended; result; arguments."""
 _AREA: Final = struct.Struct("=QIBxxx")
-"""Address, size of what follows, whether we wrote it."""
+"""Address, size of what follows, what it is: 0 for what was read, or one of ``_WRITTEN`` and ``_HERE``."""
 _LOCAL: Final = struct.Struct(_CALL.format + _AREA.format.removeprefix("="))
 _THREAD: Final = struct.Struct("=IBBHIIIi")
 """Size of the whole record, kind, 0, size of the name; thread, process, its parent; 0."""
@@ -21,8 +21,19 @@ _HEAD: Final = struct.Struct("=IB")
 _CALL_KIND: Final = 1
 _THREAD_KIND: Final = 2
 _HELD: Final = 0x80
+_WRITTEN: Final = 1
+_HERE: Final = 2
 MOST_OF_AN_AREA: Final = 256
 """Bytes kept of what was read; a path is kept whole."""
+
+
+RESTARTS: Final = {
+    -512: "ERESTARTSYS (To be restarted if SA_RESTART is set)",
+    -513: "ERESTARTNOINTR (To be restarted)",
+    -514: "ERESTARTNOHAND (To be restarted if no handler)",
+    -516: "ERESTART_RESTARTBLOCK (Interrupted by signal)",
+}
+"""Results that only a tracer sees: what the kernel does after the signal (include/linux/errno.h)."""
 
 
 class Answer(IntEnum):
@@ -32,11 +43,13 @@ class Answer(IntEnum):
     RETURNED = 1
     FAILED = 2
     GAVE_FD = 3
+    RAN = 4
+    """The kernel ran it, as with CONTINUED, and its result is known (``--results``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Bytes of the program's memory: what was read of it, or what we wrote."""
+    """Bytes of the program's memory: what was read of it, or was written to it in the call."""
 
     address: int
     data: bytes
@@ -54,11 +67,40 @@ class CallRecord:
     held: bool
     """It waited for something remote."""
     result: int
-    """What the program got, ``-errno`` for a failure; 0 where the kernel ran the call."""
+    """What the program got, ``-errno`` for a failure; 0 where the kernel ran the call and nobody looked."""
     began: int
     ended: int
     """Nanoseconds of the monotonic clock."""
     areas: tuple[Area, ...]
+    here: tuple[Area, ...] = ()
+    """What stood on this machine for what the program had at these addresses, or got there: a placeholder's
+    path, the address of a relay.
+    """
+
+    @property
+    def ours(self) -> bool:
+        """Tell whether we have answered it, and the kernel has not run it."""
+        return self.answer not in (Answer.CONTINUED, Answer.RAN)
+
+    @property
+    def repeated(self) -> bool:
+        """Tell whether a signal has interrupted it, after which the kernel makes it again, or fails it."""
+        return self.answer is Answer.RAN and self.result in RESTARTS
+
+    @property
+    def known(self) -> bool:
+        """Tell whether it is known what the program got."""
+        return self.answer is not Answer.CONTINUED and not self.repeated
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the program is known to have got an errno."""
+        return self.known and self.result < 0
+
+    @property
+    def filled(self) -> bool:
+        """Tell whether it is known what the program's memory was filled with."""
+        return self.known and not self.failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +125,7 @@ def pack_call(
     ended: int,
     read: list[tuple[int, bytes]],
     written: tuple[tuple[int, bytes], ...],
+    here: tuple[tuple[int, bytes], ...] = (),
 ) -> bytes:
     """Return the bytes of one call."""
     parts = [b""]
@@ -92,10 +135,13 @@ def pack_call(
         size += _AREA.size + len(data)
     for address, data in written:
         data = data[:MOST_OF_AN_AREA]
-        parts += (_AREA.pack(address, len(data), 1), data)
+        parts += (_AREA.pack(address, len(data), _WRITTEN), data)
+        size += _AREA.size + len(data)
+    for address, data in here:
+        parts += (_AREA.pack(address, len(data), _HERE), data)
         size += _AREA.size + len(data)
     code = answer | _HELD if held else answer
-    count = len(read) + len(written)
+    count = len(read) + len(written) + len(here)
     parts[0] = _CALL.pack(size, _CALL_KIND, code, count, tid, number, began, ended, result, *args)
     return b"".join(parts)
 
@@ -144,12 +190,14 @@ def unpack(data: bytes) -> Iterator[CallRecord | ThreadRecord]:
 
 def _unpack_call(data: bytes, at: int) -> CallRecord:
     _, _, code, count, tid, number, began, ended, result, *args = _CALL.unpack_from(data, at)
-    areas = []
+    areas: list[Area] = []
+    here: list[Area] = []
     at += _CALL.size
     for _ in range(count):
-        address, size, written = _AREA.unpack_from(data, at)
+        address, size, kind = _AREA.unpack_from(data, at)
         at += _AREA.size
-        areas.append(Area(address, data[at : at + size], bool(written)))
+        area = Area(address, data[at : at + size], kind == _WRITTEN)
+        (here if kind == _HERE else areas).append(area)
         at += size
     a0, a1, a2, a3, a4, a5 = args
     return CallRecord(
@@ -162,6 +210,7 @@ def _unpack_call(data: bytes, at: int) -> CallRecord:
         began=began,
         ended=ended,
         areas=tuple(areas),
+        here=tuple(here),
     )
 
 

@@ -7,6 +7,7 @@ full queue has no room for is counted and dropped.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from time import monotonic_ns
 from typing import Final
@@ -26,13 +27,20 @@ _MOST_THREADS: Final = 4096
 
 Reader = Callable[["RecordedCall"], None]
 """Reads what people want to see of a call and its handler did not need."""
+Filled = Callable[["RecordedCall", int], Iterable[tuple[int, bytes]]]
+"""Reads what the kernel has put into memory in a call with this result."""
+_OURS: Final = (Return, Fail, GiveFd, Enter, OpenPath)
+"""Verdicts after which the kernel does not run the call."""
 
 
 class Recorder:
     """The records that nobody has taken yet. The gate's thread and the loop's add to it, the loop's takes."""
 
-    def __init__(self, trapped: Iterable[int], *, most: int = MOST_RECORDS) -> None:
-        """``trapped`` are the numbers of the calls that there may be."""
+    def __init__(self, trapped: Iterable[int], *, most: int = MOST_RECORDS, results: bool = False) -> None:
+        """``trapped`` are the numbers of the calls that there may be; ``results`` asks for what comes of
+        those that the kernel runs, which only the ptrace engine learns.
+        """
+        self.results: Final = results
         self._trapped: Final = tuple(trapped)
         self.dropped: int = 0
         """Records that there was no room for, ever."""
@@ -62,6 +70,13 @@ class Recorder:
 
         return readers(self._trapped)
 
+    @cached_property
+    def fillers(self) -> dict[int, Filled]:
+        """Who reads what the kernel has filled; made likewise."""
+        from mirrord.tracer.filled import fillers
+
+        return fillers(self._trapped)
+
     def forget(self, tid: int) -> None:
         """Look at a thread afresh: it is about to execute another program."""
         self._known.pop(tid, None)
@@ -70,6 +85,8 @@ class Recorder:
         """Begin for somebody who knows nothing yet."""
         # their import takes tens of milliseconds, which the first call that is recorded would wait for
         _ = self.readers
+        if self.results:
+            _ = self.fillers
         self._queue.clear()
         self._known.clear()
 
@@ -98,8 +115,9 @@ class Recorder:
 class RecordedCall(TrappedCall):
     """A call that remembers what was read of the program's memory."""
 
-    __slots__ = ("_began", "_place", "_recorder", "_seen", "held", "take")
+    __slots__ = ("_began", "_here", "_place", "_recorder", "_seen", "held", "take")
 
+    watched = True
     held: bool
     """It has waited for something remote, and keeps no place in the order."""
     take: Callable[[int], int] | None
@@ -124,9 +142,14 @@ class RecordedCall(TrappedCall):
         self._recorder = recorder
         self._began = began
         self._seen: list[tuple[int, bytes]] = []
+        self._here: tuple[tuple[int, bytes], ...] = ()
         self._place: list[bytes] | None = None
         self.held = False
         self.take = None
+
+    def here(self, address: int, data: bytes) -> None:
+        """Note what stands on this machine for what the program has, or gets, at an address."""
+        self._here = (*self._here, (address, data))
 
     def read(self, address: int, size: int) -> bytes:
         """Return exactly ``size`` bytes of the program's memory; raise Fault."""
@@ -143,6 +166,10 @@ class RecordedCall(TrappedCall):
     def duplicate(self, fd: int) -> int:
         """Return a duplicate of the program's descriptor; raise OSError EBADF."""
         return super().duplicate(fd) if self.take is None else self.take(fd)
+
+    def look(self, address: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes of the program's memory without remembering that; raise Fault."""
+        return super().read(address, size)
 
     def has_seen(self, address: int) -> bool:
         """Tell whether something was read there."""
@@ -176,7 +203,29 @@ class RecordedCall(TrappedCall):
             self._recorder.add(packed)
             return
         written = verdict.writes if isinstance(verdict, Return | GiveFd) else ()
-        answer = _answer(verdict, result)
+        self._note(_answer(verdict, result), result, written)
+
+    def result_of(self, verdict: Verdict) -> "Callable[[int | None], None] | None":
+        """Return whom to tell the result that the kernel gives, None where that is not asked for."""
+        return self._ran if self._recorder.results and not isinstance(verdict, _OURS) else None
+
+    def _ran(self, result: int | None) -> None:
+        """Note what the kernel gave, and filled; None where the call does not return."""
+        if result is None:
+            self._note(Answer.CONTINUED, 0, ())
+        else:
+            self._note(Answer.RAN, result, self._filled(result) if result >= 0 else ())
+
+    def _filled(self, result: int) -> tuple[tuple[int, bytes], ...]:
+        areas: list[tuple[int, bytes]] = []
+        filled = self._recorder.fillers.get(self.number)
+        if filled is not None:
+            with suppress(OSError, Gone, Elsewhere):
+                # there is less to see then
+                areas.extend(filled(self, result))
+        return tuple(areas)
+
+    def _note(self, answer: Answer, result: int, written: tuple[tuple[int, bytes], ...]) -> None:
         record = pack_call(
             tid=self.tid,
             number=self.number,
@@ -188,6 +237,7 @@ class RecordedCall(TrappedCall):
             ended=monotonic_ns(),
             read=self._seen,
             written=written,
+            here=self._here,
         )
         if self._place is None:
             self._recorder.add(record)
@@ -196,7 +246,7 @@ class RecordedCall(TrappedCall):
 
 
 def _answer(verdict: Verdict, result: int) -> Answer:
-    if not isinstance(verdict, Return | Fail | GiveFd | Enter | OpenPath):
+    if not isinstance(verdict, _OURS):
         return Answer.CONTINUED
     if result < 0:
         return Answer.FAILED

@@ -25,7 +25,7 @@ _NT_PRSTATUS: Final = 1
 _NT_ARM_SYSTEM_CALL: Final = 0x404
 _NO_CALL: Final = 2**64 - 1
 _WORD: Final = 2**64
-_ERESTARTSYS: Final = 512
+ERESTARTSYS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def with_interruption(words: list[int], number: int) -> list[int]:
     a PTRACE_INTERRUPT.
     """
     changed = list(words)
-    changed[X86_64.result] = _WORD - _ERESTARTSYS
+    changed[X86_64.result] = _WORD - ERESTARTSYS
     changed[_ORIG_RAX] = number
     return changed
 

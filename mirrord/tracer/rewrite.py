@@ -45,4 +45,7 @@ def clone3(call: Call) -> Verdict:
     if not flags & _CLONE_UNTRACED:
         return CONTINUE
     rest = call.read(call.args[0], size)[_FLAGS:]
-    return Rewrite(0, (flags & ~_CLONE_UNTRACED).to_bytes(_FLAGS, "little") + rest)
+    traced = (flags & ~_CLONE_UNTRACED).to_bytes(_FLAGS, "little") + rest
+    if call.watched:
+        call.here(call.args[0], traced)
+    return Rewrite(0, traced)

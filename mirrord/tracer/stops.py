@@ -35,6 +35,8 @@ _INFO: Final = struct.Struct("=B3xIQQQ6QI4x")
 """``struct ptrace_syscall_info`` at a seccomp stop (include/uapi/linux/ptrace.h): operation, audit
 architecture, instruction and stack pointers, number, arguments, the filter's data.
 """
+_RESULT: Final = struct.Struct("=24xq")
+"""The same at the end of a call: after the pointers comes its result."""
 _info: Final = ctypes.create_string_buffer(_INFO.size)
 _INFO_ADDRESS: Final = ctypes.addressof(_info)
 _message: Final = ctypes.c_ulong()
@@ -117,6 +119,12 @@ class AtCall(Stopped):
     """At the start or the end of a call, which was asked for by PTRACE_SYSCALL."""
 
     __slots__ = ()
+
+    def result(self) -> int:
+        """Return what a call gives at whose end the thread is, ``-errno`` for a failure."""
+        quick_ptrace(PTRACE_GET_SYSCALL_INFO, self.tid, _INFO.size, _INFO_ADDRESS)
+        value: int = _RESULT.unpack_from(_info)[0]
+        return value
 
 
 class Signalled(Stopped):

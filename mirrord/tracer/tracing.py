@@ -178,7 +178,7 @@ class Tracing:
             self._carrier.skip(stop, -errno.ENOSYS)
             return
         if self._keep is not None and self._carrier.passes(stop.tid, trap):
-            stop.resume()
+            self._carrier.resume(stop)
             return
         call = self._call(stop, trap)
         try:
@@ -187,16 +187,26 @@ class Tracing:
             verdict = self._excuses.answer(call, trap.number, error)
         if isinstance(call, RecordedCall):
             call.look_closer()
-        if verdict is CONTINUE and self._keep is None:
+        elif verdict is CONTINUE and self._keep is None:
             stop.resume()
-            call.answered(verdict, 0)
-        elif type(verdict) is Wait:
+            return
+        if type(verdict) is Wait:
             self._held[stop.tid] = (call.id, stop, trap)
             self._waiting.add(call.id)
             self._carrier.rest(stop.tid)
             self._hold(call, verdict)
         else:
-            call.answered(verdict, self._carrier.carry_out(call, stop, trap, verdict))
+            self._carry_out(call, stop, trap, verdict)
+
+    def _carry_out(
+        self, call: TrappedCall, stop: Trapped, trap: Trap, verdict: Verdict, *, held: bool = False
+    ) -> None:
+        """Answer a call, and note what it got: at its end where the kernel runs it and that is asked for."""
+        told = call.result_of(verdict) if isinstance(call, RecordedCall) else None
+        self._carrier.tell(stop.tid, told)
+        result = self._carrier.carry_out(call, stop, trap, verdict, held=held)
+        if told is None:
+            call.answered(verdict, result)
 
     def _call(self, stop: Trapped, trap: Trap) -> TrappedCall:
         id, tid, recorder = NotificationId(next(self._ids)), Tid(stop.tid), self.recorder
@@ -228,7 +238,7 @@ class Tracing:
         if isinstance(call, RecordedCall):
             call.held = True
         try:
-            call.answered(verdict, self._carrier.carry_out(call, stop, trap, verdict, held=True))
+            self._carry_out(call, stop, trap, verdict, held=True)
         except (ProcessLookupError, Gone):
             return
 
@@ -259,13 +269,15 @@ class Tracing:
 
     def _executed(self, stop: Executed) -> None:
         former = stop.message()
+        told = self._carrier.told(former)
         if former != stop.tid:
             self._forget(former)
             self._alive.discard(former)
         self._forget(stop.tid)
         if stop.arch() != self._arch:
             self._excuses.tell(stop.tid, "it is of another architecture than this machine (32-bit?)")
-        stop.resume()
+        self._carrier.tell(stop.tid, told)
+        self._carrier.resume(stop)
 
     def _ended(self, stop: Ended) -> None:
         if stop.tid == self._bell.pid:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ..conftest import Line
+from ..support.needs import tool
 from ..support.running import Runner, write
 from ..support.user import User
 from ..support.waiting import until
@@ -17,18 +18,32 @@ def _listed(runner: Runner, user: User) -> list[dict[str, Any]]:
     return found
 
 
+def _at_terminal(user: User, columns: int) -> list[str]:
+    return [tool("script"), "-qec", f"stty cols {columns}; {user.mirrord} sessions", "/dev/null"]
+
+
 @pytest.mark.both_users
 def test_a_session_is_listed_while_it_runs(runner: Runner, line: Line, user: User) -> None:
     assert runner.run([user.mirrord, "sessions"]).lines == ["No session runs."]
     with runner.start(line("sh", "-c", "read word", options=["-q"])) as session:
         (found,) = until("the session", lambda: _listed(runner, user))
-        table = runner.run([user.mirrord, "sessions"]).lines
+        piped = runner.run([user.mirrord, "sessions"]).lines
+        shown = [runner.run(_at_terminal(user, columns)).lines for columns in (60, 80)]
         write(session, "word\n")
         session.communicate(timeout=20)
     assert found["program"] == ["sh", "-c", "read word"]
     assert {"outgoing TCP", "files (read)"} <= set(found["remote"])
     assert found["target"].startswith(line.sandbox.hostname)
-    assert table[1].split()[:2] == [found["id"], str(found["pid"])]
+    assert piped == [
+        f"{found['id']}  process {found['pid']}",
+        "    program  sh -c read word",
+        f"    target   {found['target']}",
+        f"    remote   {', '.join(found['remote'])}",
+    ]
+    for columns, lines in zip((60, 80), shown, strict=True):
+        assert lines[0].split() == piped[0].split()
+        assert max(map(len, lines)) <= columns
+        assert " ".join(" ".join(lines).split()) == " ".join(" ".join(piped).split())
     assert not _listed(runner, user)
 
 

@@ -6,20 +6,22 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from mirrord.dispatch.watch import Watch
 
 from ..conftest import Line
 from ..support.attaching import Attaching
 from ..support.build import ROOT, SYSTEM_PYTHON, command
 from ..support.capture import packets, streams
 from ..support.needs import tool
+from ..support.ports import free_port
 from ..support.running import Outcome, Runner
 from ..support.sandboxes import Sandbox
 from ..support.servers import POD4
-from ..support.strace import Traced, differences, is_trapped, paired, parse
+from ..support.strace import Traced, by_thread, differences, is_trapped, of_any_run, paired, parse
 from ..support.user import User
 
 ECHO = "10.96.0.20"
@@ -42,13 +44,6 @@ def _read(path: Path) -> list[Traced]:
     return list(parse(path.read_text(errors="surrogateescape")))
 
 
-def _by_thread(calls: list[Traced]) -> dict[int, list[Traced]]:
-    found: dict[int, list[Traced]] = defaultdict(list)
-    for call in calls:
-        found[call.tid].append(call)
-    return found
-
-
 @pytest.mark.notify_only("strace(1) cannot trace what mirrord traces itself")
 @pytest.mark.both_users
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -61,13 +56,56 @@ def test_the_lines_are_those_of_strace(runner: Runner, line: Line, user: User, p
     done = runner.run(line.of("trace", *strace, *command(name), *words, options=options))
 
     assert done.code == 0, done.err
-    shown = _by_thread(_read(ours))
+    shown = by_thread(_read(ours))
     names = _trapped()
-    seen = _by_thread([call for call in _read(theirs) if is_trapped(call, names)])
+    seen = by_thread([call for call in _read(theirs) if is_trapped(call, names)])
     assert seen
     for tid, calls in seen.items():
         different = [text for pair in paired(shown[tid], calls) for text in differences(*pair)]
         assert not different
+
+
+LOCAL = {
+    "calls of all kinds": ("local-python",),
+    "shell": ("sh", "-c", "cd /etc; ls -l /nowhere hostname; readlink /bin | cat; exec true"),
+    "imports": (SYSTEM_PYTHON, "-c", "import asyncio, json, subprocess"),
+}
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("program", LOCAL)
+def test_with_results_the_lines_are_those_of_strace(runner: Runner, user: User, program: str) -> None:
+    ours, theirs = (user.home / f"{secrets.token_hex(4)}.{kind}" for kind in ("ours", "strace"))
+    line = list(LOCAL[program])
+    if program == "calls of all kinds":
+        line = [*command("local-python"), str(user.home / "made"), str(free_port())]
+
+    natively = runner.run([tool("strace"), "-f", "-qq", "-s", "4096", "-o", str(theirs), *line])
+    done = runner.run([user.mirrord, "trace", "-q", "--results", "--plain", "-o", str(ours), "--", *line])
+
+    assert (done.code, done.out) == (natively.code, natively.out), done.err
+    names = _trapped_locally()
+    # the first execve is ours
+    seen = [call for call in _read(theirs)[1:] if is_trapped(call, names)]
+    shown = [call for call in _read(ours) if is_trapped(call, names)]
+    pairs = zip(_threads(shown), _threads(seen), strict=True)
+    assert seen
+    assert not [text for one, other in pairs for text in _all_differences(one, other)]
+
+
+def _trapped_locally() -> frozenset[str]:
+    watch = Watch(forget_thread=lambda _: None, forget_threads=lambda: None, returning_from_signal=None)
+    return frozenset(row.rule.syscall for row in watch.rows())
+
+
+def _threads(calls: list[Traced]) -> list[list[Traced]]:
+    """Return the calls of each thread, in an order that does not depend on their numbers."""
+    return sorted(([of_any_run(call) for call in one] for one in by_thread(calls).values()), key=str)
+
+
+def _all_differences(ours: list[Traced], theirs: list[Traced]) -> list[str]:
+    assert len(ours) == len(theirs), set(map(str, ours)) ^ set(map(str, theirs))
+    return [text for pair in zip(ours, theirs, strict=True) for text in differences(*pair)]
 
 
 def _trace(runner: Runner, line: Line, *options: str) -> Outcome:
@@ -81,8 +119,9 @@ def test_lines_go_to_standard_error_and_the_program_keeps_its_output(
     done = _trace(runner, line, "--plain")
 
     assert done.lines == [sandbox.config]
-    (opened,) = (call for call in parse(done.err) if '"/app/config.yaml"' in call.arguments)
+    (opened,) = (call for call in parse(done.err) if '"/app/config.yaml"' in call.arguments[1])
     assert opened.name == "openat"
+    assert re.fullmatch('"/app/config.yaml" → "/.*/fs/app/config.yaml"', opened.arguments[1])
     assert re.fullmatch(r"\d+ \(remote, .*\)", opened.result)
 
 
@@ -91,6 +130,35 @@ def test_a_call_that_the_kernel_runs_has_no_result(runner: Runner, line: Line) -
 
     results = {call.result for call in parse(done.err) if '"/etc/ld.so.cache"' in call.arguments}
     assert results == {"? (local)"}
+
+
+@pytest.mark.both_users
+def test_with_results_every_call_has_one(runner: Runner, sandbox: Sandbox, user: User) -> None:
+    out = user.home / secrets.token_hex(4)
+
+    def written(form: str) -> list[str]:
+        line = [user.mirrord, "trace", "-q", "--results", "-t", sandbox.target, form, "-o", str(out)]
+        assert runner.run([*line, "--", "cat", "/app/config.yaml", "/etc/missing"]).code == 1
+        return out.read_text().splitlines()
+
+    events = [json.loads(text) for text in written("--json")]
+    opened = {event["arguments"][1]: event for event in events if event["call"] == "openat"}
+    assert all(event["result"] is not None for event in events)
+    assert opened['"/etc/ld.so.cache"']["answer"] == "continued"
+    assert opened['"/etc/ld.so.cache"']["result"] >= 0
+    assert opened['"/etc/missing"']["error"] == "ENOENT"
+    assert opened['"/app/config.yaml"']["answer"] == "descriptor"
+    rows = {row.split()[-1]: row.split() for row in written("--summary")[1:]}
+    assert int(rows["openat"][3]) == sum(event["error"] is not None for event in opened.values())
+
+
+def test_results_need_the_engine_that_learns_them(runner: Runner, user: User) -> None:
+    line = [user.mirrord, "trace", "--results", "--engine", "notify", "--", "true"]
+
+    done = runner.run(line)
+
+    assert done.code == 2
+    assert done.err.startswith("mirrord: --results needs the engine ptrace")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +185,63 @@ def test_objects_say_why(runner: Runner, line: Line) -> None:
     local = next(event for event in events if event["side"] == "local")
     assert local["result"] is None
     assert local["answer"] == "continued"
+
+
+REWRITTEN = """
+import socket, sys
+host, moved, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+open("/app/config.yaml").close()
+open(moved).close()
+with socket.create_connection((host, 7)) as echo:
+    echo.getpeername()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo:
+    echo.sendto(b"word", (host, 7))
+    echo.recvfrom(1000)
+with socket.socket() as listener:
+    listener.bind(("127.0.0.1", port))
+"""
+
+
+@pytest.mark.both_engines
+@pytest.mark.both_users
+def test_what_was_and_what_it_became(runner: Runner, line: Line, user: User) -> None:
+    """What a program gives is something else where it is used here; what it gets was so."""
+    name, place = f"/moved-{secrets.token_hex(4)}", user.home / secrets.token_hex(4)
+    place.write_text("")
+    place.chmod(0o644)
+    config = user.home / f"{place.name}.json"
+    config.write_text(json.dumps({"feature": {"fs": {"mapping": {f"^{name}": str(place)}}}}))
+    with socket.create_server(("", free_port())) as taken:
+        port = taken.getsockname()[1]
+        words = line.of(
+            "trace",
+            SYSTEM_PYTHON,
+            "-c",
+            REWRITTEN,
+            ECHO,
+            name,
+            str(port),
+            options=["-q", "--json", "-f", str(config)],
+        )
+        done = runner.run(words)
+
+    assert done.code == 0, done.err
+    found = [
+        (event["call"], one["was"], one["became"])
+        for event in map(json.loads, done.err.splitlines())
+        for one in event["rewritten"]
+    ]
+    assert ("openat", f'"{name}"', f'"{place}"') in found
+    expected = [
+        ("openat", '"/app/config.yaml"', "/fs/app/config.yaml"),
+        ("connect", f'htons(7), sin_addr=inet_addr("{ECHO}")', '"127.'),
+        ("getpeername", '"127.', f'htons(7), sin_addr=inet_addr("{ECHO}")'),
+        ("sendto", f'htons(7), sin_addr=inet_addr("{ECHO}")', '"127.'),
+        ("recvfrom", '"127.', f'htons(7), sin_addr=inet_addr("{ECHO}")'),
+        ("bind", f"htons({port})", "htons("),
+    ]
+    for call, was, became in expected:
+        assert any(one[0] == call and was in one[1] and became in one[2] for one in found), (call, found)
 
 
 def test_a_table_counts_what_was_called(runner: Runner, line: Line) -> None:

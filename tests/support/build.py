@@ -68,6 +68,7 @@ _SCRIPTS: Final = {
     "burst-python": ("python", "burst/burst.py"),
     "bulk": ("python", "bulk/bulk.py"),
     "traced": ("python", "traced/traced.py"),
+    "local-python": ("python", "traced/local.py"),
     "burst-node": ("node", "burst/burst.mjs"),
     "look-python": ("python", "attach/look.py"),
     "look-node": ("node", "attach/look.mjs"),

@@ -1,11 +1,15 @@
 """Reads what strace(1), and ``mirrord trace --plain`` in its manner, have written."""
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (.*)\Z", re.DOTALL)
 _UNFINISHED = re.compile(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>\Z")
+_SUPERSEDED = re.compile(r"(\d+) +\+\+\+ superseded by execve in pid (\d+) \+\+\+\Z")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)\Z")
 
 
@@ -23,14 +27,23 @@ class Traced:
 
 
 def parse(text: str) -> Iterator[Traced]:
-    """Return the calls in the order in which they ended, those in two parts joined."""
+    """Return the calls in the order in which they ended, those in two parts joined.
+
+    An execve(2) is its caller's, whose number is then its leader's.
+    """
     begun: dict[str, str] = {}
+    callers: dict[str, str] = {}
     for line in text.splitlines():
         if found := _UNFINISHED.match(line):
             begun[found[1]] = f"{found[2]}({found[3]}"
             continue
+        if found := _SUPERSEDED.match(line):
+            begun[found[1]] = begun.pop(found[2])
+            callers[found[1]] = found[2]
+            continue
         if (found := _RESUMED.match(line)) and found[1] in begun:
-            line = f"{found[1]} {begun.pop(found[1])}{found[2]}"
+            caller = callers.pop(found[1], found[1])
+            line = f"{caller} {begun.pop(found[1])}{found[2]}"
         if found := _LINE.match(line):
             yield Traced(int(found[1]), found[2], tuple(split(found[3])), found[4])
 
@@ -78,6 +91,16 @@ _FILLED = {
     "llistxattr": (1,),
 }
 """Arguments that the kernel fills: nobody knows with what who only sees the call begin."""
+_AS_POINTERS: Final = frozenset({"statfs", "getxattr", "lgetxattr", "listxattr", "llistxattr"})
+"""Calls of which we never show what was filled."""
+_DIFFERS: Final = (
+    (re.compile("0x[0-9a-f]{6,}"), "0x"),
+    (re.compile(r"/\* \d+ vars? \*/"), "/* vars */"),
+    (re.compile(r"htons\((3[3-9]|[4-9]\d)\d\d\d\)"), "htons(any)"),
+)
+"""What is different in each run of a program: addresses, how many variables it has, and ports of the kernel's
+choice (ip_local_port_range).
+"""
 
 
 def is_trapped(call: Traced, names: frozenset[str]) -> bool:
@@ -97,18 +120,23 @@ def differences(ours: Traced, theirs: Traced) -> Iterator[str]:
     if any("AF_NETLINK" in argument for argument in ours.arguments):
         # strace takes such payloads apart
         return
-    local = ours.result.startswith("? ")
+    unknown = ours.result.startswith("? (")
+    filled = _FILLED.get(ours.name, ()) if unknown or ours.name in _AS_POINTERS else ()
     if (ours.tid, ours.name, len(ours.arguments)) != (theirs.tid, theirs.name, len(theirs.arguments)):
         yield f"not the same call: {ours} and {theirs}"
         return
     for index, (mine, yours) in enumerate(zip(ours.arguments, theirs.arguments, strict=True)):
-        if not (local and index in _FILLED.get(ours.name, ())) and not _same(mine, yours):
+        if index not in filled and not _same(mine, yours):
             yield f"argument {index}: {ours} and {theirs}"
-    if not local and ours.result.partition(" (")[0] != theirs.result.partition(" (")[0]:
+    if not unknown and ours.result.partition(" (")[0] != theirs.result.partition(" (")[0]:
         yield f"result: {ours} and {theirs}"
 
 
 def _same(mine: str, yours: str) -> bool:
+    was, _, became = mine.partition(" → ")
+    if became:
+        # the program sees the one or the other: what it gives, what it gets
+        return _same(was, yours) or _same(became, yours)
     if mine == yours:
         return True
     # a payload is cut where strace was told not to cut it
@@ -133,6 +161,22 @@ def paired(ours: list[Traced], theirs: list[Traced]) -> Iterator[tuple[Traced, T
         waiting = iter(rest)
     if left := list(waiting):
         raise ValueError(f"strace has not seen {', '.join(map(str, left))}")
+
+
+def of_any_run(call: Traced) -> Traced:
+    """Return a call without what is different in each run of its program."""
+    arguments = call.arguments
+    for pattern, text in _DIFFERS:
+        arguments = tuple(pattern.sub(text, argument) for argument in arguments)
+    return dataclasses.replace(call, tid=0, arguments=arguments)
+
+
+def by_thread(calls: Iterable[Traced]) -> dict[int, list[Traced]]:
+    """Return the calls of each thread."""
+    found: dict[int, list[Traced]] = defaultdict(list)
+    for call in calls:
+        found[call.tid].append(call)
+    return found
 
 
 def _next(calls: Iterator[Traced], other: Traced) -> Traced:

@@ -3,6 +3,7 @@ services.
 """
 
 import os
+import socket
 from typing import Final
 
 from mirrord.targets.sandbox.contract import CLUSTER, DNS, POD, SERVICES, Host
@@ -13,7 +14,16 @@ _POD: Final = End("eth0", b"\x02\0\0\0\0\x02")
 _CLUSTER: Final = End("pod0", b"\x02\0\0\0\0\x01")
 BACKLOG: Final = 16384
 
-has_ipv6: Final = os.path.exists("/proc/net/if_inet6")
+
+def _has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError:
+        return False
+    return os.path.exists("/proc/net/if_inet6")
+
+
+has_ipv6: Final = _has_ipv6()
 """False where the kernel was told to do without: the sandbox then has no IPv6 either."""
 
 

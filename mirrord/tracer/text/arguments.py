@@ -9,7 +9,7 @@ from mirrord_seccomp.syscalls import Kind
 from ptrace.ctypes_tools import uint2int  # type: ignore[import-untyped]
 from ptrace.signames import signalName  # type: ignore[import-untyped]
 
-from mirrord.tracer.record import Answer, CallRecord
+from mirrord.tracer.record import CallRecord
 from mirrord.tracer.text import addresses, files, flags
 from mirrord.tracer.text.memory import Memory, payload, pointer, quoted
 from mirrord.tracer.text.prototypes import Argument
@@ -82,24 +82,24 @@ def _mode_if_created(position: int) -> Show:
 
 
 def _written(show_: Callable[[bytes], str]) -> Show:
-    """Show what we put there, and the pointer where it was the kernel's to fill."""
+    """Show what was put there, and the pointer where nobody knows."""
 
     def text(record: CallRecord, memory: Memory, value: int) -> str:
-        data = memory.at(value, 512, written=True) if record.answer is Answer.RETURNED else None
+        data = memory.at(value, 512, written=True) if record.filled else None
         return pointer(value) if data is None else show_(data)
 
     return text
 
 
 def _link(record: CallRecord, memory: Memory, value: int) -> str:
-    if record.answer is not Answer.RETURNED:
+    if not record.filled:
         return pointer(value)
     return payload(memory.at(value, 4096, written=True), record.result, value)
 
 
 def _current(record: CallRecord, memory: Memory, value: int) -> str:
-    """Show the current directory that we reported; getcwd(2) counts its NUL."""
-    data = memory.at(value, 4096, written=True) if record.answer is Answer.RETURNED else None
+    """Show the current directory that the program got; getcwd(2) counts its NUL."""
+    data = memory.at(value, 4096, written=True) if record.filled else None
     return pointer(value) if data is None else quoted(data.partition(b"\0")[0])
 
 
@@ -120,11 +120,10 @@ def _sockaddr(position: int) -> Show:
 
 
 def _reported(position: int) -> Show:
-    """Show an address that we reported."""
+    """Show an address that the program got."""
 
     def text(record: CallRecord, memory: Memory, value: int) -> str:
-        ours = record.answer in (Answer.RETURNED, Answer.GAVE_FD)
-        data = memory.at(value, 128, written=True) if ours else None
+        data = memory.at(value, 128, written=True) if record.filled else None
         return pointer(value) if data is None else addresses.sockaddr(data)
 
     return text
@@ -148,7 +147,7 @@ def _sent(record: CallRecord, memory: Memory, value: int) -> str:
 
 
 def _received(record: CallRecord, memory: Memory, value: int) -> str:
-    if record.answer is not Answer.RETURNED:
+    if not record.filled:
         return pointer(value)
     return payload(memory.at(value, 64, written=True), record.result, value)
 
@@ -158,7 +157,10 @@ def _message(record: CallRecord, memory: Memory, value: int) -> str:
 
 
 def _message_received(record: CallRecord, memory: Memory, value: int) -> str:
-    if record.answer is not Answer.RETURNED:
+    if record.failed:
+        size = memory.number(value + 8)
+        return pointer(value) if size is None else f"{{msg_namelen={size}}}"
+    if not record.filled:
         return pointer(value)
     return addresses.message(memory, value, written=True)
 
@@ -168,7 +170,7 @@ def _messages(record: CallRecord, memory: Memory, value: int) -> str:
 
 
 def _messages_received(record: CallRecord, memory: Memory, value: int) -> str:
-    if record.answer is not Answer.RETURNED:
+    if not record.filled:
         return pointer(value)
     return addresses.messages(memory, value, record.result, written=True, done=record.result)
 
@@ -198,6 +200,14 @@ def _array(memory: Memory, address: int) -> list[int]:
         found.append(number)
         address += 8
     return found
+
+
+def _clone_args(_: CallRecord, memory: Memory, value: int) -> str:
+    """Show the flags of a ``struct clone_args`` (clone(2)); the rest is not read."""
+    data = memory.at(value, 8)
+    if data is None or len(data) < 8:
+        return pointer(value)
+    return f"{{flags={flags.bits(int.from_bytes(data, 'little'), flags.CLONE)}, ...}}"
 
 
 def _signal(_: CallRecord, __: Memory, value: int) -> str:
@@ -240,6 +250,7 @@ _BY_CALL: Final[dict[tuple[str, str], Show]] = {
     ("utimensat", "flags"): _bits(flags.AT),
     ("fchownat", "flags"): _bits(flags.AT),
     ("execveat", "flags"): _bits(flags.AT),
+    ("clone3", "cl_args"): _clone_args,
     ("unshare", "flags"): _bits(flags.CLONE),
     ("setns", "nstype"): _bits(flags.CLONE),
     ("readlink", "buf"): _link,

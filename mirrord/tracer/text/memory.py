@@ -20,6 +20,18 @@ class Memory:
     def __init__(self, areas: Sequence[Area]) -> None:
         self._areas: Final = areas
 
+    def with_others(self, others: Sequence[Area], *, got: bool) -> "Memory | None":
+        """Return the same with other bytes at those addresses whose bytes the program has given, or has
+        ``got``; None where there are none.
+        """
+        filled = {area.address for area in self._areas if area.written}
+        instead = [
+            Area(area.address, area.data + b"\0", written=got)
+            for area in others
+            if (area.address in filled) == got
+        ]
+        return Memory([*instead, *self._areas]) if instead else None
+
     def at(self, address: int, size: int, *, written: bool = False) -> bytes | None:
         """Return up to ``size`` bytes at an address, None where nothing is known of it."""
         for area in self._areas:

@@ -48,10 +48,17 @@ def test_what_is_no_call_is_refused(text: str) -> None:
         ("--descendants -- ls", "is for --attach"),
         ("--attach 7 -s A", "-s cannot be used here: the environment"),
         ("--plain", "no program was given"),
-        ("--results -- ls", "--results is not supported yet"),
+        ("--results --engine notify -- ls", "--results needs the engine ptrace"),
+        ("--results --attach 7", "--results is for a program that is started"),
         ("--pcap x -- ls", "--pcap needs a target"),
     ],
 )
 def test_a_program_or_a_process(line: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         trace.main(line.split())
+
+
+def test_a_variable_names_the_engine_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIRRORD_ENGINE", "notify")
+    with pytest.raises(UsageError, match="--results needs the engine ptrace"):
+        trace.main(["--results", "--", "ls"])

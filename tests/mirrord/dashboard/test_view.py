@@ -1,3 +1,9 @@
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+
 import pytest
 from mirrord_seccomp.syscalls import current_arch, number
 from rich.console import Console
@@ -5,8 +11,10 @@ from rich.console import Console
 from mirrord.dashboard.board import Board
 from mirrord.dashboard.choice import PANES, Choice, Mode, Pane
 from mirrord.dashboard.output import Output
+from mirrord.dashboard.panes import HELP, _text
 from mirrord.dashboard.view import View
 from mirrord.feed.models import Connection, Exchange, LinkState, Note, Rules, SessionInfo, State
+from mirrord.link.addresses import Peer, pack
 from mirrord.tracer.record import Answer, ThreadRecord, pack_call, pack_thread
 
 OPENAT = number("openat", current_arch()) or 0
@@ -48,6 +56,7 @@ def opened(path: bytes, answer: Answer, result: int, milliseconds: int = 1) -> b
         ended=milliseconds * 1_000_000,
         read=[(0x1000, path + b"\0")],
         written=(),
+        here=((0x1000, b"/tree/x"),) if answer is Answer.GAVE_FD else (),
     )
 
 
@@ -55,7 +64,7 @@ def opened(path: bytes, answer: Answer, result: int, milliseconds: int = 1) -> b
 def board() -> Board:
     made = Board()
     made.begin(INFO)
-    made.take(pack_thread(ThreadRecord(tid=5, pid=5, parent=1, name="a [b]name")))
+    made.take(pack_thread(ThreadRecord(tid=5, pid=os.getpid(), parent=1, name="a [b]name")))
     for index in range(100):
         made.take(opened(b"/usr/lib/%d" % index, Answer.CONTINUED, 0))
     made.take(opened(b"/app/[bold]x", Answer.GAVE_FD, 3, 20))
@@ -117,8 +126,87 @@ def test_requests_have_their_status(board: Board) -> None:
     assert "GET /[bold]y" in "\n".join(lines(View(board, Choice(), None), 200, 60))
 
 
+@pytest.mark.parametrize(("size", "label"), [((80, 24), "1 ms trip"), ((200, 60), "1 ms round trip")])
+def test_the_links_row_is_one_line(board: Board, size: tuple[int, int], label: str) -> None:
+    text = lines(View(board, Choice(), None), *size)
+    assert any("link" in line and label in line for line in text)
+
+
 def test_too_small_a_terminal_is_told(board: Board) -> None:
     assert "60×15 are needed" in lines(View(board, Choice(), None), 59, 30)[0]
+
+
+def test_of_processes_that_have_ended_the_number_is_shown(board: Board) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            ended = stack.enter_context(subprocess.Popen(["true"]))
+            thread = ThreadRecord(tid=ended.pid, pid=ended.pid, parent=os.getpid(), name="gone")
+            board.take(pack_thread(thread))
+            # its parent has not waited for it yet
+            os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        text = lines(View(board, Choice(pane=Pane.PROCESSES), None), 60, 15)
+    assert not any("gone" in line for line in text)
+    assert any("a [b]name" in line and str(os.getpid()) in line for line in text)
+    assert any(line.split()[1:3] == ["3", "ended"] for line in text)
+
+
+def test_more_processes_than_there_is_room_for_are_counted(board: Board) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            sleeper = stack.enter_context(subprocess.Popen(["sleep", "60"]))
+            stack.callback(sleeper.kill)
+            board.take(pack_thread(ThreadRecord(tid=sleeper.pid, pid=sleeper.pid, parent=1, name="sleeps")))
+        text = lines(View(board, Choice(pane=Pane.PROCESSES), None), 60, 15)
+    shown = sum("sleeps" in line for line in text)
+    assert any(f"and {20 - shown} more" in line for line in text)
+
+
+def test_the_smallest_screen_has_all_keys_and_why(board: Board) -> None:
+    text = "\n".join(lines(View(board, Choice(mode=Mode.HELP), None), 60, 15))
+    assert all(what in text for _, what in HELP)
+    text = "\n".join(lines(View(board, Choice(mode=Mode.DETAILS, chosen=board.calls[-1]), None), 60, 15))
+    assert "why" in text
+    assert "went" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "width", "text"),
+    [
+        (
+            ("AT_FDCWD", '"/usr/lib/python3/x.py"', "O_RDONLY"),
+            60,
+            'openat(AT_FDCWD, "/usr/lib/python3/x.py", O_RDONLY)',
+        ),
+        (("AT_FDCWD", '"/usr/lib/python3/x.py"', "O_RDONLY"), 40, "openat(/usr/lib/python3/x.py)"),
+        (("AT_FDCWD", '"/usr/lib/python3/x.py"', "O_RDONLY"), 20, "openat(…ython3/x.py)"),
+    ],
+)
+def test_of_a_long_call_what_it_is_about_is_shown(
+    board: Board, arguments: tuple[str, ...], width: int, text: str
+) -> None:
+    call = board.calls[-1]
+    call._arguments = arguments
+    assert _text(call, width) == text
+    assert len(text) <= width
+
+
+def test_of_a_long_connect_the_address_is_shown(board: Board) -> None:
+    board.take(
+        pack_call(
+            tid=5,
+            number=number("connect", current_arch()) or 0,
+            args=(3, 0x1000, 16, 0, 0, 0),
+            answer=Answer.FAILED,
+            held=False,
+            result=-errno.EINPROGRESS,
+            began=0,
+            ended=1,
+            read=[(0x1000, pack(Peer("10.1.2.3", 80), socket.AF_INET))],
+            written=(),
+        )
+    )
+    assert _text(board.calls[-1], 30) == "connect(10.1.2.3:80)"
+    assert board.calls[-1] not in board.failed, "it has begun, and has not failed"
 
 
 def shown(board: Board, keys: str) -> list[str]:
@@ -154,4 +242,5 @@ def test_a_call_is_selected_and_all_of_it_shown(board: Board) -> None:
     text = "\n".join(lines(View(board, choice, None), 80, 24))
     assert choice.mode is Mode.DETAILS
     assert "after waiting for the target" in text
+    assert '"/app/[bold]x" → "/tree/x"' in text
     assert "why" in text

@@ -73,6 +73,8 @@ class FakeCall:
         self.foreign = False
         self.other_user = False
         self.privileged = True
+        self.watched = True
+        self.stand_ins: list[tuple[int, bytes]] = []
         self.gone = False
         self._next = PAGE
 
@@ -91,6 +93,9 @@ class FakeCall:
         """Set the arguments, once their addresses are known."""
         self.args = cast("Arguments", (*(argument % 2**64 for argument in arguments), 0, 0, 0, 0, 0, 0)[:6])
         return self
+
+    def here(self, address: int, data: bytes) -> None:
+        self.stand_ins.append((address, data))
 
     def read(self, address: int, size: int) -> bytes:
         self._look()

@@ -277,7 +277,7 @@ def test_ipv6_only_is_told_from_the_option_or_the_bound_address() -> None:
 
 
 def test_without_ipv6_a_token_for_it_is_eaddrnotavail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ipv6_holders", list)
+    monkeypatch.setattr(module, "_IPV6_LISTENERS", 0)
     loopback = Loopback()
     with pytest.raises(OSError) as caught:
         loopback.token(ipv6_only=True)
@@ -293,3 +293,13 @@ def test_a_kernel_that_does_otherwise_fails_the_self_test(
     assert not self_test(loopback)
     monkeypatch.setattr(module, "begin", lambda sock, to: errno.ENETUNREACH)
     assert not self_test(loopback)
+
+
+def test_where_no_listener_can_be_kept_to_lo_connects_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(family: int, host: str) -> socket.socket:
+        raise PermissionError(errno.EPERM, "not here")
+
+    monkeypatch.setattr(module, "_holder", refused)
+    with contextlib.closing(Loopback()) as loopback:
+        assert not loopback
+        assert not self_test(loopback)

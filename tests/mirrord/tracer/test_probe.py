@@ -16,7 +16,7 @@ from ...support.build import ROOT
 UNDER = """
 import sys
 from mirrord_seccomp import bpf, load
-from mirrord_seccomp.rules import Action, Rule
+from mirrord_seccomp.rules import Action, Op, Rule, Test
 from mirrord_seccomp.syscalls import current_arch
 from mirrord.tracer.probe import reason_against_notify
 load.set_no_new_privs()
@@ -41,6 +41,11 @@ def test_here_it_works_and_nothing_is_left() -> None:
 def test_where_pidfd_getfd_is_forbidden() -> None:
     reason = under(f"Rule('pidfd_getfd', Action.ERRNO({errno.EPERM}))")
     assert reason == "pidfd_getfd(2) is refused: operation not permitted"
+
+
+def test_where_no_descriptors_can_be_given() -> None:
+    reason = under(f"Rule('ioctl', Action.ERRNO({errno.EINVAL}), Test(1, Op.EQ, 0x40182103, 64))")
+    assert reason == "the kernel puts no descriptors into a program: invalid argument"
 
 
 def test_under_another_listener() -> None:

@@ -26,6 +26,7 @@ AREAS = st.lists(st.tuples(U64, st.binary(max_size=MOST_OF_AN_AREA)), max_size=5
     result=st.integers(-(2**63), 2**63 - 1),
     read=AREAS,
     written=AREAS,
+    here=AREAS,
 )
 def test_what_is_packed_is_unpacked(
     args: tuple[int, int, int, int, int, int],
@@ -34,6 +35,7 @@ def test_what_is_packed_is_unpacked(
     result: int,
     read: list[tuple[int, bytes]],
     written: list[tuple[int, bytes]],
+    here: list[tuple[int, bytes]],
 ) -> None:
     packed = pack_call(
         tid=7,
@@ -46,6 +48,7 @@ def test_what_is_packed_is_unpacked(
         ended=2**60,
         read=read,
         written=tuple(written),
+        here=tuple(here),
     )
     thread = ThreadRecord(tid=7, pid=5, parent=1, name="a (name\udcff")
     areas = (*(Area(at, data) for at, data in read), *(Area(at, data, written=True) for at, data in written))
@@ -59,6 +62,7 @@ def test_what_is_packed_is_unpacked(
         began=1,
         ended=2**60,
         areas=areas,
+        here=tuple(Area(at, data) for at, data in here),
     )
     assert list(unpack(pack_thread(thread) + packed + pack_thread(thread))) == [thread, call, thread]
 

@@ -7,7 +7,7 @@ from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.syscall import CONTINUE, Fail, Fault, GiveFd, Return, Tid
 from mirrord.tracer import closer
-from mirrord.tracer.record import Answer, CallRecord, ThreadRecord, unpack
+from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, CallRecord, ThreadRecord, unpack
 from mirrord.tracer.recorder import RecordedCall, Recorder, look_at
 from mirrord.tracer.threads import Threads
 
@@ -143,3 +143,43 @@ def test_no_call_waits_for_the_readers_to_be_made(monkeypatch: pytest.MonkeyPatc
     call = begun(recorder, memory)
     call.look_closer()
     assert memory.asked == 1
+
+
+UNAME_SIZE = 390
+
+
+class Filled(Memory):
+    """Threads whose memory has what uname(2) fills, too."""
+
+    def read(self, tid: int, call: NotificationId, address: int, size: int) -> bytes:
+        if address != PATH:
+            raise Fault
+        return bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("result", "answer", "known", "failed", "areas"),
+    [
+        (0, Answer.RAN, True, False, [UNAME_SIZE]),
+        (-errno.EFAULT, Answer.RAN, True, True, []),
+        (-512, Answer.RAN, False, False, []),
+        (None, Answer.CONTINUED, False, False, []),
+    ],
+)
+def test_what_the_kernel_gives_is_noted(
+    result: int | None, answer: Answer, known: bool, failed: bool, areas: list[int]
+) -> None:
+    recorder = Recorder([UNAME], results=True)
+    call = recorder.begin(NotificationId(1), Tid(HERE), UNAME, (PATH, 0, 0, 0, 0, 0), Filled())
+    told = call.result_of(CONTINUE)
+    assert told is not None
+    told(result)
+    record = records(recorder)[-1]
+    assert isinstance(record, CallRecord)
+    assert (record.answer, record.known, record.failed) == (answer, known, failed)
+    assert [min(size, MOST_OF_AN_AREA) for size in areas] == [len(area.data) for area in record.areas]
+
+
+def test_results_are_told_only_of_what_the_kernel_runs_and_where_they_are_wanted() -> None:
+    assert begun(Recorder([OPENAT], results=True), Memory()).result_of(Fail(errno.EROFS)) is None
+    assert begun(Recorder([OPENAT]), Memory()).result_of(CONTINUE) is None

@@ -1,5 +1,5 @@
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,11 @@ class Memory:
     args: tuple[int, int, int, int, int, int]
     content: bytes = b""
     tid: Tid = FIRST
+    watched: bool = True
+    stand_ins: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def here(self, address: int, data: bytes) -> None:
+        self.stand_ins.append((address, data))
 
     def read(self, address: int, size: int) -> bytes:
         if address != 0x1000 or size > len(self.content):
