@@ -225,9 +225,9 @@ def mirrord(runner: Runner, line: Line) -> Mirrord:
 
 
 @pytest.fixture
-def attaching(user: User, runner: Runner, sandbox: Sandbox) -> Attaching:
+def attaching(user: User, runner: Runner, sandbox: Sandbox, engine: str) -> Attaching:
     """Attach to programs of this test."""
-    return Attaching(user, runner, sandbox)
+    return Attaching(user, runner, sandbox, engine)
 
 
 @pytest.fixture

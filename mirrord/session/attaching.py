@@ -63,7 +63,21 @@ def require(pid: int) -> None:
             "this is already inside a mirrord session, whose calls are answered for it",
             remedy="attach from a terminal outside of it",
         )
+    _require_no_tracing_session(pid)
     attachable.require(pid)
+
+
+def _require_no_tracing_session(pid: int) -> None:
+    """Say of a process that a session traces what can be done about that."""
+    if (door := doors.connect(pid)) is None:
+        return
+    with door:
+        session, _ = doors.peer(door)
+    if attachable.is_traced_by(pid, session):
+        raise AttachError(
+            f"process {pid} is attached to already, by the session of process {session}",
+            remedy=f"end it first: mirrord detach {pid}",
+        )
 
 
 def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionDirectory) -> int:
@@ -93,6 +107,8 @@ def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionD
                     return int(code)
                 case []:
                     directory.remove()
+                    # what was behind a door of its own has gone with it
+                    doors.is_open(pid)
                     say(f"the session was ended: its supervisor died; process {pid} goes on locally")
                     return EXIT_MIRRORD
 

@@ -74,6 +74,15 @@ def connect(pid: int) -> socket.socket | None:
     return door
 
 
+def is_open(pid: int) -> bool:
+    """Tell whether a process has a keeper of ours, or a session; a door that nobody is behind is removed."""
+    door = connect(pid)
+    if door is None:
+        return False
+    door.close()
+    return True
+
+
 def open_at(path: str) -> socket.socket:
     """Listen for sessions of a process; raise AttachError if it has a keeper."""
     private(os.path.dirname(path))

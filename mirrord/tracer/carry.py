@@ -15,7 +15,7 @@ from mirrord.tracer.give import Giver
 from mirrord.tracer.itself import open_tree_flags
 from mirrord.tracer.registers import LAYOUTS
 from mirrord.tracer.rewrite import Rewrite
-from mirrord.tracer.stops import PTRACE_SYSCALL, AtCall, Ended, Stopped, Trap, Trapped, decode
+from mirrord.tracer.stops import PTRACE_CONT, PTRACE_SYSCALL, AtCall, Ended, Stopped, Trap, Trapped, decode
 from mirrord.tracer.sys import PTRACE_INTERRUPT, WALL, process_vm_write, ptrace
 from mirrord.tracer.take import Taker
 
@@ -35,11 +35,14 @@ class Carrier:
     Requests raise ProcessLookupError when the thread was killed meanwhile.
     """
 
-    def __init__(self, ended: Callable[[Ended], None], *, may_duplicate: bool = True) -> None:
+    def __init__(
+        self, ended: Callable[[Ended], None], *, may_duplicate: bool = True, going: int = PTRACE_CONT
+    ) -> None:
         """``ended`` is told of a thread that ends while it is waited for here, ``may_duplicate`` tells
-        whether pidfd_getfd(2) is allowed.
+        whether pidfd_getfd(2) is allowed, ``going`` is the request by which threads go on.
         """
         self._ended: Final = ended
+        self._going: Final = going
         self._layout: Final = LAYOUTS[current_arch()]
         self._giver: Final = Giver(by_name=not may_duplicate)
         self._taker: Final = None if may_duplicate else Taker()
@@ -106,7 +109,7 @@ class Carrier:
         thread = self._borrowed.get(stop.tid)
         if thread is None:
             registers.skip(stop.tid, self._layout, value)
-            stop.resume()
+            stop.resume(self._going)
         else:
             thread.give_result(value)
             self._return(stop, thread)
@@ -119,7 +122,7 @@ class Carrier:
         """
         thread = self._borrowed.get(stop.tid)
         if thread is None:
-            stop.resume()
+            stop.resume(self._going)
         elif held and self._layout.arch is Arch.X86_64 and signals.pending(stop.tid):
             thread.be_interrupted(trap.number)
             ptrace(PTRACE_INTERRUPT, stop.tid)
@@ -134,7 +137,7 @@ class Carrier:
         if stop.tid in self._rewritten:
             stop.resume(PTRACE_SYSCALL, signal)
         else:
-            stop.resume(signal=signal)
+            stop.resume(self._going, signal)
 
     def at_call(self, stop: AtCall) -> None:
         """Put the argument of a rewritten call back; the program expects the kernel to have kept it.
@@ -145,7 +148,7 @@ class Carrier:
             index, value = self._rewritten.pop(stop.tid)
             if self._layout.arguments[index] != self._layout.result:
                 self._set_argument(stop.tid, index, value)
-        stop.resume()
+        stop.resume(self._going)
 
     def take(self, stop: Trapped, trap: Trap, fd: int) -> int:
         """Return a duplicate of the thread's descriptor, sent by itself; raise OSError, Elsewhere or Gone."""
@@ -269,7 +272,7 @@ class Carrier:
         if thread.group_stopped:
             # it has run on, and must hear of the stop again
             ptrace(PTRACE_INTERRUPT, stop.tid)
-        stop.resume()
+        stop.resume(self._going)
 
     def _died(self, stop: Stopped, death: Died) -> None:
         self._ended(Ended(stop.tid, death.status))

@@ -39,6 +39,7 @@ from mirrord.tracer.excuses import Excuses, Warn
 from mirrord.tracer.recorder import RecordedCall, Recorder
 from mirrord.tracer.spin import Spin
 from mirrord.tracer.stops import (
+    PTRACE_CONT,
     AtCall,
     Ended,
     Executed,
@@ -82,8 +83,12 @@ class Tracing:
         warn: Warn,
         report: Report,
         keep: Keep | None = None,
+        going: int = PTRACE_CONT,
     ) -> None:
-        """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected."""
+        """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected.
+        ``going`` is the request by which threads go on.
+        """
+        self._going: Final = going
         self._handlers: Final = handlers
         self._bell: Final = bell
         self._hold: Final = hold
@@ -92,7 +97,7 @@ class Tracing:
         # a thread that is being decided about is stopped: its number cannot become another's
         self.threads: Final = Threads(lambda call: True, skipped)
         self._arch: Final = current_arch().audit
-        self._carrier: Final = Carrier(self._ended, may_duplicate=keep is None)
+        self._carrier: Final = Carrier(self._ended, may_duplicate=keep is None, going=going)
         self._keep: Final = keep
         self._make_call: Final = TrappedCall if keep is None else TakingCall
         self.recorder: Recorder | None = None
@@ -123,13 +128,19 @@ class Tracing:
         self._alive.add(program)
         with suppress(ProcessLookupError):
             # else it was killed meanwhile, which the wait will tell
-            Stopped(program, 0).resume()
-        while self._alive:
+            Stopped(program, 0).resume(self._going)
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._goes_on():
             for tid, status in self._collect():
                 self._take(tid, status)
             while self._answers:
                 self._give_answer(*self._answers.popleft())
         self._carrier.close()
+
+    def _goes_on(self) -> bool:
+        return bool(self._alive)
 
     def valid(self, id: NotificationId) -> bool:
         """Tell whether a held call still waits; from any thread."""
@@ -177,8 +188,11 @@ class Tracing:
             # what a call gets that a filter wants traced by somebody who is not there (seccomp(2))
             self._carrier.skip(stop, -errno.ENOSYS)
             return
+        self._decide(stop, trap)
+
+    def _decide(self, stop: Trapped, trap: Trap) -> None:
         if self._keep is not None and self._carrier.passes(stop.tid, trap):
-            stop.resume()
+            stop.resume(self._going)
             return
         call = self._call(stop, trap)
         try:
@@ -188,7 +202,7 @@ class Tracing:
         if isinstance(call, RecordedCall):
             call.look_closer()
         if verdict is CONTINUE and self._keep is None:
-            stop.resume()
+            stop.resume(self._going)
             call.answered(verdict, 0)
         elif type(verdict) is Wait:
             self._held[stop.tid] = (call.id, stop, trap)
@@ -233,7 +247,10 @@ class Tracing:
             return
 
     def _signalled(self, stop: Signalled) -> None:
-        self._carrier.resume(stop, 0 if stop.tid == self._bell.pid else stop.signal)
+        if stop.tid == self._bell.pid:
+            stop.resume()
+        else:
+            self._carrier.resume(stop, stop.signal)
 
     def _group_stopped(self, stop: GroupStopped) -> None:
         self._see(stop.tid)
@@ -265,7 +282,7 @@ class Tracing:
         self._forget(stop.tid)
         if stop.arch() != self._arch:
             self._excuses.tell(stop.tid, "it is of another architecture than this machine (32-bit?)")
-        stop.resume()
+        stop.resume(self._going)
 
     def _ended(self, stop: Ended) -> None:
         if stop.tid == self._bell.pid:
