@@ -107,8 +107,6 @@ def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionD
                     return int(code)
                 case []:
                     directory.remove()
-                    # what was behind a door of its own has gone with it
-                    doors.is_open(pid)
                     say(f"the session was ended: its supervisor died; process {pid} goes on locally")
                     return EXIT_MIRRORD
 
