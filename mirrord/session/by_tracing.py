@@ -95,7 +95,7 @@ class ByTracing:
         if found.stopped is None:
             self._sayings.info("a thread cannot be stopped yet, and runs locally until it can")
         else:
-            self._sayings.detail(f"every thread went on within {found.stopped * 1000:.1f} ms")
+            self._sayings.detail(f"no thread was stopped for longer than {found.stopped * 1000:.1f} ms")
         self._sayings.info(_PRICE)
 
 

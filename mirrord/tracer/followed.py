@@ -24,7 +24,7 @@ class Followed:
     threads: dict[int, int] = field(default_factory=dict)
     refused: dict[int, AttachError] = field(default_factory=dict)
     stopped: float | None = None
-    """Seconds until every thread went on again; None where some could not be stopped yet."""
+    """Seconds for which a thread was stopped at most; None where some could not be stopped yet."""
 
 
 class FollowingEngine(PtraceEngine):

@@ -40,7 +40,7 @@ from mirrord.tracer.sys import (
     PTRACE_SEIZE,
     WALL,
     WNOTHREAD,
-    ptrace,
+    quick_ptrace,
 )
 from mirrord.tracer.tracing import Hold, Keep, Tracing
 
@@ -52,6 +52,7 @@ _FOLLOW: Final = (
     | PTRACE_O_TRACECLONE
 )
 """Without PTRACE_O_EXITKILL: who was there before us lives on after us."""
+_SOME: Final = 8
 _REPORTED: Final = WALL | WNOTHREAD | os.WNOHANG
 
 
@@ -69,8 +70,8 @@ class Following(Tracing):
         keep: Keep | None = None,
         settled: Callable[[float], None],
     ) -> None:
-        """``settled`` is called once, when every thread has been stopped and goes on, with the seconds that
-        this took.
+        """``settled`` is called once, when every thread has been stopped and goes on, with the seconds for
+        which the one was stopped that it took longest with.
         """
         super().__init__(
             decisions.handlers,
@@ -86,10 +87,10 @@ class Following(Tracing):
         self._settled: Callable[[float], None] | None = settled
         self.followed: Final[list[int]] = []
         """The processes that were taken over."""
-        self._interrupted: Final[set[int]] = set()
-        """Threads that have not been stopped yet."""
+        self._interrupted: Final[dict[int, float]] = {}
+        """Threads that have not been stopped yet, and since when they are to be."""
+        self._longest = 0.0
         self._leaving = False
-        self._began = 0.0
         self._handle[AtCall] = self._at_call
 
     def take_over(self, pid: int) -> int:
@@ -97,7 +98,6 @@ class Following(Tracing):
 
         Raises AttachError; what was seized is let go of when this thread ends.
         """
-        self._began = self._began or time.perf_counter()
         found = self._seize_all(pid)
         self.followed.append(pid)
         return found
@@ -121,46 +121,65 @@ class Following(Tracing):
             self._bell.ring()
 
     def _goes_on(self) -> bool:
+        if self._settled is not None and not self._interrupted:
+            self._look_again()
         return super()._goes_on() and not (self._leaving and not self._held and not self._answers)
 
-    def _seize_all(self, pid: int) -> int:
-        seen: set[int] = set()
-        try:
-            while new := threads_of(pid) - seen:
-                for tid in new - self._alive:
-                    self._seize(pid, tid)
-                seen |= new
-        except ProcessLookupError as error:
-            raise AttachError(f"process {pid} has ended meanwhile") from error
-        return len(seen)
-
-    def _seize(self, pid: int, tid: int) -> None:
-        try:
-            ptrace(PTRACE_SEIZE, tid, 0, _FOLLOW)
-            self._alive.add(tid)
-            self._interrupted.add(tid)
-            ptrace(PTRACE_INTERRUPT, tid)
-        except ProcessLookupError:
-            # one that was seized reports its end
-            return
-        except PermissionError as error:
-            if not attachable.is_ours_or_ended(tid):
-                raise attachable.tracing_refused(pid) from error
-
-    def _first_stop(self, tid: int) -> None:
-        """Take note that a thread has been stopped, and is about to go on, or has ended."""
-        if tid not in self._interrupted:
-            return
-        self._interrupted.remove(tid)
-        if self._interrupted or self._settled is None:
-            return
+    def _look_again(self) -> None:
+        """Look for threads that began while others were seized, and tell when there are none."""
         for pid in self.followed:
             with suppress(AttachError):
                 # what cannot be seized has ended, or has become another program with other rights
-                self._seize_all(pid)
-        if not self._interrupted:
-            self._settled(time.perf_counter() - self._began)
+                if self._seize_all(pid):
+                    return
+        if self._settled is not None:
+            self._settled(self._longest)
             self._settled = None
+
+    def _seize_all(self, pid: int) -> int:
+        """Seize the threads that a process has; return how many those are that were not seized before."""
+        seen: set[int] = set()
+        seized = 0
+        try:
+            while new := threads_of(pid) - self._alive - seen:
+                for tid in new:
+                    seized += self._seize(pid, tid)
+                    # so that none is stopped until all are seized
+                    self._take_some()
+                seen |= new
+        except ProcessLookupError as error:
+            raise AttachError(f"process {pid} has ended meanwhile") from error
+        return seized
+
+    def _seize(self, pid: int, tid: int) -> bool:
+        try:
+            quick_ptrace(PTRACE_SEIZE, tid, 0, _FOLLOW)
+            self._alive.add(tid)
+            self._interrupted[tid] = time.perf_counter()
+            quick_ptrace(PTRACE_INTERRUPT, tid)
+        except ProcessLookupError:
+            # one that was seized reports its end
+            return False
+        except PermissionError as error:
+            if not attachable.is_ours_or_ended(tid):
+                raise attachable.tracing_refused(pid) from error
+            return False
+        return True
+
+    def _take_some(self) -> None:
+        """Take what is reported, but not for ever: those that run make calls all the time."""
+        with suppress(ChildProcessError):
+            for _ in range(_SOME):
+                tid, status = os.waitpid(-1, _REPORTED)
+                if not tid:
+                    return
+                self._take(tid, status)
+
+    def _first_stop(self, tid: int) -> None:
+        """Take note that a thread has been stopped and goes on, or has ended."""
+        since = self._interrupted.pop(tid, None)
+        if since is not None:
+            self._longest = max(self._longest, time.perf_counter() - since)
 
     def _noticed(self, stop: Noticed) -> None:
         if stop.tid in self._interrupted:

@@ -62,6 +62,8 @@ def asked(outcome: Outcome) -> Sequence[int]:
     return [outcome.statistics.get(name, 0) for name in ("open_file", "open_udp", "open_tcp")]
 
 
+@pytest.mark.sample("ordinary-ptrace-look-go|current-ptrace-look-python")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("program", LOOKS)
 def test_a_program_with_many_threads(attaching: Attaching, pods_look: str, program: str) -> None:
@@ -82,6 +84,8 @@ def test_a_program_with_many_threads(attaching: Attaching, pods_look: str, progr
     until("its keeper has gone with it", lambda: not attaching.keepers())
 
 
+@pytest.mark.sample("current-ptrace-(epoll_wait|accept)")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("way", CALLS)
 def test_a_blocked_call_does_not_notice(attaching: Attaching, pods_look: str, way: str) -> None:
@@ -97,6 +101,8 @@ def test_a_blocked_call_does_not_notice(attaching: Attaching, pods_look: str, wa
         running.end()
 
 
+@pytest.mark.sample("current-ptrace")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_detach(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
@@ -173,6 +179,8 @@ def test_a_later_session_has_other_settings(attaching: Attaching, sandbox: Sandb
         running.end()
 
 
+@pytest.mark.sample("current-ptrace-look-go-supervisor$|ordinary-ptrace-look-python-supervisor front")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("victim", ["supervisor", "front", "supervisor front"])
 @pytest.mark.parametrize("program", ["look-go", "look-python"])
@@ -227,6 +235,7 @@ def test_a_program_that_makes_no_call_is_attached_to(attaching: Attaching) -> No
         assert running.process.wait(20) == -signal.SIGTERM
 
 
+@pytest.mark.both_engines
 def test_a_killed_session_answers_what_it_held(
     attaching: Attaching, slow: Callable[..., Relay], pods_look: str
 ) -> None:
@@ -246,6 +255,7 @@ def test_a_killed_session_answers_what_it_held(
         running.end()
 
 
+@pytest.mark.both_engines
 def test_children_come_along_if_asked(attaching: Attaching, pods_look: str) -> None:
     line = [*command("attached"), "look"]
     script = (
@@ -266,6 +276,7 @@ def test_children_come_along_if_asked(attaching: Attaching, pods_look: str) -> N
         running.end()
 
 
+@pytest.mark.both_engines
 def test_children_born_later_are_in_the_session(attaching: Attaching, pods_look: str) -> None:
     line = [*command("attached"), "look"]
     script = (
@@ -328,6 +339,7 @@ def test_a_lost_agent_ends_the_session(attaching: Attaching, pods_look: str) -> 
         running.end()
 
 
+@pytest.mark.both_engines
 def test_the_process_ends_first(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
         with attaching.attached(running.pid) as session:
@@ -454,6 +466,8 @@ def test_what_a_debugger_holds_is_refused(attaching: Attaching, tracer: str) -> 
         running.end()
 
 
+@pytest.mark.sample("current-ptrace")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_what_another_session_holds_is_refused(attaching: Attaching, pods_look: str) -> None:
     line = [attaching.user.mirrord, "exec", "-q", "-t", attaching.sandbox.target, "--"]
@@ -480,6 +494,8 @@ def test_what_another_session_holds_is_refused(attaching: Attaching, pods_look: 
         running.end()
 
 
+@pytest.mark.sample("current-ptrace")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_where_yama_forbids_it(attaching: Attaching) -> None:
     with attaching.program(*command("attached"), "look") as running:
