@@ -137,9 +137,12 @@ class Attaching:
         return [self.user.mirrord, "attach", "-v", "-t", self.sandbox.target, *self.flags, *flags, str(pid)]
 
     @contextlib.contextmanager
-    def attached(self, pid: int, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Session]:
-        """Attach, and go on when the session serves."""
-        with self.runner.start(self.line(pid, *flags), env=env, reads=False) as process:
+    def attached(
+        self, pid: int, *flags: str, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> Iterator[Session]:
+        """Attach, and go on when the session serves; ``prefix`` is what runs the command."""
+        line = [*prefix, *self.line(pid, *flags)]
+        with self.runner.start(line, env=env, reads=False) as process:
             session = Session(process, [])
             session.wait()
             yield session
