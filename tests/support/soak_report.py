@@ -1,5 +1,5 @@
-"""Run the tests marked ``soak`` in full, and the whole behaviour suite with both engines; write how they went to
-docs/soak.md. Called by ``make soak``.
+"""Run the tests marked ``soak`` in full, and the whole behaviour suite with both engines; write how they went
+to docs/soak.md. Called by ``make soak``.
 """
 
 import datetime
@@ -84,8 +84,8 @@ def _report(found: list[Row]) -> str:
         [
             "# Soak",
             "",
-            "The stress tests with their full repetitions, and all of `tests/behaviour` with both engines; written",
-            "by `make soak`.",
+            "The stress tests with their full repetitions, and all of `tests/behaviour` with both engines,",
+            "written by `make soak`.",
             "",
             f"{today}, commit {_commit()}, {machine}, Python {platform.python_version()}.",
             "",
