@@ -82,6 +82,7 @@ class Following(Tracing):
             report=_told_to_nobody,
             keep=keep,
             going=PTRACE_SYSCALL,
+            outlive=True,
         )
         self._traps: Final = decisions.traps
         self._settled: Callable[[float], None] | None = settled

@@ -84,9 +84,11 @@ class Tracing:
         report: Report,
         keep: Keep | None = None,
         going: int = PTRACE_CONT,
+        outlive: bool = False,
     ) -> None:
         """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected.
-        ``going`` is the request by which threads go on.
+        ``going`` is the request by which threads go on, ``outlive`` tells that they do so after we are
+        killed.
         """
         self._going: Final = going
         self._handlers: Final = handlers
@@ -97,7 +99,7 @@ class Tracing:
         # a thread that is being decided about is stopped: its number cannot become another's
         self.threads: Final = Threads(lambda call: True, skipped)
         self._arch: Final = current_arch().audit
-        self._carrier: Final = Carrier(self._ended, may_duplicate=keep is None, going=going)
+        self._carrier: Final = Carrier(self._ended, may_duplicate=keep is None, going=going, outlive=outlive)
         self._keep: Final = keep
         self._make_call: Final = TrappedCall if keep is None else TakingCall
         self.recorder: Recorder | None = None
