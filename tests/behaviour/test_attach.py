@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from ..support.sandboxes import Sandbox
 from ..support.servers import CLIENT4, PYTHON, WEB
 from ..support.user import User
 from ..support.waiting import until
-from .soak import ATTACHES
+from .soak import ATTACHES, MOMENTS
 
 WORKERS = str(SOURCES / "attach")
 LOOKS = ("look-go", "look-java", "look-node", "look-python")
@@ -202,6 +203,50 @@ def test_a_killed_session_leaves_the_process_alone(
             assert running.look() == pods_look
             assert session.interrupt().code == 0
         running.end()
+
+
+OPENS = """
+import errno, os, signal, sys
+ticks = 0
+def tick(*_):
+    global ticks
+    ticks += 1
+signal.signal(signal.SIGALRM, tick)
+print("ready 0", flush=True)
+sys.stdin.readline()
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+said = ""
+while said != "ENOENT":
+    try:
+        with open("/app/config.yaml", "rb") as file:
+            said = "remote" if file.read() else "empty"
+    except OSError as error:
+        said = errno.errorcode[error.errno]
+    print(said, flush=True)
+signal.setitimer(signal.ITIMER_REAL, 0)
+before = ticks
+signal.raise_signal(signal.SIGALRM)
+print("ticks", ticks - before, flush=True)
+"""
+
+
+@pytest.mark.both_engines
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_session_that_is_killed_at_any_moment_leaves_the_process_alone(attaching: Attaching) -> None:
+    """Also while the process is in the middle of something that the session has it do."""
+    for _ in range(MOMENTS):
+        with attaching.program(SYSTEM_PYTHON, "-c", OPENS) as running:
+            with attaching.attached(running.pid) as session:
+                running.ask()
+                for _ in range(random.randint(1, 50)):
+                    assert running.read() == "remote"
+                kill(session.supervisor)
+                session.ended()
+            while (said := running.read()) == "remote":
+                continue
+            assert (said, running.read()) == ("ENOENT", "ticks 1")
+            running.end()
 
 
 @pytest.mark.notify_only("its sessions have no keeper")
