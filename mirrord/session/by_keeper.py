@@ -92,7 +92,8 @@ class ByKeeper:
                     continue
                 self._attach(pid, table, remember)
             except AttachError as error:
-                self._sayings.warn(f"warning: process {pid} runs locally: {error}")
+                if os.path.exists(f"/proc/{pid}"):
+                    self._sayings.warn(f"warning: process {pid} runs locally: {error}")
 
     def _watch(self, process: Taken) -> None:
         loop = asyncio.get_running_loop()

@@ -91,7 +91,8 @@ class ByTracing:
         for pid, threads in found.threads.items():
             self._sayings.detail(f"process {pid}: {threads} thread{'s' * (threads > 1)}")
         for pid, error in found.refused.items():
-            self._sayings.warn(f"warning: process {pid} runs locally: {error}")
+            if os.path.exists(f"/proc/{pid}"):
+                self._sayings.warn(f"warning: process {pid} runs locally: {error}")
         if found.stopped is None:
             self._sayings.info("a thread cannot be stopped yet, and runs locally until it can")
         else:
