@@ -205,6 +205,20 @@ def test_a_killed_session_leaves_the_process_alone(
         running.end()
 
 
+@pytest.mark.notify_only("it is the other engine that leaves a keeper")
+def test_what_has_a_keeper_stays_with_its_engine(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        with attaching.attached(running.pid) as session:
+            assert session.interrupt().code == 0
+        outcome = attaching.runner.run(attaching.line(running.pid, "--engine", "ptrace"))
+        assert outcome.code == 1
+        assert "has been attached to before by the engine notify" in outcome.err
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert session.interrupt().code == 0
+        running.end()
+
+
 OPENS = """
 import errno, os, signal, sys
 ticks = 0
