@@ -58,6 +58,7 @@ def test_where_notifications_do_not_work_programs_are_traced(
     assert reason in outcome.err
 
 
+@pytest.mark.notify_only("here nobody names the engine")
 @pytest.mark.parametrize(
     ("under", "reason"),
     [(SUPERVISED, "refuses a seccomp listener"), (FORBIDDEN, "pidfd_getfd(2) is refused")],
