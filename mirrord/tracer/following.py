@@ -29,7 +29,7 @@ from mirrord.tracer.bell import Bell
 from mirrord.tracer.engine import Decisions
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.stopping import have_repeated, threads_of
-from mirrord.tracer.stops import AT_START, PTRACE_SYSCALL, AtCall, Ended, GroupStopped, Noticed
+from mirrord.tracer.stops import AT_START, PTRACE_SYSCALL, AtCall, Ended, Executed, GroupStopped, Noticed
 from mirrord.tracer.sys import (
     PTRACE_INTERRUPT,
     PTRACE_O_TRACECLONE,
@@ -191,6 +191,13 @@ class Following(Tracing):
     def _group_stopped(self, stop: GroupStopped) -> None:
         super()._group_stopped(stop)
         self._first_stop(stop.tid)
+
+    def _executed(self, stop: Executed) -> None:
+        former = stop.message()
+        super()._executed(stop)
+        # of neither number comes the stop that was asked for
+        for tid in (former, stop.tid):
+            self._first_stop(tid)
 
     def _ended(self, stop: Ended) -> None:
         super()._ended(stop)
