@@ -40,8 +40,8 @@ types: setup ## mypy --strict
 bench: setup ## measure, and print a table
 	@$(BIN)/python -m bench
 
-soak: setup ## run the stress tests in full, and write docs/soak.md
-	@MIRRORD_SOAK=1 $(BIN)/python tests/support/soak_report.py
+soak: setup ## stress tests in full, everything with both engines; write docs/soak.md
+	@$(BIN)/python tests/support/soak_report.py
 
 clean: ## remove .venv, caches and what was built
 	@rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

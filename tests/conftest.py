@@ -23,6 +23,8 @@ from .support.tree import tree as tree
 from .support.user import User
 
 SOAK: Final = os.environ.get("MIRRORD_SOAK") == "1"
+EVERYTHING: Final = SOAK or os.environ.get("MIRRORD_ENGINES") == "both"
+"""Whether every test is run with both engines, and not a sample of them."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,7 +59,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only the soak runs."""
-    if not SOAK:
+    if not EVERYTHING:
         left_out = [item for item in items if not _is_enough(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if _is_enough(item)]
@@ -72,10 +74,10 @@ def _is_enough(test: pytest.Item) -> bool:
 
 
 def _engines(test: pytest.Item) -> list[object]:
-    """Return the engines to run a test with: both for the marked ones, and for all in the soak."""
+    """Return the engines to run a test with: both for the marked ones, and for all if asked."""
     refused = test.get_closest_marker("notify_only")
     ptrace = pytest.param("ptrace", marks=[pytest.mark.skip(reason=refused.args[0])] if refused else [])
-    both = SOAK or test.get_closest_marker("both_engines") is not None
+    both = EVERYTHING or test.get_closest_marker("both_engines") is not None
     return [pytest.param("notify"), *([ptrace] if both else [])]
 
 
@@ -225,9 +227,9 @@ def mirrord(runner: Runner, line: Line) -> Mirrord:
 
 
 @pytest.fixture
-def attaching(user: User, runner: Runner, sandbox: Sandbox) -> Attaching:
+def attaching(user: User, runner: Runner, sandbox: Sandbox, engine: str) -> Attaching:
     """Attach to programs of this test."""
-    return Attaching(user, runner, sandbox)
+    return Attaching(user, runner, sandbox, engine)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Final
 from mirrord.cli.flags import FLAGS, split_program
 from mirrord.cli.options import STDIN, add_flag
 from mirrord.cli.parser import Parser
-from mirrord.config import variables
 from mirrord.config.options import AttachOptions, ExecOptions
 from mirrord.errors import UsageError
 
@@ -26,7 +25,7 @@ _DETACH_DESCRIPTION: Final = "End the session of a process that was attached to;
 _DESCENDANTS: Final = "--descendants"
 _OF_PROGRAMS: Final = ("--override-env-vars-include", "--override-env-vars-exclude", "--env-file")
 """Flags about the environment, which only a program has that mirrord starts."""
-_FIXED: Final = ("--help", "--engine", *_OF_PROGRAMS)
+_FIXED: Final = ("--help", *_OF_PROGRAMS)
 
 
 def attach(arguments: list[str]) -> int:
@@ -60,7 +59,6 @@ def parse(arguments: list[str], *, read_stdin: Callable[[], str] = lambda: sys.s
             raise UsageError(
                 f"`{extra[0]}` is one process too many", remedy="attach to each by a command of its own"
             )
-    refuse_engine(flags)
     refuse_environment(flags)
     values = vars(_parser().parse_args(flags))
     if not positional:
@@ -83,16 +81,6 @@ def _parser() -> Parser:
         _DESCENDANTS, action="store_true", help="the children that the process has already, and theirs, too"
     )
     return parser
-
-
-def refuse_engine(flags: Sequence[str]) -> None:
-    """Raise UsageError where an engine is named that cannot attach."""
-    named = variables.engine(os.environ)
-    if named not in (None, "notify") or any(flag.partition("=")[0] == "--engine" for flag in flags):
-        raise UsageError(
-            "a process that runs already is attached to by the engine notify, and by no other",
-            remedy="leave --engine and MIRRORD_ENGINE out, or start the program with mirrord exec",
-        )
 
 
 def refuse_environment(flags: Sequence[str]) -> None:

@@ -100,7 +100,6 @@ def _session(options: ExecOptions, own: dict[str, Any], arguments: list[str]) ->
         return lambda watch: front.run(options, watch)
     if options.program:
         raise UsageError("--attach and a program exclude each other", remedy="leave one of them out")
-    attach.refuse_engine(arguments)
     attach.refuse_environment(arguments)
     attaching_to = AttachOptions(
         pid=attach.process_id(own["attach"]), descendants=own["descendants"], session=options

@@ -36,28 +36,37 @@ class CompleteTable:
     handlers: "Handlers"
 
     @classmethod
-    def of(cls, world: World) -> Self:
-        """Return the table of a session with a target."""
+    def of(cls, world: World, more: Iterable[tuple[Rule, Handler]] = ()) -> Self:
+        """Return the table of a session with a target; ``more`` is what the tracer itself wants to decide,
+        without a filter.
+        """
         complete = _trapped(rows_of(_with_everything(world)))
         wanted = _by_number(_trapped(rows_of(world)))
         trapped = _by_number(complete)
         return cls._made(
-            complete, {found: _handler(wanted.get(found, []), trapped[found]) for found in trapped}
+            complete, {found: _handler(wanted.get(found, []), trapped[found]) for found in trapped}, more
         )
 
     @classmethod
-    def looking(cls, watch: Watch) -> Self:
+    def looking(cls, watch: Watch, more: Iterable[tuple[Rule, Handler]] = ()) -> Self:
         """Return the table of a session that only looks at calls."""
         return cls._made(
-            _trapped(rows_of(_with_everything(_unreachable(watch)))), Table(watch.rows()).handlers
+            _trapped(rows_of(_with_everything(_unreachable(watch)))), Table(watch.rows()).handlers, more
         )
 
     @classmethod
-    def _made(cls, complete: Sequence[Row], handlers: Mapping[int, Handler]) -> Self:
+    def _made(
+        cls,
+        complete: Sequence[Row],
+        handlers: Mapping[int, Handler],
+        more: Iterable[tuple[Rule, Handler]],
+    ) -> Self:
+        own = [Row(rule, handler) for rule, handler in more]
+        of_own = {found: row.handler for row in own if row.handler and (found := _number(row)) is not None}
         return cls(
             bpf.compile(_once(row.rule for row in complete), current_arch()),
-            traps_of(complete),
-            Handlers(handlers),
+            {**traps_of(complete), **traps_of(own)},
+            Handlers({**handlers, **of_own}),
         )
 
 

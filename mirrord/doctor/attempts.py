@@ -14,12 +14,12 @@ from mirrord_seccomp.notify import Listener
 from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import UnsupportedArch, current_arch
 
+from mirrord.doctor.attaching import try_to_attach
 from mirrord.doctor.finding import Attempt, Lacking
 from mirrord.errors import MirrordError
 from mirrord.link.inodes import has_sock_diag
 from mirrord.link.loopback import Loopback, self_test
 from mirrord.targets.sandbox import linux, userns
-from mirrord.tracer.attach import attach
 from mirrord.tracer.launch import launch, launch_traced
 from mirrord.tracer.parked import park
 from mirrord.tracer.probe import reason_against_notify
@@ -91,8 +91,9 @@ def attempts() -> tuple[Attempt, ...]:
             _attach,
             "`mirrord attach` cannot be used",
             needed=False,
-            remedy="look at the lines above",
+            remedy="look at the lines above; mirrord attach --engine ptrace needs no listener",
         ),
+        Attempt("the engine of sessions", _engine, "no program can be run"),
         Attempt(
             "pending connects (simultaneous open on lo)",
             _held_connect,
@@ -255,23 +256,20 @@ def _launch() -> str:
     return "yes" if reason is None else f"yes, by the engine ptrace, since {reason}"
 
 
+def _engine() -> str:
+    reason = reason_against_notify()
+    if reason is None:
+        return "notify, as it is the quicker one and leaves the program to debuggers"
+    return f"ptrace, since {reason}"
+
+
 def _filter(action: Action) -> bytes:
     return bpf.compile([Rule("getppid", action)], current_arch())
 
 
 def _attach() -> str:
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
-    os.close(attach(child, _filter(Action.NOTIFY)).listener)
-    os.close(writing)
-    _, status = os.waitpid(child, 0)
-    if code := os.waitstatus_to_exitcode(status):
-        raise Lacking(f"the process was attached to, and ended with {code}")
-    return "yes, to a child" if _scope() not in ("", "0") and not _may_trace() else "yes"
+    found = try_to_attach()
+    return f"{found}; to a child" if _scope() not in ("", "0") and not _may_trace() else found
 
 
 def _held_connect() -> str:

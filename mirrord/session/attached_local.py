@@ -5,6 +5,7 @@ import asyncio
 from mirrord.dispatch.complete import CompleteTable
 from mirrord.dispatch.watch import Watch
 from mirrord.session.attached import Attached
+from mirrord.session.holding import everyone
 from mirrord.session.surroundings import surroundings_of
 
 
@@ -18,15 +19,16 @@ class LocalAttached(Attached):
         return self._code
 
     async def _look(self) -> None:
-        over = self._begin()
+        holder, over = self._hold(), self._begin()
+        engine = holder.engine
         watch = Watch(
-            forget_thread=self._engine.forget_thread,
-            forget_threads=self._engine.forget_threads,
-            returning_from_signal=self._engine.returning_from_signal,
+            forget_thread=engine.forget_thread,
+            forget_threads=engine.forget_threads,
+            returning_from_signal=engine.returning_from_signal,
         )
-        surroundings = surroundings_of(self._options.pid, self._all_processes)
-        await self._attach_all(CompleteTable.looking(watch), surroundings, None)
+        surroundings = surroundings_of(self._options.pid, lambda: everyone(holder))
+        await self._attach(holder, CompleteTable.looking(watch, engine.own_rows), surroundings, None)
         self._sayings.info(f"process {self._options.pid} is looked at; everything stays local")
         await over
-        self._let_go()
-        await self._leave()
+        await self._let_go(holder)
+        await self._leave(holder)

@@ -63,7 +63,21 @@ def require(pid: int) -> None:
             "this is already inside a mirrord session, whose calls are answered for it",
             remedy="attach from a terminal outside of it",
         )
+    _require_no_tracing_session(pid)
     attachable.require(pid)
+
+
+def _require_no_tracing_session(pid: int) -> None:
+    """Say of a process that a session traces what can be done about that."""
+    if (door := doors.connect(pid)) is None:
+        return
+    with door:
+        session, _ = doors.peer(door)
+    if attachable.is_traced_by(pid, session):
+        raise AttachError(
+            f"process {pid} is attached to already, by the session of process {session}",
+            remedy=f"end it first: mirrord detach {pid}",
+        )
 
 
 def _wait(channel: socket.socket, supervisor: int, pid: int, directory: SessionDirectory) -> int:

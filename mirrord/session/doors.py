@@ -6,6 +6,7 @@ Messages are lists of words, as JSON in one packet each; a listener comes with i
 import errno
 import json
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from mirrord.session.directory import base, private, within_reach
 
 _CREDENTIALS: Final = struct.Struct("3i")
 """``struct ucred``: process, user, group (unix(7))."""
+_DOOR: Final = re.compile(r"keeper-(\d+)\.sock")
 _LARGEST: Final = 1 << 17
 
 SERVE: Final = "serve"
@@ -66,9 +68,28 @@ def connect(pid: int) -> socket.socket | None:
     except ConnectionRefusedError:
         # its keeper was killed; the process may be another one by now
         door.close()
-        os.unlink(path_of(pid))
+        with suppress(FileNotFoundError):
+            # else somebody else was quicker
+            os.unlink(path_of(pid))
         return None
     return door
+
+
+def is_open(pid: int) -> bool:
+    """Tell whether a process has a keeper of ours, or a session; a door that nobody is behind is removed."""
+    door = connect(pid)
+    if door is None:
+        return False
+    door.close()
+    return True
+
+
+def sweep() -> None:
+    """Remove the doors that nobody is behind."""
+    with suppress(FileNotFoundError):
+        for name in os.listdir(base()):
+            if (found := _DOOR.fullmatch(name)) is not None:
+                is_open(int(found[1]))
 
 
 def open_at(path: str) -> socket.socket:

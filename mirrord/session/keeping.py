@@ -27,6 +27,7 @@ from mirrord.tracer.attach import Unstoppable, attach
 from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 
+_CLEAN: Final = "clean"
 _CLOSED: Final = select.POLLHUP | select.POLLERR
 
 
@@ -60,6 +61,13 @@ def order(
         case [str(problem), str(remedy)]:
             raise AttachError(problem, remedy=remedy)
     raise AttachError(f"the keeper of process {pid} was killed while it attached")
+
+
+def order_to_clean(orders: socket.socket, directory: SessionDirectory) -> None:
+    """Have a keeper that keeps nothing wait until ``orders`` is closed, which is the end of a session, and
+    remove what that leaves if it is killed.
+    """
+    send(orders, _CLEAN, directory.id, directory.path)
 
 
 def become_daemon() -> None:
@@ -113,6 +121,7 @@ class Keeper:
         self._poll: Final = select.poll()
         self._ready: Final[dict[int, Callable[[int], None]]] = {}
         self._kept: Final[set[Kept]] = set()
+        self._to_clean: SessionDirectory | None = None
         if orders is not None:
             self._watch(orders.fileno(), self._ordered)
 
@@ -141,9 +150,17 @@ class Keeper:
         match receive(self._orders)[0]:
             case [int(pid), str(filter_), str(traps)]:
                 self._attach(pid, bytes.fromhex(filter_), doors.decode(traps))
+            case [kind, str(id), str(path)] if kind == _CLEAN:
+                self._to_clean = SessionDirectory(id, path)
             case _:
                 self._close(self._orders)
                 self._orders = None
+                self._clean()
+
+    def _clean(self) -> None:
+        if self._to_clean is not None:
+            doors.sweep()
+            self._to_clean.remove()
 
     def _attach(self, pid: int, filter_: bytes, traps: Mapping[int, Sequence[Rule]]) -> None:
         assert self._orders is not None

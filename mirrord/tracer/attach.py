@@ -192,18 +192,20 @@ def _must(pid: int, result: int) -> None:
         raise AttachError(
             f"process {pid} is supervised by a seccomp listener already, of another mirrord session or of "
             "the container that it runs in",
-            remedy="end that session, or attach as the user who has done so before; a container's listener "
-            "cannot be shared",
+            remedy="end that session, or attach as the user who has done so before; beside a container's "
+            "listener: mirrord attach --engine ptrace",
         )
     if -result == errno.ESRCH:
         raise AttachError(
             f"the threads of process {pid} have different seccomp filters, so that no one filter can be "
-            "added to all of them"
+            "added to all of them",
+            remedy="mirrord attach --engine ptrace needs none",
         )
     if -result == errno.EINVAL:
         raise AttachError(
             "this kernel lacks seccomp user notifications that signals do not interrupt",
-            remedy="use Linux 5.19 or later; mirrord doctor tells what else is missing",
+            remedy="use mirrord attach --engine ptrace, or Linux 5.19 or later; mirrord doctor tells "
+            "what else is missing",
         )
     if -result == errno.EMFILE:
         raise AttachError(f"process {pid} has no descriptor left", remedy="raise its limit: prlimit --nofile")

@@ -3,6 +3,7 @@
 import errno
 import os
 import pwd
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
@@ -182,6 +183,31 @@ def tracing_refused(pid: int) -> AttachError:
         remedy="look at kernel.yama.ptrace_scope, which should be 0, and at the seccomp profile of a "
         f"container; or {choices}",
     )
+
+
+def is_ours_or_ended(tid: int) -> bool:
+    """Tell whether the calling thread traces a thread, as it does what its tracees have made; one that has
+    ended cannot be traced.
+    """
+    try:
+        status = Status.of(tid)
+    except AttachError:
+        return True
+    return status.state in "ZX" or status.tracer == threading.get_native_id()
+
+
+def is_traced_by(tid: int, process: int) -> bool:
+    """Tell whether a thread's tracer is a thread of that process."""
+    tracer = tracer_of(tid)
+    return tracer != 0 and os.path.exists(f"/proc/{process}/task/{tracer}")
+
+
+def tracer_of(tid: int) -> int:
+    """Return the number of the thread that traces a thread, 0 if none does or it has ended."""
+    try:
+        return Status.of(tid).tracer
+    except AttachError:
+        return 0
 
 
 def may_filter_without_no_new_privs(pid: int) -> bool:

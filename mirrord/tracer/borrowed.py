@@ -32,13 +32,27 @@ class Borrowed(Calling):
     would stop it after a SIGCONT that came later. Calls raise Died.
     """
 
-    def __init__(self, tid: int, layout: Layout, instruction: int) -> None:
-        """``instruction`` is where a ``syscall`` instruction lies."""
-        super().__init__(tid, layout, instruction)
+    def __init__(
+        self,
+        tid: int,
+        layout: Layout,
+        instruction: int,
+        *,
+        before: list[int] | None = None,
+        away: tuple[int, list[int]] | None = None,
+    ) -> None:
+        """``instruction`` is where the thread's own ``syscall`` instruction lies, ``before`` what its
+        registers are to be after, and ``away`` where our calls are made, and with which registers.
+        """
+        super().__init__(tid, layout, instruction if away is None else away[0])
+        self._own: Final = instruction
+        if before is not None:
+            self._before = before
+        if away is not None:
+            self._base = away[1]
         self.group_stopped = False
         """Whether its process was stopped meanwhile, which it has not obeyed yet."""
-        self._mask: Final = ctypes.c_uint64()
-        ptrace(PTRACE_GETSIGMASK, tid, _SIGNAL_SET, ctypes.addressof(self._mask))
+        self._mask: Final = ctypes.c_uint64(signal_mask(tid))
 
     def __enter__(self) -> Self:
         self.block()
@@ -49,8 +63,9 @@ class Borrowed(Calling):
     ) -> None:
         if isinstance(error, Died):
             return
-        registers.put(self.tid, self._layout, self._before)
+        # in this order: a thread that is away comes back by itself if we are killed between the two
         self.unblock()
+        registers.put(self.tid, self._layout, self._before)
 
     def give_result(self, value: int) -> None:
         """Make ``value`` the result of the call that the thread was in."""
@@ -59,7 +74,7 @@ class Borrowed(Calling):
     def repeat(self, number: int, arguments: tuple[int, ...]) -> None:
         """Have the thread make its own call once more."""
         self._before = registers.with_call(
-            self._layout, self._before, at=self._instruction, number=number, arguments=arguments
+            self._layout, self._before, at=self._own, number=number, arguments=arguments
         )
 
     def be_interrupted(self, number: int) -> None:
@@ -87,3 +102,10 @@ class Borrowed(Calling):
         if event == PTRACE_EVENT_STOP and stop != signal.SIGTRAP:
             self.group_stopped = True
         return stop if event == 0 else 0
+
+
+def signal_mask(tid: int) -> int:
+    """Return the signals that a stopped thread has blocked, as the kernel's ``sigset_t``."""
+    mask = ctypes.c_uint64()
+    ptrace(PTRACE_GETSIGMASK, tid, _SIGNAL_SET, ctypes.addressof(mask))
+    return mask.value

@@ -10,13 +10,14 @@ from mirrord_seccomp.syscalls import Arch, current_arch, number
 from mirrord.syscall import Enter, Fail, GiveFd, Gone, OpenPath, Return, Verdict
 from mirrord.tracer import registers, signals
 from mirrord.tracer.borrowed import Borrowed, Died
+from mirrord.tracer.borrowing import borrowing
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.give import Giver
 from mirrord.tracer.itself import open_tree_flags
 from mirrord.tracer.registers import LAYOUTS
 from mirrord.tracer.rewrite import Rewrite
-from mirrord.tracer.stops import PTRACE_SYSCALL, AtCall, Ended, Stopped, Trap, Trapped, decode
-from mirrord.tracer.sys import PTRACE_INTERRUPT, WALL, process_vm_write, ptrace
+from mirrord.tracer.stops import PTRACE_CONT, PTRACE_SYSCALL, AtCall, Ended, Stopped, Trap, Trapped
+from mirrord.tracer.sys import PTRACE_INTERRUPT, process_vm_write, ptrace
 from mirrord.tracer.take import Taker
 
 
@@ -37,11 +38,22 @@ class Carrier:
     Requests raise ProcessLookupError when the thread was killed meanwhile.
     """
 
-    def __init__(self, ended: Callable[[Ended], None], *, may_duplicate: bool = True) -> None:
+    def __init__(
+        self,
+        ended: Callable[[Ended], None],
+        *,
+        may_duplicate: bool = True,
+        going: int = PTRACE_CONT,
+        outlive: bool = False,
+    ) -> None:
         """``ended`` is told of a thread that ends while it is waited for here, ``may_duplicate`` tells
-        whether pidfd_getfd(2) is allowed.
+        whether pidfd_getfd(2) is allowed, ``going`` is the request by which threads go on, ``outlive`` tells
+        that they do so after we are killed.
         """
         self._ended: Final = ended
+        self._going: Final = going
+        # where calls are held in threads that have done something else, one way back would not do for all
+        self._borrowing: Final = borrowing(guarded=outlive and may_duplicate)
         self._layout: Final = LAYOUTS[current_arch()]
         self._giver: Final = Giver(by_name=not may_duplicate)
         self._taker: Final = None if may_duplicate else Taker()
@@ -57,6 +69,7 @@ class Carrier:
     def forget(self, tid: int) -> None:
         """Take note that a thread has ended, or executed another program."""
         self._giver.forget(tid)
+        self._borrowing.forget(tid)
         self._rewritten.pop(tid, None)
         self._borrowed.pop(tid, None)
         for told in (self.told(tid), self._passing.pop(tid, (None, None))[1]):
@@ -123,7 +136,7 @@ class Carrier:
         thread = self._borrowed.get(stop.tid)
         if thread is None:
             registers.skip(stop.tid, self._layout, value)
-            stop.resume()
+            stop.resume(self._going)
         else:
             thread.give_result(value)
             self._return(stop, thread)
@@ -153,7 +166,7 @@ class Carrier:
         if stop.tid in self._rewritten or stop.tid in self._told:
             stop.resume(PTRACE_SYSCALL, signal)
         else:
-            stop.resume(signal=signal)
+            stop.resume(self._going, signal)
 
     def at_call(self, stop: AtCall) -> None:
         """Tell the result, and put the argument of a rewritten call back; the program expects the kernel to
@@ -167,7 +180,7 @@ class Carrier:
             index, value = self._rewritten.pop(stop.tid)
             if self._layout.arguments[index] != self._layout.result:
                 self._set_argument(stop.tid, index, value)
-        stop.resume()
+        stop.resume(self._going)
 
     def take(self, stop: Trapped, trap: Trap, fd: int) -> int:
         """Return a duplicate of the thread's descriptor, sent by itself; raise OSError, Elsewhere or Gone."""
@@ -271,22 +284,12 @@ class Carrier:
         registers.put(tid, self._layout, words)
 
     def _borrow(self, stop: Trapped, trap: Trap) -> Borrowed:
-        """Have a thread do something else in place of its call; raise Died.
-
-        This waits for that thread alone, which only makes calls that do not wait themselves.
-        """
-        tid, layout = stop.tid, self._layout
-        if (borrowed := self._borrowed.get(tid)) is not None:
+        """Have a thread do something else in place of its call; raise Died."""
+        if (borrowed := self._borrowed.get(stop.tid)) is not None:
             borrowed.block()
             return borrowed
-        registers.skip(tid, layout, 0)
-        stop.resume(PTRACE_SYSCALL)
-        _, status = os.waitpid(tid, WALL)
-        if isinstance(decode(tid, status), Ended):
-            raise Died(status)
-        thread = Borrowed(tid, layout, trap.instruction - len(layout.syscall_instruction))
-        self._borrowed[tid] = thread.__enter__()
-        return thread
+        borrowed = self._borrowed[stop.tid] = self._borrowing.borrow(stop, trap)
+        return borrowed
 
     def _return(self, stop: Stopped, thread: Borrowed) -> None:
         """Let a thread go on that has done something else."""
@@ -295,7 +298,7 @@ class Carrier:
         if thread.group_stopped:
             # it has run on, and must hear of the stop again
             ptrace(PTRACE_INTERRUPT, stop.tid)
-        stop.resume()
+        stop.resume(self._going)
 
     def _died(self, stop: Stopped, death: Died) -> None:
         self._ended(Ended(stop.tid, death.status))

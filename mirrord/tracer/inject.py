@@ -29,13 +29,15 @@ class Calling(ABC):
         self.tid: Final = tid
         self._layout: Final = layout
         self._before = registers.get(tid, layout)
+        self._base: list[int] | None = None
+        """Registers with which calls are made, where they are not those of before."""
         self._instruction: Final = instruction
 
     def call(self, number: int, *arguments: int) -> int:
         """Run one system call in the thread; return its result, negative for an errno."""
         layout = self._layout
         changed = registers.with_call(
-            layout, self._before, at=self._instruction, number=number, arguments=arguments
+            layout, self._base or self._before, at=self._instruction, number=number, arguments=arguments
         )
         registers.put(self.tid, layout, changed)
         self._to_syscall_stop()

@@ -122,8 +122,9 @@ def skip(tid: int, layout: Layout, value: int) -> None:
     needed.
     """
     if layout.arch is Arch.X86_64:
-        quick_ptrace(PTRACE_POKEUSER, tid, 8 * _ORIG_RAX, _NO_CALL)
+        # in this order: if we are killed between the two, the kernel runs the call
         quick_ptrace(PTRACE_POKEUSER, tid, 8 * layout.result, value % _WORD)
+        quick_ptrace(PTRACE_POKEUSER, tid, 8 * _ORIG_RAX, _NO_CALL)
         return
     number = ctypes.c_int(-1)
     vector = IoVec(ctypes.addressof(number), ctypes.sizeof(number))

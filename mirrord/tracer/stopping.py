@@ -76,7 +76,7 @@ class Threads:
     def __enter__(self) -> Self:
         self._start = time.perf_counter()
         try:
-            while new := _tids(self._pid) - self._stopped:
+            while new := threads_of(self._pid) - self._stopped:
                 for tid in new:
                     self._seize(tid)
                 self._wait()
@@ -131,7 +131,7 @@ class Threads:
         self._stopped.add(tid)
         if event == _EVENT_STOP and os.WSTOPSIG(status) != _SIGTRAP:
             raise attachable.is_stopped(self._pid)
-        _have_repeated(tid)
+        have_repeated(tid)
 
     def _release(self) -> None:
         for tid in self._stopped:
@@ -154,13 +154,13 @@ class Threads:
                 if os.WIFSTOPPED(status):
                     with suppress(ProcessLookupError):
                         if status >> 16 == _EVENT_STOP:
-                            _have_repeated(tid)
+                            have_repeated(tid)
                         ptrace(PTRACE_DETACH, tid, 0, 0 if status >> 16 else os.WSTOPSIG(status))
             time.sleep(_TICK)
 
 
-def _have_repeated(tid: int) -> None:
-    """Have a call made again that fails with EINTR only because its thread was stopped."""
+def have_repeated(tid: int) -> None:
+    """Have a call made again that fails with EINTR only because its thread was stopped, at that stop."""
     layout = LAYOUTS[current_arch()]
     if layout.interrupted is None:
         return
@@ -204,7 +204,8 @@ def interrupted_again(tid: int) -> Iterator[None]:
                 break
 
 
-def _tids(pid: int) -> set[int]:
+def threads_of(pid: int) -> set[int]:
+    """Return the threads that a process has now; raise ProcessLookupError when it has ended."""
     try:
         return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
     except FileNotFoundError as error:

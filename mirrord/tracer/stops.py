@@ -43,10 +43,15 @@ _message: Final = ctypes.c_ulong()
 _MESSAGE_ADDRESS: Final = ctypes.addressof(_message)
 
 
+AT_START: Final = 1
+"""The ``operation`` of a call's start: PTRACE_SYSCALL_INFO_ENTRY."""
+
+
 class Trap(NamedTuple):
     """A system call that is about to be run."""
 
     operation: int
+    """Of the kind of stop: PTRACE_SYSCALL_INFO_ENTRY and the like."""
     arch: int
     instruction: int
     """Where the thread goes on, behind the ``syscall`` instruction."""
@@ -115,8 +120,10 @@ class Trapped(Stopped):
         return Trap._make(_INFO.unpack(_info))
 
 
-class AtCall(Stopped):
-    """At the start or the end of a call, which was asked for by PTRACE_SYSCALL."""
+class AtCall(Trapped):
+    """At the start or the end of a call, which was asked for by PTRACE_SYSCALL; only at the start is there
+    all of a :class:`Trap`, but for the filter's data.
+    """
 
     __slots__ = ()
 
@@ -194,6 +201,7 @@ def decode(tid: int, status: int) -> Ended | Stopped:
 
 
 __all__ = [
+    "AT_START",
     "PTRACE_CONT",
     "PTRACE_SYSCALL",
     "AtCall",

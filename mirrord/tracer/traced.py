@@ -17,10 +17,11 @@ from typing import Final
 from mirrord_seccomp.rules import Action, Op, Rule, Test
 
 from mirrord.errors import AttachError
-from mirrord.syscall import CONTINUE, Call, Handler, Verdict
+from mirrord.syscall import CONTINUE, Call, Handler, Verdict, Wait
 from mirrord.tracer import rewrite
 from mirrord.tracer.attachable import Status
 from mirrord.tracer.bell import Bell
+from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.engine import SWITCH_INTERVAL, Decisions, Program
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.held import HeldCalls
@@ -75,26 +76,40 @@ class PtraceEngine:
     async def launch(self, program: Program, decisions: Decisions) -> None:
         """Start the program, on the thread that will trace it."""
         self._program = program.parked.pid
-
-        def report(process: int, status: int) -> None:
-            self._loop.call_soon_threadsafe(self._report, process, status)
-
-        self._tracing = Tracing(
+        self._tracing = tracing = Tracing(
             decisions.handlers,
             self._bell,
             skipped=self._skipped,
-            hold=lambda call, wait: held.hold(call, wait),
+            hold=self._hold,
             warn=self._warn,
-            report=report,
-            keep=None if self._kept is None else self._kept.keep,
+            report=self._reported,
+            keep=self._keep,
         )
-        self._held = held = HeldCalls(self._loop, self._tracing, warn=self._warn)
-        self._tracing.recorder = self._recorder
+        self._begin_with(tracing)
         launched = self._loop.create_future()
-        work = (self._tracing, program, decisions.filter, launched)
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        threading.Thread(target=self._run, args=work, name="tracer", daemon=True).start()
+        self._start(self._run, tracing, program, decisions.filter, launched)
         await launched
+
+    @property
+    def _keep(self) -> Callable[[int], None] | None:
+        return None if self._kept is None else self._kept.keep
+
+    def _begin_with(self, tracing: Tracing) -> None:
+        self._held = HeldCalls(self._loop, tracing, warn=self._warn)
+        tracing.recorder = self._recorder
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        thread = threading.Thread(target=work, args=arguments, name="tracer", daemon=True)
+        thread.start()
+        return thread
+
+    def _hold(self, call: TrappedCall, wait: Wait) -> None:
+        assert self._held is not None
+        self._held.hold(call, wait)
+
+    def _reported(self, process: int, status: int) -> None:
+        self._loop.call_soon_threadsafe(self._report, process, status)
 
     def begin(self, changed: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         """Let the program go."""

@@ -39,6 +39,7 @@ from mirrord.tracer.excuses import Excuses, Warn
 from mirrord.tracer.recorder import RecordedCall, Recorder
 from mirrord.tracer.spin import Spin
 from mirrord.tracer.stops import (
+    PTRACE_CONT,
     AtCall,
     Ended,
     Executed,
@@ -82,8 +83,14 @@ class Tracing:
         warn: Warn,
         report: Report,
         keep: Keep | None = None,
+        going: int = PTRACE_CONT,
+        outlive: bool = False,
     ) -> None:
-        """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected."""
+        """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected.
+        ``going`` is the request by which threads go on, ``outlive`` tells that they do so after we are
+        killed.
+        """
+        self._going: Final = going
         self._handlers: Final = handlers
         self._bell: Final = bell
         self._hold: Final = hold
@@ -92,7 +99,7 @@ class Tracing:
         # a thread that is being decided about is stopped: its number cannot become another's
         self.threads: Final = Threads(lambda call: True, skipped)
         self._arch: Final = current_arch().audit
-        self._carrier: Final = Carrier(self._ended, may_duplicate=keep is None)
+        self._carrier: Final = Carrier(self._ended, may_duplicate=keep is None, going=going, outlive=outlive)
         self._keep: Final = keep
         self._make_call: Final = TrappedCall if keep is None else TakingCall
         self.recorder: Recorder | None = None
@@ -123,13 +130,19 @@ class Tracing:
         self._alive.add(program)
         with suppress(ProcessLookupError):
             # else it was killed meanwhile, which the wait will tell
-            Stopped(program, 0).resume()
-        while self._alive:
+            Stopped(program, 0).resume(self._going)
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._goes_on():
             for tid, status in self._collect():
                 self._take(tid, status)
             while self._answers:
                 self._give_answer(*self._answers.popleft())
         self._carrier.close()
+
+    def _goes_on(self) -> bool:
+        return bool(self._alive)
 
     def valid(self, id: NotificationId) -> bool:
         """Tell whether a held call still waits; from any thread."""
@@ -177,6 +190,9 @@ class Tracing:
             # what a call gets that a filter wants traced by somebody who is not there (seccomp(2))
             self._carrier.skip(stop, -errno.ENOSYS)
             return
+        self._decide(stop, trap)
+
+    def _decide(self, stop: Trapped, trap: Trap) -> None:
         if self._keep is not None and self._carrier.passes(stop.tid, trap):
             self._carrier.resume(stop)
             return
@@ -188,7 +204,7 @@ class Tracing:
         if isinstance(call, RecordedCall):
             call.look_closer()
         elif verdict is CONTINUE and self._keep is None:
-            stop.resume()
+            stop.resume(self._going)
             return
         if type(verdict) is Wait:
             self._held[stop.tid] = (call.id, stop, trap)
@@ -243,7 +259,10 @@ class Tracing:
             return
 
     def _signalled(self, stop: Signalled) -> None:
-        self._carrier.resume(stop, 0 if stop.tid == self._bell.pid else stop.signal)
+        if stop.tid == self._bell.pid:
+            stop.resume()
+        else:
+            self._carrier.resume(stop, stop.signal)
 
     def _group_stopped(self, stop: GroupStopped) -> None:
         self._see(stop.tid)

@@ -22,3 +22,5 @@ KILLS: Final = 100 if SOAK else 5
 """Sessions that are killed under traffic."""
 BODY: Final = 1 << 30 if SOAK else 96 << 20
 """Bytes of a body."""
+MOMENTS: Final = 100 if SOAK else 2
+"""Sessions that are killed at some moment."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from ..support.sandboxes import Sandbox
 from ..support.servers import CLIENT4, PYTHON, WEB
 from ..support.user import User
 from ..support.waiting import until
-from .soak import ATTACHES
+from .soak import ATTACHES, MOMENTS
 
 WORKERS = str(SOURCES / "attach")
 LOOKS = ("look-go", "look-java", "look-node", "look-python")
@@ -62,6 +63,8 @@ def asked(outcome: Outcome) -> Sequence[int]:
     return [outcome.statistics.get(name, 0) for name in ("open_file", "open_udp", "open_tcp")]
 
 
+@pytest.mark.sample("ordinary-ptrace-look-go|current-ptrace-look-python")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("program", LOOKS)
 def test_a_program_with_many_threads(attaching: Attaching, pods_look: str, program: str) -> None:
@@ -77,11 +80,13 @@ def test_a_program_with_many_threads(attaching: Attaching, pods_look: str, progr
         assert all(asked(outcome))
 
         assert running.look() == local
-        assert len(attaching.keepers()) == 1
+        assert len(attaching.keepers()) == attaching.stays
         running.end()
     until("its keeper has gone with it", lambda: not attaching.keepers())
 
 
+@pytest.mark.sample("current-ptrace-(epoll_wait|accept)")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("way", CALLS)
 def test_a_blocked_call_does_not_notice(attaching: Attaching, pods_look: str, way: str) -> None:
@@ -97,6 +102,8 @@ def test_a_blocked_call_does_not_notice(attaching: Attaching, pods_look: str, wa
         running.end()
 
 
+@pytest.mark.sample("current-ptrace")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_detach(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
@@ -110,7 +117,7 @@ def test_detach(attaching: Attaching, pods_look: str) -> None:
 
         again = attaching.detach(running.pid)
         assert again.code == 1
-        assert "has no session" in again.err
+        assert ("has no session" if attaching.stays else "has not been attached to") in again.err
         running.end()
 
 
@@ -153,7 +160,7 @@ def test_attaching_again_through_the_keeper(attaching: Attaching, pods_look: str
                 assert running.look() == pods_look
                 assert all(asked(session.interrupt()))
             assert running.look() == local
-        assert running.filters() == 1
+        assert running.filters() == attaching.stays
         running.end()
 
 
@@ -173,6 +180,8 @@ def test_a_later_session_has_other_settings(attaching: Attaching, sandbox: Sandb
         running.end()
 
 
+@pytest.mark.sample("current-ptrace-look-go-supervisor$|ordinary-ptrace-look-python-supervisor front")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 @pytest.mark.parametrize("victim", ["supervisor", "front", "supervisor front"])
 @pytest.mark.parametrize("program", ["look-go", "look-python"])
@@ -196,6 +205,65 @@ def test_a_killed_session_leaves_the_process_alone(
         running.end()
 
 
+@pytest.mark.notify_only("it is the other engine that leaves a keeper")
+def test_what_has_a_keeper_stays_with_its_engine(attaching: Attaching, pods_look: str) -> None:
+    with attaching.program(*command("attached"), "look") as running:
+        with attaching.attached(running.pid) as session:
+            assert session.interrupt().code == 0
+        outcome = attaching.runner.run(attaching.line(running.pid, "--engine", "ptrace"))
+        assert outcome.code == 1
+        assert "has been attached to before by the engine notify" in outcome.err
+        with attaching.attached(running.pid) as session:
+            assert running.look() == pods_look
+            assert session.interrupt().code == 0
+        running.end()
+
+
+OPENS = """
+import errno, os, signal, sys
+ticks = 0
+def tick(*_):
+    global ticks
+    ticks += 1
+signal.signal(signal.SIGALRM, tick)
+print("ready 0", flush=True)
+sys.stdin.readline()
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+said = ""
+while said != "ENOENT":
+    try:
+        with open("/app/config.yaml", "rb") as file:
+            said = "remote" if file.read() else "empty"
+    except OSError as error:
+        said = errno.errorcode[error.errno]
+    print(said, flush=True)
+signal.setitimer(signal.ITIMER_REAL, 0)
+before = ticks
+signal.raise_signal(signal.SIGALRM)
+print("ticks", ticks - before, flush=True)
+"""
+
+
+@pytest.mark.both_engines
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_session_that_is_killed_at_any_moment_leaves_the_process_alone(attaching: Attaching) -> None:
+    """Also while the process is in the middle of something that the session has it do."""
+    for _ in range(MOMENTS):
+        with attaching.program(SYSTEM_PYTHON, "-c", OPENS) as running:
+            with attaching.attached(running.pid) as session:
+                running.ask()
+                for _ in range(random.randint(1, 50)):
+                    assert running.read() == "remote"
+                kill(session.supervisor)
+                session.ended()
+            while (said := running.read()) == "remote":
+                continue
+            assert (said, running.read()) == ("ENOENT", "ticks 1")
+            running.end()
+
+
+@pytest.mark.notify_only("its sessions have no keeper")
 @pytest.mark.both_users
 def test_a_killed_keeper_is_replaced(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("look-go")) as running:
@@ -226,6 +294,7 @@ def test_a_program_that_makes_no_call_is_attached_to(attaching: Attaching) -> No
         assert running.process.wait(20) == -signal.SIGTERM
 
 
+@pytest.mark.both_engines
 def test_a_killed_session_answers_what_it_held(
     attaching: Attaching, slow: Callable[..., Relay], pods_look: str
 ) -> None:
@@ -245,6 +314,7 @@ def test_a_killed_session_answers_what_it_held(
         running.end()
 
 
+@pytest.mark.both_engines
 def test_children_come_along_if_asked(attaching: Attaching, pods_look: str) -> None:
     line = [*command("attached"), "look"]
     script = (
@@ -265,6 +335,7 @@ def test_children_come_along_if_asked(attaching: Attaching, pods_look: str) -> N
         running.end()
 
 
+@pytest.mark.both_engines
 def test_children_born_later_are_in_the_session(attaching: Attaching, pods_look: str) -> None:
     line = [*command("attached"), "look"]
     script = (
@@ -327,6 +398,7 @@ def test_a_lost_agent_ends_the_session(attaching: Attaching, pods_look: str) -> 
         running.end()
 
 
+@pytest.mark.both_engines
 def test_the_process_ends_first(attaching: Attaching, pods_look: str) -> None:
     with attaching.program(*command("attached"), "look") as running:
         with attaching.attached(running.pid) as session:
@@ -453,6 +525,8 @@ def test_what_a_debugger_holds_is_refused(attaching: Attaching, tracer: str) -> 
         running.end()
 
 
+@pytest.mark.sample("current-ptrace")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_what_another_session_holds_is_refused(attaching: Attaching, pods_look: str) -> None:
     line = [attaching.user.mirrord, "exec", "-q", "-t", attaching.sandbox.target, "--"]
@@ -463,7 +537,11 @@ def test_what_another_session_holds_is_refused(attaching: Attaching, pods_look: 
         pid = int(read_line(process))
         running = Running(process)
         said = attaching.refused(pid)
-        assert "supervised by a seccomp listener already, of another mirrord session" in said
+        held = [
+            "is in a mirrord session already",
+            "supervised by a seccomp listener already, of another mirrord",
+        ]
+        assert held[attaching.stays] in said
         assert running.look() == pods_look
 
     with attaching.program(*command("attached"), "look") as running:
@@ -475,6 +553,8 @@ def test_what_another_session_holds_is_refused(attaching: Attaching, pods_look: 
         running.end()
 
 
+@pytest.mark.sample("current-ptrace")
+@pytest.mark.both_engines
 @pytest.mark.both_users
 def test_where_yama_forbids_it(attaching: Attaching) -> None:
     with attaching.program(*command("attached"), "look") as running:

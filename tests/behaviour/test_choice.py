@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from ..support.attaching import Attaching
 from ..support.build import command
 from ..support.running import Outcome, Runner
 from ..support.sandboxes import Sandbox
@@ -53,6 +54,27 @@ def test_where_notifications_do_not_work_programs_are_traced(
         f"config={sandbox.config}",
         "echo=10.96.0.20",
     ]
+    assert "engine: ptrace" in outcome.err
+    assert reason in outcome.err
+
+
+@pytest.mark.notify_only("here nobody names the engine")
+@pytest.mark.parametrize(
+    ("under", "reason"),
+    [(SUPERVISED, "refuses a seccomp listener"), (FORBIDDEN, "pidfd_getfd(2) is refused")],
+    ids=["supervised", "forbidden"],
+)
+def test_where_notifications_do_not_work_what_runs_is_traced(
+    attaching: Attaching, sandbox: Sandbox, under: str, reason: str
+) -> None:
+    with attaching.program(*command("look-go")) as running:
+        local = running.look()
+        with attaching.attached(running.pid, prefix=[sys.executable, "-c", under]) as session:
+            seen = [running.look() for _ in range(3)]
+            outcome = session.interrupt()
+        assert [one.split()[0] for one in seen] == [sandbox.config] * 3
+        assert running.look() == local
+        running.end()
     assert "engine: ptrace" in outcome.err
     assert reason in outcome.err
 

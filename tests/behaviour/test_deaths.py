@@ -1,6 +1,7 @@
 """When a part of the session is killed, what is left of it goes too, and the user is told."""
 
 import os
+import random
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ..support.running import Runner, read_line, write
 from ..support.sandboxes import Sandbox
 from ..support.user import User
 from ..support.waiting import until
+from .soak import MOMENTS
 
 PENDING = """
 import errno, os, socket, sys, threading
@@ -84,6 +86,34 @@ def test_a_killed_part_takes_the_whole_session_with_it(session: Session, names: 
 
     assert "session" in said.splitlines()[-1]
     assert session.process.returncode == (-signal.SIGKILL if "front" in names else 125)
+
+
+BUSY = """
+import os
+while True:
+    for _ in range(4):
+        if not os.fork():
+            os.execv("/bin/cat", ["cat", "/app/config.yaml"])
+    for _ in range(4):
+        os.wait()
+"""
+
+
+@pytest.mark.both_engines
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("victim", ["supervisor", "front"])
+def test_a_part_that_is_killed_at_any_moment_leaves_nothing(line: Line, runner: Runner, victim: str) -> None:
+    for _ in range(MOMENTS):
+        with runner.start(line(SYSTEM_PYTHON, "-c", BUSY), reads=False) as process:
+            read_line(process)
+            chain = Chain.of(process.pid)
+            for _ in range(random.randint(1, 50)):
+                read_line(process)
+            os.kill(getattr(chain, victim), signal.SIGKILL)
+            _, said = process.communicate(timeout=20)
+        # that nothing is left, the fixture for every test sees to
+        assert "session" in said.splitlines()[-1]
 
 
 def test_the_front_leaves_the_end_to_the_keeper(session: Session) -> None:

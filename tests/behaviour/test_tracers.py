@@ -2,7 +2,6 @@
 
 import pytest
 
-from ..conftest import Mirrord
 from ..support.needs import tool
 from ..support.running import Runner
 from ..support.sandboxes import Sandbox
@@ -31,8 +30,10 @@ def test_a_variable_names_the_engine(runner: Runner, sandbox: Sandbox) -> None:
     assert "engine: ptrace" in session.err
 
 
-def test_the_program_is_free_of_tracers_by_default(mirrord: Mirrord) -> None:
-    session = mirrord("cat", "/proc/self/status", options=["-v"])
+def test_the_program_is_free_of_tracers_by_default(runner: Runner, sandbox: Sandbox) -> None:
+    line = [runner.user.mirrord, "exec", "-t", sandbox.target, "-v", "--", "cat", "/proc/self/status"]
+
+    session = runner.run(line)
 
     assert "TracerPid:\t0\n" in session.out
     assert "engine: notify" in session.err

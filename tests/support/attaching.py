@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,17 @@ class Attaching:
     user: User
     runner: Runner
     sandbox: Sandbox
+    engine: str = "notify"
+
+    @property
+    def stays(self) -> int:
+        """What stays with a process after its session: a keeper, or nothing."""
+        return int(self.engine == "notify")
+
+    @property
+    def flags(self) -> Sequence[str]:
+        """What names the engine, where it is not the one that is chosen."""
+        return [] if self.engine == "notify" else ["--engine", self.engine]
 
     @contextlib.contextmanager
     def program(self, *line: str) -> Iterator[Running]:
@@ -123,12 +134,15 @@ class Attaching:
 
     def line(self, pid: int, *flags: str) -> list[str]:
         """Return the command line that attaches."""
-        return [self.user.mirrord, "attach", "-v", "-t", self.sandbox.target, *flags, str(pid)]
+        return [self.user.mirrord, "attach", "-v", "-t", self.sandbox.target, *self.flags, *flags, str(pid)]
 
     @contextlib.contextmanager
-    def attached(self, pid: int, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Session]:
-        """Attach, and go on when the session serves."""
-        with self.runner.start(self.line(pid, *flags), env=env, reads=False) as process:
+    def attached(
+        self, pid: int, *flags: str, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> Iterator[Session]:
+        """Attach, and go on when the session serves; ``prefix`` is what runs the command."""
+        line = [*prefix, *self.line(pid, *flags)]
+        with self.runner.start(line, env=env, reads=False) as process:
             session = Session(process, [])
             session.wait()
             yield session
@@ -136,7 +150,7 @@ class Attaching:
     @contextlib.contextmanager
     def traced(self, pid: int, *flags: str) -> Iterator[Session]:
         """Look at a process, and go on when all of its calls are seen."""
-        line = [self.user.mirrord, "trace", *flags, "--attach", str(pid)]
+        line = [self.user.mirrord, "trace", *self.flags, *flags, "--attach", str(pid)]
         with self.runner.start(line, reads=False) as process:
             session = Session(process, [])
             session.wait()

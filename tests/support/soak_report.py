@@ -1,4 +1,6 @@
-"""Run the tests marked ``soak`` in full, and write how they went to docs/soak.md. Called by ``make soak``."""
+"""Run the tests marked ``soak`` in full, and the whole behaviour suite with both engines; write how they went
+to docs/soak.md. Called by ``make soak``.
+"""
 
 import datetime
 import os
@@ -7,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,11 @@ REPORT: Final = ROOT / "docs" / "soak.md"
 LIMIT: Final = 3600
 """Seconds that one test may take."""
 NOTHING_COLLECTED: Final = 5
+RUNS: Final = (
+    ({"MIRRORD_SOAK": "1"}, ["-m", "soak"]),
+    ({"MIRRORD_ENGINES": "both"}, ["-m", "not soak", "tests/behaviour"]),
+)
+"""What is run, one after the other: variables and pytest's options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +40,28 @@ class Row:
 
 
 def main() -> int:
-    """Return pytest's exit status; the report is written whether or not the tests pass."""
+    """Return pytest's exit status, the worst one; the report is written whether or not the tests pass."""
     with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder, "results.xml")
-        status = _run(results)
+        results = [Path(folder, f"{number}.xml") for number in range(len(RUNS))]
+        status = max(_run(*run, file) for run, file in zip(RUNS, results, strict=True))
         if status == NOTHING_COLLECTED:
             print("no test is marked soak", file=sys.stderr)
             return status
-        if not results.exists():
+        found = [row for file in results if file.exists() for row in rows(file)]
+        if not found:
             return status
         REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(_report(list(rows(results))))
+        REPORT.write_text(_report(found))
     print(f"written: {REPORT.relative_to(ROOT)}")
     return status
 
 
-def _run(results: Path) -> int:
+def _run(variables: Mapping[str, str], options: Sequence[str], results: Path) -> int:
     # the form that has what tests record
     form = ["-o", "junit_family=xunit1", f"--junit-xml={results}"]
-    options = ["-q", "-m", "soak", f"--timeout={LIMIT}", *form]
-    environment = {**os.environ, "MIRRORD_SOAK": "1"}
-    return subprocess.run([sys.executable, "-m", "pytest", *options], cwd=ROOT, env=environment).returncode
+    line = ["-q", *options, f"--timeout={LIMIT}", *form]
+    environment = {**os.environ, **variables}
+    return subprocess.run([sys.executable, "-m", "pytest", *line], cwd=ROOT, env=environment).returncode
 
 
 def rows(results: Path) -> Iterator[Row]:
@@ -78,7 +86,8 @@ def _report(found: list[Row]) -> str:
         [
             "# Soak",
             "",
-            "The stress tests with their full repetitions, written by `make soak`.",
+            "The stress tests with their full repetitions, and all of `tests/behaviour` with both engines,",
+            "written by `make soak`.",
             "",
             f"{today}, commit {_commit()}, {machine}, Python {platform.python_version()}.",
             "",

@@ -39,7 +39,7 @@ def test_a_configuration_on_standard_input() -> None:
         ("--override-env-vars-exclude=A 7", "--override-env-vars-exclude cannot be used here"),
         ("7 --env-file x", "--env-file cannot be used here"),
         ("--stael 7", "unknown flag --stael"),
-        ("--engine ptrace 7", "by the engine notify, and by no other"),
+        ("--engine strace 7", "--engine"),
     ],
 )
 def test_what_is_wrong(line: str, said: str) -> None:
@@ -47,10 +47,8 @@ def test_what_is_wrong(line: str, said: str) -> None:
         options(line)
 
 
-def test_the_variable_of_the_engine_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MIRRORD_ENGINE", "ptrace")
-    with pytest.raises(UsageError, match="MIRRORD_ENGINE"):
-        options("7")
+def test_an_engine() -> None:
+    assert options("--engine ptrace 7").session.engine == "ptrace"
 
 
 def test_detach_wants_a_process() -> None:

@@ -44,7 +44,6 @@ def test_what_is_no_call_is_refused(text: str) -> None:
     [
         ("--attach 7 -- ls", "exclude each other"),
         ("--attach top", "`top` is no process id"),
-        ("--attach 7 --engine ptrace", "by the engine notify, and by no other"),
         ("--descendants -- ls", "is for --attach"),
         ("--attach 7 -s A", "-s cannot be used here: the environment"),
         ("--plain", "no program was given"),

@@ -46,6 +46,7 @@ def test_a_machine_with_everything() -> None:
     code, findings = doctor(ENOSYS, "nfsservctl")
     assert code == 0
     assert outcomes(findings, "works") == set(findings)
+    assert findings["the engine of sessions"]["found"].startswith("notify, ")
 
 
 def test_a_machine_without_tracing() -> None:
@@ -61,16 +62,19 @@ def test_a_machine_without_tracing() -> None:
 def test_a_container_that_forbids_pidfd_getfd() -> None:
     code, findings = doctor(EPERM, "pidfd_getfd")
     assert code == 0
-    assert outcomes(findings, "lacks") == {"another process's descriptors", ATTACHING}
+    assert outcomes(findings, "lacks") == {"another process's descriptors"}
+    for subject in ("launching a program", ATTACHING):
+        assert "yes, by the engine ptrace, since pidfd_getfd(2)" in findings[subject]["found"]
+    assert findings["the engine of sessions"]["found"].startswith("ptrace, since pidfd_getfd(2) is refused")
     assert findings["another process's descriptors"]["found"] == "operation not permitted"
-    assert "by the engine ptrace, since pidfd_getfd(2)" in findings["launching a program"]["found"]
 
 
 def test_a_kernel_whose_traps_signals_interrupt() -> None:
     code, findings = doctor(EINVAL, "seccomp", (1, "any of", 32))
     assert code == 0
-    assert outcomes(findings, "lacks") == {"traps that signals leave alone", ATTACHING}
-    assert "by the engine ptrace" in findings["launching a program"]["found"]
+    assert outcomes(findings, "lacks") == {"traps that signals leave alone"}
+    for subject in ("launching a program", ATTACHING):
+        assert "by the engine ptrace" in findings[subject]["found"]
     assert "5.19" in findings["traps that signals leave alone"]["remedy"]
 
 
@@ -85,7 +89,8 @@ def test_a_process_that_is_supervised_already() -> None:
     code, findings = doctor("NOTIFY", "nfsservctl")
     assert code == 0
     assert "already has a listener" in findings["traps"]["found"]
-    assert "by the engine ptrace" in findings["launching a program"]["found"]
+    for subject in ("launching a program", ATTACHING):
+        assert "by the engine ptrace" in findings[subject]["found"]
     assert "outside" in findings["traps"]["remedy"]
 
 
@@ -113,7 +118,8 @@ def test_a_machine_that_holds_no_connects() -> None:
 def test_a_kernel_that_cannot_filter_all_threads_at_once() -> None:
     code, findings = doctor(EINVAL, "seccomp", (1, "any of", 16))
     assert code == 0
-    assert outcomes(findings, "lacks") == {"filters for every thread", "attaching to a process that runs"}
+    assert outcomes(findings, "lacks") == {"filters for every thread", ATTACHING}
+    assert "--engine ptrace" in findings[ATTACHING]["remedy"]
 
 
 def test_a_machine_without_nf_tables() -> None:

@@ -14,7 +14,7 @@ from mirrord_seccomp.syscalls import current_arch
 
 from mirrord.errors import AttachError
 from mirrord.session import doors, keeping
-from mirrord.session.directory import base
+from mirrord.session.directory import SessionDirectory, base
 from mirrord.tracer.ledger import Ledger
 
 from ...support.needs import missing
@@ -179,3 +179,19 @@ def test_what_a_killed_session_had_received_is_answered(kept: Puppet) -> None:
     assert kept.hear() == os.getpid()
     noting.close()
     ledger.close()
+
+
+def test_what_a_killed_session_leaves_that_kept_a_process_itself_is_removed(
+    orders: socket.socket, tmp_path: Path
+) -> None:
+    left = tmp_path / "mirrord" / "sessions" / "one"
+    left.mkdir(parents=True, mode=0o700)
+    Path(base()).chmod(0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+        door.bind(doors.path_of(4242))
+    keeping.order_to_clean(orders, SessionDirectory("one", str(left)))
+    with doors.open_at(doors.path_of(4243)):
+        orders.close()
+        until("what it has left is removed", lambda: os.listdir(base()) == ["keeper-4243.sock"])
+    doors.sweep()
+    assert os.listdir(base()) == []

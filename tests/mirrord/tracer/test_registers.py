@@ -173,8 +173,8 @@ def test_a_call_is_skipped_on_x86_64(kernel: Kernel) -> None:
     at = {name: 8 * X86_64_NAMES.index(name) for name in ("orig_rax", "rax")}
     minus_one, minus_two = struct.pack("=q", -1), struct.pack("=q", -2)
     assert kernel.asked == [
-        (PTRACE_POKEUSER, at["orig_rax"], minus_one),
         (PTRACE_POKEUSER, at["rax"], minus_two),
+        (PTRACE_POKEUSER, at["orig_rax"], minus_one),
     ]
 
 
