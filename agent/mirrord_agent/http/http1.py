@@ -162,6 +162,8 @@ class Http1:
 
     def _parse_no_more(self, parser: RequestParser, data: bytes) -> None:
         """Nothing tells where this request ends, and whose the next one is."""
+        understood = max(0, len(data) - parser.not_understood)
+        self._pass_on(data[:understood])
         if self._side is None and parser.has_head:
             # the head came first, if not in a piece of its own
             self._decide(parser)
@@ -169,11 +171,10 @@ class Http1:
         if self._nowhere:
             self._finish_client()
         elif self._side is Side.LOCAL:
-            self._pass_on(data[: max(0, len(data) - parser.not_understood)])
             self._hear_no_more()
         else:
             self._opaque, self._rest = True, self._route
-            self._pass_on(data)
+            self._pass_on(data[understood:])
 
     def _hear_no_more(self) -> None:
         """Have the local program see the client's end here."""

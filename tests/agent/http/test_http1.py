@@ -350,6 +350,18 @@ def test_nobody_gets_a_connection_for_itself_by_proposing_http2(side: Side) -> N
     assert world.client == OK * 3
 
 
+@pytest.mark.parametrize("sizes", [[7], [1000]])
+def test_a_broken_body_behind_a_proposal_of_http2_is_passed_on(sizes: list[int]) -> None:
+    """Also where both come in one piece."""
+    head = b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n"
+    world = World(Http1(decider()))
+    for piece in cut(OTHER.replace(b"\r\n\r\n", head) + b"zz\r\n" + TAKEN, sizes):
+        world.write(piece)
+    without = OTHER.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert world.got(ORIGINAL) == without + b"zz\r\n" + TAKEN
+    assert world.got(LOCAL) == b""
+
+
 def test_after_a_refused_upgrade_requests_are_decided_again() -> None:
     world = World(Http1(decider()))
     world.write(OTHER.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n") + TAKEN)
