@@ -1,6 +1,7 @@
 """Run a test in a network namespace of its own, as root and as an ordinary user."""
 
 import ctypes
+import errno
 import functools
 import os
 import signal
@@ -77,15 +78,20 @@ def loopback_up() -> None:
 def add_link_local() -> None:
     """Give the loopback device of this namespace the address fe80::1.
 
-    The kernel makes its route a moment later (addrconf_dad_work), which is waited for.
+    The kernel makes its routes a moment later (addrconf_dad_work): waited for is what tests do next, a
+    connection, which nobody takes yet. Raises TimeoutError.
     """
     with Route() as route:
         route.add_address("lo", ip_address("fe80::1"), prefix=64)
+    where = ("fe80::1", 9, 0, socket.if_nametoindex("lo"))
     deadline = time.monotonic() + _PATIENCE / 2
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        where = ("fe80::1", 9, 0, socket.if_nametoindex("lo"))
-        while sock.connect_ex(where) and time.monotonic() < deadline:
-            os.sched_yield()
+    while True:
+        with socket.socket(socket.AF_INET6) as sock:
+            if (failure := sock.connect_ex(where)) == errno.ECONNREFUSED:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"fe80::1 cannot be reached: {os.strerror(failure)}")
+        os.sched_yield()
 
 
 def _enter_and(test: Callable[[], None], who: str) -> None:
