@@ -9,6 +9,7 @@ from mirrord_seccomp import bpf
 from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import current_arch, number
 
+from mirrord.doctor.child import waiting_child
 from mirrord.doctor.finding import Lacking
 from mirrord.syscall import Handler, Return
 from mirrord.tracer.attach import attach
@@ -32,14 +33,8 @@ def try_to_attach() -> str:
 
 
 def _by_listener() -> None:
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
-    os.close(attach(child, bpf.compile([_RULE], current_arch())).listener)
-    os.close(writing)
+    with waiting_child() as (child, _):
+        os.close(attach(child, bpf.compile([_RULE], current_arch())).listener)
     _, status = os.waitpid(child, 0)
     if code := os.waitstatus_to_exitcode(status):
         raise Lacking(f"the process was attached to, and ended with {code}")

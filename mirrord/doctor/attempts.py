@@ -15,6 +15,7 @@ from mirrord_seccomp.rules import Action, Rule
 from mirrord_seccomp.syscalls import UnsupportedArch, current_arch
 
 from mirrord.doctor.attaching import try_to_attach
+from mirrord.doctor.child import waiting_child
 from mirrord.doctor.finding import Attempt, Lacking
 from mirrord.errors import MirrordError
 from mirrord.link.inodes import has_sock_diag
@@ -161,13 +162,8 @@ def _sync_wake_up() -> str:
 
 
 def _pidfd_getfd() -> str:
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
-    os.close(pidfd_getfd(os.pidfd_open(child), reading))
+    with waiting_child() as (child, reading):
+        os.close(pidfd_getfd(os.pidfd_open(child), reading))
     return "yes"
 
 
