@@ -15,7 +15,9 @@ SERVER = """
 import http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        print(self.path, flush=True)
+        # by one write: print makes two, and there is a thread for each request
+        sys.stdout.write(self.path + "\\n")
+        sys.stdout.flush()
         self.send_response(200)
         self.end_headers()
         self.wfile.write(sys.argv[1].encode())

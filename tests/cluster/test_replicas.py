@@ -136,15 +136,19 @@ def test_requests_to_every_pod_are_stolen(fleet: Fleet) -> None:
 
 
 _FOLLOWING: Final = """
-import http.server, urllib.request
+import http.server, sys, urllib.request
+def say(text):
+    # each line by one write: print makes two, and there is a thread for each request
+    sys.stdout.write(text + "\\n")
+    sys.stdout.flush()
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.startswith("/look"):
             with open("/etc/hostname") as file:
-                print("at", file.read().strip(), flush=True)
+                say("at " + file.read().strip())
             with urllib.request.urlopen("http://web/", timeout=20) as answer:
-                print("answered", answer.status, flush=True)
-        print(self.path, flush=True)
+                say(f"answered {answer.status}")
+        say(self.path)
     def log_message(self, *_): pass
 http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 """
