@@ -173,7 +173,7 @@ def _give(responder: Responder, call: TrappedCall, verdict: GiveFd) -> int:
     try:
         if (failed := _write(responder, call, verdict.writes)) is not None:
             return failed
-        return responder.add_fd(call.id, verdict.fd, cloexec=verdict.cloexec, send=True)
+        return responder.give(call.id, verdict.fd, cloexec=verdict.cloexec)
     except FileNotFoundError:
         # the thread was killed meanwhile
         after = verdict.refused

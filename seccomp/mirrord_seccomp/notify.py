@@ -68,10 +68,12 @@ def _receive_at(fd: int, address: int) -> None:
 class Responder:
     """Answers the calls that wait at one listener; each thread that does so needs an object of its own."""
 
-    __slots__ = ("_continue", "_fd", "_response")
+    __slots__ = ("_continue", "_fd", "_outlived", "_response")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, outlived: bool = False) -> None:
+        """``outlived`` says that another process answers what waits when this one is killed."""
         self._fd = fd
+        self._outlived: Final = outlived
         self._response: Final = bytearray(_RESPONSE.size)
         # Only the id differs from one continued call to the next.
         self._continue: Final = bytearray(_RESPONSE.pack(0, 0, 0, RESPONSE_CONTINUE))
@@ -127,6 +129,21 @@ class Responder:
                 if send:
                     raise
 
+    def give(self, id: NotificationId, fd: int, *, cloexec: bool) -> int:
+        """Make a duplicate of our ``fd`` in the program the result of the call, and return its number there.
+
+        Who is killed while the kernel answers a call with a descriptor has answered it with 0 and none (the
+        call counts as replied before its thread has taken the descriptor, seccomp_notify_addfd). A program
+        that lives on would take its standard input for what it opened. So where we may be outlived, putting
+        and answering are two steps: killed between them, we leave a descriptor that nobody knows, and a call
+        that waits. Raise OSError as :meth:`add_fd` does.
+        """
+        if not self._outlived:
+            return self.add_fd(id, fd, cloexec=cloexec, send=True)
+        given = self.add_fd(id, fd, cloexec=cloexec, send=False)
+        self.send_value(id, given)
+        return given
+
     def valid(self, id: NotificationId) -> bool:
         """Tell whether the call still waits.
 
@@ -158,7 +175,7 @@ class Listener(Responder):
         """``shared`` is memory at whose beginning the kernel itself puts each call, its id in the first 8
         bytes, 0 while none is there: whoever shares it knows a call from the moment that it is received.
         """
-        super().__init__(fd)
+        super().__init__(fd, outlived=shared is not None)
         self._buffer: Final = bytearray(NOTIFICATION_SIZE) if shared is None else shared
         self._address: Final = 0 if shared is None else addressof(c_char.from_buffer(shared))
         self.notification: Notification = _NO_NOTIFICATION
@@ -202,7 +219,7 @@ class Listener(Responder):
 
     def responder(self) -> Responder:
         """Return an object that answers from another thread, for as long as this one is open."""
-        return Responder(self._fd)
+        return Responder(self._fd, outlived=self._outlived)
 
     def close(self) -> None:
         """Close the descriptor. After the last one, calls that wait or are trapped later fail with ENOSYS."""

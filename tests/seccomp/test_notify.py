@@ -9,13 +9,14 @@ import os
 import resource
 import signal
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from mirrord_seccomp import load, notify
 from mirrord_seccomp.bpf import Action, Rule
-from mirrord_seccomp.notify import Listener, NotificationId
+from mirrord_seccomp.notify import Listener, NotificationId, Responder
 from mirrord_seccomp.syscalls import current_arch, number
 
 from .trying import Supervised, supervised
@@ -123,6 +124,38 @@ def test_a_descriptor_can_take_a_number(tmp_path: Path) -> None:
         for _ in range(2):
             assert program.listener.add_fd(id, given.fileno(), cloexec=False, send=False, at=99) == 99
         assert os.readlink(f"/proc/{program.pid}/fd/99") == given.name
+
+
+def test_who_may_be_outlived_gives_in_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with supervised(NOTIFY_FSYNC, "fsync", 1000) as program, (tmp_path / "given").open("w") as given:
+        id = received(program)
+
+        def die(*_: object) -> bool:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return True
+
+        monkeypatch.setattr(Responder, "send_value", die)
+        status = in_child(lambda: outlived(program.listener).give(id, given.fileno(), cloexec=True))
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        assert program.listener.valid(id), "killed between the two, it has not answered"
+        monkeypatch.undo()
+        there = outlived(program.listener).give(id, given.fileno(), cloexec=True)
+        assert program.result() == there
+        assert os.readlink(f"/proc/{program.pid}/fd/{there}") == given.name
+
+
+def outlived(listener: Listener) -> Responder:
+    return Responder(listener.fd, outlived=True)
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """Do it in a child, and return the status that it ended with."""
+    if (pid := os.fork()) == 0:
+        try:
+            action()
+        finally:
+            os._exit(0)
+    return os.waitpid(pid, 0)[1]
 
 
 def test_a_descriptor_that_cannot_be_given() -> None:
