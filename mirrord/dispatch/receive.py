@@ -27,7 +27,7 @@ from mirrord.dispatch.sockets import (
 )
 from mirrord.dispatch.world import World
 from mirrord.link.addresses import family, from_name, pack
-from mirrord.link.datagrams import Association
+from mirrord.link.associations import Association
 from mirrord.syscall import CONTINUE, Call, Fail, Return, Verdict, Wait
 
 _MOST: Final = 65_535

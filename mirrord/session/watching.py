@@ -16,7 +16,7 @@ from mirrord.config.model import Settings
 from mirrord.dispatch.world import World
 from mirrord.feed.models import Note, Rules, SessionInfo, State
 from mirrord.link.addresses import Peer
-from mirrord.link.datagrams import Association
+from mirrord.link.associations import Association
 from mirrord.link.lead import Lead
 from mirrord.link.tapping import Flow, Several
 from mirrord.session.banner import remote_files, remote_things

@@ -12,8 +12,9 @@ from mirrord_agent.wire.messages import Address, DatagramError, Opened, OpenUdp
 
 from mirrord.link import datagrams as module
 from mirrord.link.addresses import Peer, from_name, to_name
+from mirrord.link.associations import Association
 from mirrord.link.connections import Cookie
-from mirrord.link.datagrams import Association, Datagrams
+from mirrord.link.datagrams import Datagrams
 from mirrord.link.inodes import udp_inodes
 
 from .agent import FakeAgent, until
