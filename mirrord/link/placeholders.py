@@ -1,6 +1,5 @@
 """The session's tree: local files that stand for remote ones, at the same paths below its root."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -11,12 +10,8 @@ from typing import Final, NamedTuple
 
 from mirrord_agent.wire.messages import Attributes, Version
 
+from mirrord.link.placeholder import dress, make, same_type
 from mirrord.link.space import Space
-
-_OWNER_MAY_READ: Final = 0o400
-_OWNER_MAY_USE_DIRECTORY: Final = 0o700
-_PERMISSIONS: Final = 0o777
-
 
 _Key = tuple[int, int, int]
 """Device and inode number of a remote file; a directory may be mounted at several places, which differ in the
@@ -56,7 +51,7 @@ class Placeholders:
         self._asked: Final[dict[bytes, _Key]] = {}
         """What a remote path led to when it was opened."""
         self._root_key: _Key | None = None
-        self._own: Final = os.geteuid() != 0
+        self._root: Final = os.geteuid() == 0
         os.makedirs(self.root, mode=0o700, exist_ok=True)
         self.space: Final = Space(self.root, space)
 
@@ -89,12 +84,12 @@ class Placeholders:
         names = self._names.get(key)
         if names is not None:
             known = names[-1]
-            if _same_type(known, attributes.mode):
+            if same_type(known, attributes.mode):
                 return known if known == wanted else self._also(key, known, wanted, attributes)
             for name in list(names):
                 self._forget(name)
         self._clear(wanted, directory=stat.S_ISDIR(attributes.mode))
-        _make(wanted, attributes)
+        make(wanted, attributes)
         self._note(key, wanted)
         self.dress(wanted, attributes)
         return wanted
@@ -175,7 +170,7 @@ class Placeholders:
     def _renew(self, key: _Key, attributes: Attributes) -> None:
         first, *others = self._names[key]
         os.unlink(first)
-        _make(first, attributes)
+        make(first, attributes)
         for other in others:
             os.unlink(other)
             os.link(first, other)
@@ -189,22 +184,7 @@ class Placeholders:
 
     def dress(self, placeholder: bytes, attributes: Attributes) -> None:
         """Give a placeholder the owner, mode, size and times of its remote file."""
-        if not self._own:
-            _chown(placeholder, attributes)
-        times = (attributes.atime_ns, attributes.mtime_ns)
-        if not stat.S_ISREG(attributes.mode) and not stat.S_ISDIR(attributes.mode):
-            os.utime(placeholder, ns=times, follow_symlinks=False)
-            return
-        keep = 0
-        if self._own:
-            # root needs no right of its own to use what it keeps here
-            keep = _OWNER_MAY_READ if stat.S_ISREG(attributes.mode) else _OWNER_MAY_USE_DIRECTORY
-        if stat.S_ISREG(attributes.mode) and not self.complete(placeholder):
-            # the remote file's mode may forbid even the owner to write
-            os.chmod(placeholder, 0o600)
-            _stretch(placeholder, attributes.size)
-        os.chmod(placeholder, stat.S_IMODE(attributes.mode) & _PERMISSIONS | keep)
-        os.utime(placeholder, ns=times)
+        dress(placeholder, attributes, complete=self.complete(placeholder), root=self._root)
 
     def remote_path(self, local: bytes) -> bytes | None:
         """Return the remote path that a path inside the tree stands for, None for any other; from any
@@ -277,52 +257,3 @@ class Placeholders:
 def _key(attributes: Attributes) -> _Key:
     mounted = attributes.mount_id or 0 if stat.S_ISDIR(attributes.mode) else 0
     return attributes.dev, attributes.ino, mounted
-
-
-def _same_type(placeholder: bytes, mode: int) -> bool:
-    try:
-        return stat.S_IFMT(os.lstat(placeholder).st_mode) == stat.S_IFMT(_local_mode(mode))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def _local_mode(mode: int) -> int:
-    """Return the mode of a placeholder: devices, sockets and pipes are stood for by sockets, which nobody can
-    open.
-    """
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
-        return mode
-    return stat.S_IFSOCK | 0o600
-
-
-def _make(placeholder: bytes, attributes: Attributes) -> None:
-    mode = _local_mode(attributes.mode)
-    if stat.S_ISDIR(mode):
-        os.makedirs(placeholder, mode=_OWNER_MAY_USE_DIRECTORY, exist_ok=True)
-    elif stat.S_ISLNK(mode):
-        # as long as the remote one, and it leads nowhere
-        os.symlink(b"\x01" * min(max(attributes.size, 1), 4095), placeholder)
-    elif stat.S_ISREG(mode):
-        os.mknod(placeholder, stat.S_IFREG | 0o600)
-    else:
-        os.mknod(placeholder, mode)
-
-
-def _stretch(placeholder: bytes, size: int) -> None:
-    """Make a file without content as long as its remote one, where this file system has files so long: a
-    program that only looks asks for nothing more.
-    """
-    try:
-        os.truncate(placeholder, size)
-    except OSError as error:
-        if error.errno != errno.EFBIG:
-            raise
-
-
-def _chown(placeholder: bytes, attributes: Attributes) -> None:
-    try:
-        os.chown(placeholder, attributes.uid, attributes.gid, follow_symlinks=False)
-    except OSError as error:
-        # an id that our user namespace does not have: the file stays ours
-        if error.errno not in (errno.EINVAL, errno.EPERM, errno.EOVERFLOW):
-            raise
