@@ -11,7 +11,7 @@ from mirrord.config.load import resolve_for_program
 from mirrord.config.options import AttachOptions
 from mirrord.dispatch.complete import CompleteTable, Handlers
 from mirrord.errors import EXIT_MIRRORD, MirrordError
-from mirrord.session import adopting, doors, keeping, with_target
+from mirrord.session import adopting, doors, ordering, with_target
 from mirrord.session.banner import banner
 from mirrord.session.by_keeper import ByKeeper
 from mirrord.session.by_tracing import ByTracing
@@ -151,7 +151,7 @@ class Attached:
         pid = self._options.pid
         engine = make_attaching_engine(self._settings, self._sayings, kept=doors.is_open(pid))
         if isinstance(engine, FollowingEngine):
-            keeping.order_to_clean(self._orders, self._directory)
+            ordering.order_to_clean(self._orders, self._directory)
             return ByTracing(self._options, engine, sayings=self._sayings, end=self._end, failed=self._failed)
         return ByKeeper(
             self._options,

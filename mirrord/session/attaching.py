@@ -12,7 +12,7 @@ from typing import Final
 
 from mirrord.config.options import AttachOptions
 from mirrord.errors import EXIT_MIRRORD, AttachError, MirrordError
-from mirrord.session import doors, keeping
+from mirrord.session import doors, ordering
 from mirrord.session.chain import EXITED, FAILED, fill_standard_streams, receive, send
 from mirrord.session.directory import SESSION_VARIABLE, SessionDirectory
 from mirrord.session.front import Watch
@@ -32,7 +32,7 @@ def run(options: AttachOptions, watch: Watch | None = None) -> int:
     # whatever we have inherited: the ends of our children are waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # it must not carry what is made from here on for as long as the process lives
-    orders = keeping.spawn()
+    orders = ordering.spawn()
     directory = SessionDirectory.create()
     channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)

@@ -10,8 +10,9 @@ from typing import Final
 from mirrord.config.options import AttachOptions
 from mirrord.dispatch.complete import CompleteTable
 from mirrord.errors import AttachError
-from mirrord.session import doors, keeping
+from mirrord.session import doors, ordering
 from mirrord.session.directory import SessionDirectory
+from mirrord.session.errands import Errands
 from mirrord.session.processes import descendants
 from mirrord.session.replacing import replace
 from mirrord.session.say import Sayings
@@ -68,7 +69,7 @@ class ByKeeper:
         remember(pid)
         keeper = doors.connect(pid)
         if keeper is None:
-            threads, stopped = keeping.order(self._orders, pid, table.filter, table.traps)
+            threads, stopped = ordering.order(self._orders, pid, table.filter, table.traps)
             keeper = connected(pid)
             count = f"{threads} thread{'s' * (threads > 1)}"
             said = f"process {pid}: {count}, stopped for {stopped * 1000:.1f} ms"
@@ -76,7 +77,8 @@ class ByKeeper:
             said = f"process {pid}: its keeper has handed it over"
         process = Taken.over(pid, keeper, self._directory)
         self._processes[pid] = process
-        self.engine.serve(process.listener, table.handlers, ledger=process.ledger)
+        errands = Errands(process, self._end, self._sayings.warn)
+        self.engine.serve(process.listener, table.handlers, ledger=process.ledger, itself=errands.carry_out)
         self._watch(process)
         self._sayings.detail(said)
 

@@ -10,85 +10,24 @@ does. The keeper then answers what the session still owed (``tracer/ledger.py``)
 
 import os
 import select
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import Final
 
 from mirrord_seccomp.notify import Listener
 from mirrord_seccomp.rules import Rule
 
-from mirrord.errors import AttachError, MirrordError
-from mirrord.session import doors
+from mirrord.errors import MirrordError
+from mirrord.session import doors, errands
 from mirrord.session.directory import SessionDirectory
 from mirrord.session.doors import DETACHED, END, HELD, IDLE, LISTENER, receive, send
 from mirrord.tracer.attach import Unstoppable, attach
 from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 
-_CLEAN: Final = "clean"
+CLEAN: Final = "clean"
 _CLOSED: Final = select.POLLHUP | select.POLLERR
-
-
-def spawn() -> socket.socket:
-    """Start a keeper that has nothing to keep yet; return the channel for :func:`order`.
-
-    It is nobody's child, and ends when the channel is closed before it has a process.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = os.fork()
-    if child == 0:
-        if os.fork() == 0:
-            ours.close()
-            _become_keeper(theirs)
-        os._exit(0)
-    theirs.close()
-    os.waitpid(child, 0)
-    return ours
-
-
-def order(
-    orders: socket.socket, pid: int, filter_: bytes, traps: Mapping[int, Sequence[Rule]]
-) -> tuple[int, float]:
-    """Have a keeper attach to a process; return how many threads it has and for how many seconds they were
-    stopped. ``traps`` is what the filter traps, by number. Raises AttachError.
-    """
-    send(orders, pid, filter_.hex(), doors.encode(traps))
-    match receive(orders)[0]:
-        case [int(threads), float(seconds)]:
-            return threads, seconds
-        case [str(problem), str(remedy)]:
-            raise AttachError(problem, remedy=remedy)
-    raise AttachError(f"the keeper of process {pid} was killed while it attached")
-
-
-def order_to_clean(orders: socket.socket, directory: SessionDirectory) -> None:
-    """Have a keeper that keeps nothing wait until ``orders`` is closed, which is the end of a session, and
-    remove what that leaves if it is killed.
-    """
-    send(orders, _CLEAN, directory.id, directory.path)
-
-
-def become_daemon() -> None:
-    """Let go of the terminal, of the current directory and of what signals ask for."""
-    os.setsid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in range(3):
-        os.dup2(null, fd)
-    os.chdir("/")
-
-
-def _become_keeper(orders: socket.socket) -> NoReturn:
-    become_daemon()
-    fd = os.dup(orders.detach())
-    os.dup2(fd, 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-    try:
-        Keeper(socket.socket(fileno=3)).serve()
-    finally:
-        os._exit(0)
 
 
 @dataclass(slots=True, eq=False)
@@ -150,7 +89,7 @@ class Keeper:
         match receive(self._orders)[0]:
             case [int(pid), str(filter_), str(traps)]:
                 self._attach(pid, bytes.fromhex(filter_), doors.decode(traps))
-            case [kind, str(id), str(path)] if kind == _CLEAN:
+            case [kind, str(id), str(path)] if kind == CLEAN:
                 self._to_clean = SessionDirectory(id, path)
             case _:
                 self._close(self._orders)
@@ -234,7 +173,12 @@ class Keeper:
         self._watch(visitor.fileno(), lambda _: self._told(kept, visitor))
 
     def _told(self, kept: Kept, visitor: socket.socket) -> None:
-        words, _ = receive(visitor)
+        words, fds = receive(visitor, fds=1)
+        if visitor is kept.session and (done := errands.run(kept.listener, words, fds)) is not None:
+            send(visitor, *done)
+            return
+        for fd in fds:
+            os.close(fd)
         match words:
             case ["serve", str(id), str(path)] if kept.session is None:
                 kept.directory = SessionDirectory(id, path)

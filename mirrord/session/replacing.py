@@ -15,7 +15,8 @@ from mirrord_seccomp.rules import Rule
 
 from mirrord.errors import AttachError
 from mirrord.session import doors
-from mirrord.session.keeping import Keeper, Kept, become_daemon
+from mirrord.session.keeping import Keeper, Kept
+from mirrord.session.ordering import become_daemon
 from mirrord.tracer.leaving import Leaving
 from mirrord.tracer.ledger import Ledger
 

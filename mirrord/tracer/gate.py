@@ -31,7 +31,6 @@ from mirrord.syscall import (
 )
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Excuses, Warn
-from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.recorder import RecordedCall, Recorder
 from mirrord.tracer.threads import Threads
 
@@ -109,12 +108,16 @@ class Gate:
             call.answered(verdict, carry_out(self._listener, call, verdict))
 
 
+CarryOutItself = Callable[[Responder, TrappedCall, Enter | OpenPath], int]
+
+
 class Answers:
     """Answers calls from another thread than the gate's."""
 
-    def __init__(self, responder: Responder, *, warn: Warn) -> None:
+    def __init__(self, responder: Responder, itself: CarryOutItself) -> None:
+        """``itself`` carries out what only the program's own thread can do."""
         self._responder: Final = responder
-        self._warn: Final = warn
+        self._itself: Final = itself
 
     def valid(self, id: NotificationId) -> bool:
         """Tell whether a call still waits."""
@@ -124,7 +127,7 @@ class Answers:
         """Answer a call."""
         call.answering()
         if isinstance(verdict, Enter | OpenPath):
-            result = carry_out_itself(self._responder, call, verdict, warn=self._warn)
+            result = self._itself(self._responder, call, verdict)
         else:
             result = carry_out(self._responder, call, verdict)
         call.answered(verdict, result)

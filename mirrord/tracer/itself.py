@@ -9,15 +9,14 @@ event loop: nobody else in this process may wait for the program meanwhile.
 
 import errno
 import os
-from typing import Final
+from typing import Final, Protocol
 
-from mirrord_seccomp.notify import Responder
+from mirrord_seccomp.notify import NotificationId, Responder
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.errors import LaunchError
-from mirrord.syscall import Enter, OpenPath
+from mirrord.syscall import Enter, OpenPath, Tid
 from mirrord.tracer import registers
-from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.inject import Injector
 from mirrord.tracer.registers import LAYOUTS
@@ -35,8 +34,18 @@ _WORD: Final = 2**64
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 
 
+class WaitingCall(Protocol):
+    """A call that waits, and the thread that made it."""
+
+    @property
+    def id(self) -> NotificationId: ...
+
+    @property
+    def tid(self) -> Tid: ...
+
+
 def carry_out_itself(
-    responder: Responder, call: TrappedCall, verdict: Enter | OpenPath, *, warn: Warn
+    responder: Responder, call: WaitingCall, verdict: Enter | OpenPath, *, warn: Warn
 ) -> int:
     """Answer a call by having its thread do what the verdict says, whose descriptor is closed here; return
     what the program got, ``-errno`` for a failure.
@@ -67,7 +76,7 @@ def carry_out_itself(
     return _finish(call.tid, in_program, verdict)
 
 
-def _refuse(responder: Responder, call: TrappedCall, number_: int) -> int:
+def _refuse(responder: Responder, call: WaitingCall, number_: int) -> int:
     """Fail a call, if it still waits, and let its thread go; it must be stopped for that."""
     try:
         ptrace(PTRACE_INTERRUPT, call.tid)

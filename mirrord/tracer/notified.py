@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from mirrord_seccomp.notify import Listener
@@ -16,9 +17,10 @@ from mirrord.syscall import Handler, Wait
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.engine import SWITCH_INTERVAL, Decisions, Program
 from mirrord.tracer.excuses import Warn
-from mirrord.tracer.gate import Answers, Gate
+from mirrord.tracer.gate import Answers, CarryOutItself, Gate
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.interrupted import Interrupted, can_repair
+from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.launch import launch
 from mirrord.tracer.ledger import Ledger
 from mirrord.tracer.recorder import Recorder
@@ -60,13 +62,18 @@ class NotifyEngine:
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, changed)
 
     def serve(
-        self, listener: Listener, handlers: Mapping[int, Handler], *, ledger: Ledger | None = None
+        self,
+        listener: Listener,
+        handlers: Mapping[int, Handler],
+        *,
+        ledger: Ledger | None = None,
+        itself: CarryOutItself | None = None,
     ) -> None:
         """Begin to answer what arrives at a listener, on a thread of its own; what waits is noted in the
-        ledger.
+        ledger. ``itself`` has threads do what nobody can do for them, in place of this process.
         """
         listener.sync_wake_up()
-        answers = Answers(listener.responder(), warn=self._warn)
+        answers = Answers(listener.responder(), itself or partial(carry_out_itself, warn=self._warn))
         held = HeldCalls(asyncio.get_running_loop(), answers, warn=self._warn)
 
         def hold(call: TrappedCall, wait: Wait) -> None:

@@ -221,6 +221,16 @@ def test_what_has_a_keeper_stays_with_its_engine(attaching: Attaching, pods_look
 
 OPENS = """
 import errno, os, signal, sys
+def read():
+    with open("/app/config.yaml", "rb") as file:
+        return file.read()
+def enter():
+    os.chdir("/app")
+    return os.getcwd().endswith("/app")
+def place():
+    os.close(fd := os.open("/app/config.yaml", os.O_PATH))
+    return fd > 2
+way = {"read": read, "enter": enter, "place": place}[sys.argv[1]]
 ticks = 0
 def tick(*_):
     global ticks
@@ -232,8 +242,7 @@ signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 said = ""
 while said != "ENOENT":
     try:
-        with open("/app/config.yaml", "rb") as file:
-            said = "remote" if file.read() else "empty"
+        said = "remote" if way() else "wrong"
     except OSError as error:
         said = errno.errorcode[error.errno]
     print(said, flush=True)
@@ -247,10 +256,13 @@ print("ticks", ticks - before, flush=True)
 @pytest.mark.both_engines
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_a_session_that_is_killed_at_any_moment_leaves_the_process_alone(attaching: Attaching) -> None:
+@pytest.mark.parametrize("way", ["read", "enter", "place"])
+def test_a_session_that_is_killed_at_any_moment_leaves_the_process_alone(
+    attaching: Attaching, way: str
+) -> None:
     """Also while the process is in the middle of something that the session has it do."""
     for _ in range(MOMENTS):
-        with attaching.program(SYSTEM_PYTHON, "-c", OPENS) as running:
+        with attaching.program(SYSTEM_PYTHON, "-c", OPENS, way) as running:
             with attaching.attached(running.pid) as session:
                 running.ask()
                 for _ in range(random.randint(1, 50)):

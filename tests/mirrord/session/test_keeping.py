@@ -13,7 +13,7 @@ from mirrord_seccomp.rules import Action, Op, Rule, Test
 from mirrord_seccomp.syscalls import current_arch
 
 from mirrord.errors import AttachError
-from mirrord.session import doors, keeping
+from mirrord.session import doors, ordering
 from mirrord.session.directory import SessionDirectory, base
 from mirrord.tracer.ledger import Ledger
 
@@ -34,7 +34,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def orders() -> Iterator[socket.socket]:
-    channel = keeping.spawn()
+    channel = ordering.spawn()
     yield channel
     channel.close()
 
@@ -43,7 +43,7 @@ def orders() -> Iterator[socket.socket]:
 def kept(orders: socket.socket) -> Iterator[Puppet]:
     """A process with a keeper."""
     with puppet() as one:
-        threads, seconds = keeping.order(orders, one.pid, FILTER, TRAPS)
+        threads, seconds = ordering.order(orders, one.pid, FILTER, TRAPS)
         assert threads == 1
         assert 0 < seconds < 5
         yield one
@@ -80,7 +80,7 @@ def test_one_that_would_not_stop_is_let_go_of(kept: Puppet, orders: socket.socke
     """Although its keeper keeps another, which it goes on to do."""
     with puppet() as one, held_up(one) as go_on:
         with pytest.raises(AttachError, match="has a thread that cannot be stopped"):
-            keeping.order(orders, one.pid, FILTER, TRAPS)
+            ordering.order(orders, one.pid, FILTER, TRAPS)
         go_on()
         assert one.hear() > 0
         assert one(f"call({nr('getppid')})") == os.getpid()
@@ -154,7 +154,7 @@ def test_another_user_is_turned_away(kept: Puppet) -> None:
 
 def test_a_refusal_is_handed_on(orders: socket.socket) -> None:
     with pytest.raises(AttachError, match="there is no process"):
-        keeping.order(orders, 2**22 + 1, FILTER, TRAPS)
+        ordering.order(orders, 2**22 + 1, FILTER, TRAPS)
     assert not os.path.exists(base())
 
 
@@ -189,7 +189,7 @@ def test_what_a_killed_session_leaves_that_kept_a_process_itself_is_removed(
     Path(base()).chmod(0o700)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
         door.bind(doors.path_of(4242))
-    keeping.order_to_clean(orders, SessionDirectory("one", str(left)))
+    ordering.order_to_clean(orders, SessionDirectory("one", str(left)))
     with doors.open_at(doors.path_of(4243)):
         orders.close()
         until("what it has left is removed", lambda: os.listdir(base()) == ["keeper-4243.sock"])

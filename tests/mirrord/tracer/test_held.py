@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Thread
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from mirrord.syscall import Call, Elsewhere, Fail, Gone, Return, Verdict, Wait
 from mirrord.tracer import held as module
 from mirrord.tracer.gate import Answers, Gate
 from mirrord.tracer.held import HeldCalls
+from mirrord.tracer.itself import carry_out_itself
 from mirrord.tracer.signals import pending
 
 from .puppet import Puppet, filtered, nr
@@ -79,7 +81,8 @@ def play(story: Callable[[Scene], Awaitable[None]], *, interruptible: bool = Fal
             loop = asyncio.get_running_loop()
             warnings: list[str] = []
             responder = Counting(listener.fd)
-            held = HeldCalls(loop, Answers(responder, warn=warnings.append), warn=warnings.append)
+            itself = partial(carry_out_itself, warn=warnings.append)
+            held = HeldCalls(loop, Answers(responder, itself), warn=warnings.append)
             scene = Scene(puppet, responder, held, warnings, asyncio.Queue())
 
             def handler(call: Call) -> Verdict:
