@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,32 +29,41 @@ RUNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one test went, and the numbers that it recorded with ``record_property``."""
+    """How tests went, and the numbers that they recorded with ``record_property``."""
 
     name: str
-    outcome: str
+    outcomes: Counter[str]
     seconds: float
     numbers: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"| `{self.name}` | {self.outcome} | {self.seconds:.1f} | {', '.join(self.numbers)} |"
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
+        return f"| `{self.name}` | {outcomes} | {self.seconds:.1f} | {', '.join(self.numbers)} |"
 
 
-def main() -> int:
-    """Return pytest's exit status, the worst one; the report is written whether or not the tests pass."""
+def main(arguments: Sequence[str]) -> int:
+    """Return pytest's exit status, the worst one; the report is written whether or not the tests pass.
+
+    Given files of results, in JUnit's format, report on those: all of it takes hours, and can be run in
+    parts.
+    """
+    if arguments:
+        _write(Path(argument) for argument in arguments)
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         results = [Path(folder, f"{number}.xml") for number in range(len(RUNS))]
         status = max(_run(*run, file) for run, file in zip(RUNS, results, strict=True))
         if status == NOTHING_COLLECTED:
             print("no test is marked soak", file=sys.stderr)
             return status
-        found = [row for file in results if file.exists() for row in rows(file)]
-        if not found:
-            return status
-        REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(_report(found))
-    print(f"written: {REPORT.relative_to(ROOT)}")
+        _write(file for file in results if file.exists())
     return status
+
+
+def _write(files: Iterable[Path]) -> None:
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(_report(list(grouped(row for file in files for row in rows(file)))))
+    print(f"written: {REPORT.relative_to(ROOT)}")
 
 
 def _run(variables: Mapping[str, str], options: Sequence[str], results: Path) -> int:
@@ -69,7 +79,24 @@ def rows(results: Path) -> Iterator[Row]:
     for case in ElementTree.parse(results).iter("testcase"):
         name = f"{case.get('classname', '')}::{case.get('name', '')}".removeprefix("tests.")
         numbers = (f"{one.get('name')} {one.get('value')}" for one in case.iter("property"))
-        yield Row(name, _outcome(case), float(case.get("time", "0")), tuple(numbers))
+        yield Row(name, Counter([_outcome(case)]), float(case.get("time", "0")), tuple(numbers))
+
+
+def grouped(found: Iterable[Row]) -> Iterator[Row]:
+    """Put those of one test and one engine into one row, but for those that have recorded something."""
+    groups: dict[str, Row] = {}
+    for row in found:
+        name = row.name if row.numbers else _family(row.name)
+        before = groups.get(name, Row(name, Counter(), 0.0, ()))
+        numbers = before.numbers + row.numbers
+        groups[name] = Row(name, before.outcomes + row.outcomes, before.seconds + row.seconds, numbers)
+    yield from groups.values()
+
+
+def _family(name: str) -> str:
+    test, _, parameters = name.partition("[")
+    engine = next((word for word in ("notify", "ptrace") if word in parameters), "")
+    return f"{test}[{engine}]" if engine else test
 
 
 def _outcome(case: ElementTree.Element) -> str:
@@ -91,7 +118,7 @@ def _report(found: list[Row]) -> str:
             "",
             f"{today}, commit {_commit()}, {machine}, Python {platform.python_version()}.",
             "",
-            "| test | outcome | seconds | numbers |",
+            "| test | outcomes | seconds | numbers |",
             "|---|---|---:|---|",
             *map(str, found),
             "",
@@ -111,4 +138,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
