@@ -127,6 +127,12 @@ def prctl(option: int, argument: int) -> None:
         raise _failed()
 
 
+def current_cpu() -> int:
+    """Return the CPU that this thread runs on, -1 where the kernel does not tell (getcpu(2))."""
+    cpu: int = _libc.sched_getcpu()
+    return cpu
+
+
 def pidfd_open(tid: int) -> int:
     """Return a pidfd of the thread, so that a descriptor table of its own is found too.
 

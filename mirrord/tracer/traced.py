@@ -27,6 +27,7 @@ from mirrord.tracer.excuses import Warn
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.kept import Kept
 from mirrord.tracer.launch import launch_traced
+from mirrord.tracer.placing import Placing
 from mirrord.tracer.probe import may_duplicate
 from mirrord.tracer.recorder import Recorder
 from mirrord.tracer.tracing import TRACE, Tracing
@@ -49,6 +50,7 @@ class PtraceEngine:
         self._warn: Final = warn
         self._bell: Final = Bell()
         self._kept: Final = None if may_duplicate(self._bell.pid) else Kept(loop)
+        self._placing: Final = Placing(loop)
         self._statuses: Final[dict[int, int]] = {}
         self._tracing: Tracing | None = None
         self._held: HeldCalls | None = None
@@ -63,7 +65,7 @@ class PtraceEngine:
         """Trap what a traced process cannot do, and what would make one that is not."""
         requests = (_PTRACE_TRACEME, _PTRACE_ATTACH, _PTRACE_SEIZE)
         refused = [(Rule("ptrace", TRACE, Test(0, Op.EQ, request, 64)), self.tracing) for request in requests]
-        return [*refused, *rewrite.rows(TRACE)]
+        return [*refused, *self._placing.rows(TRACE), *rewrite.rows(TRACE)]
 
     def tracing(self, call: Call) -> Verdict:
         """Say that the kernel will refuse this; it has one tracer for each thread (ptrace(2))."""
@@ -84,6 +86,7 @@ class PtraceEngine:
             warn=self._warn,
             report=self._reported,
             keep=self._keep,
+            placing=self._placing,
         )
         self._begin_with(tracing)
         launched = self._loop.create_future()

@@ -36,6 +36,7 @@ from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TakingCall, TrappedCall
 from mirrord.tracer.carry import Carrier
 from mirrord.tracer.excuses import Excuses, Warn
+from mirrord.tracer.placing import Placing
 from mirrord.tracer.recorder import RecordedCall, Recorder
 from mirrord.tracer.spin import Spin
 from mirrord.tracer.stops import (
@@ -83,10 +84,12 @@ class Tracing:
         warn: Warn,
         report: Report,
         keep: Keep | None = None,
+        placing: Placing | None = None,
         going: int = PTRACE_CONT,
         outlive: bool = False,
     ) -> None:
         """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected.
+        ``placing`` may move threads between CPUs, where all end with their tracer.
         ``going`` is the request by which threads go on, ``outlive`` tells that they do so after we are
         killed.
         """
@@ -105,6 +108,7 @@ class Tracing:
         self.recorder: Recorder | None = None
         """Who remembers calls, while somebody watches; set from any thread."""
         self._spin: Final = Spin()
+        self._placing: Final = placing
         self._ids: Final = count(1)
         self._alive: Final[set[int]] = set()
         self._early: Final[set[int]] = set()
@@ -156,7 +160,7 @@ class Tracing:
 
     def _collect(self) -> list[tuple[int, int]]:
         """Wait for something to be reported, or to be answered; return all that was reported."""
-        first = self._spin.wait(lambda: os.waitpid(-1, _MINE_NOW), self._answers) or self._sleep()
+        first = self._look() or self._sleep()
         if first is None:
             return []
         found = [first]
@@ -164,6 +168,12 @@ class Tracing:
             while (more := os.waitpid(-1, _MINE_NOW))[0]:
                 found.append(more)
         return found
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._placing is not None and self._placing.bound:
+            # whom we wait for needs this CPU
+            return None
+        return self._spin.wait(lambda: os.waitpid(-1, _MINE_NOW), self._answers)
 
     def _sleep(self) -> tuple[int, int] | None:
         self._asleep = True
@@ -190,6 +200,8 @@ class Tracing:
             # what a call gets that a filter wants traced by somebody who is not there (seccomp(2))
             self._carrier.skip(stop, -errno.ENOSYS)
             return
+        if self._placing is not None:
+            self._placing.stopped(stop.tid)
         self._decide(stop, trap)
 
     def _decide(self, stop: Trapped, trap: Trap) -> None:
@@ -271,6 +283,8 @@ class Tracing:
 
     def _noticed(self, stop: Noticed) -> None:
         self._see(stop.tid)
+        if self._placing is not None:
+            self._placing.appeared(stop.tid)
         self._carrier.resume(stop)
 
     def _see(self, tid: int) -> None:
@@ -290,6 +304,8 @@ class Tracing:
         former = stop.message()
         told = self._carrier.told(former)
         if former != stop.tid:
+            if self._placing is not None:
+                self._placing.renamed(former, stop.tid)
             self._forget(former)
             self._alive.discard(former)
         self._forget(stop.tid)
@@ -301,6 +317,8 @@ class Tracing:
     def _ended(self, stop: Ended) -> None:
         if stop.tid == self._bell.pid:
             raise MirrordError("the process that wakes the tracer was killed, so the session has ended")
+        if self._placing is not None:
+            self._placing.ended(stop.tid)
         self._forget(stop.tid)
         self._alive.discard(stop.tid)
         self._report(stop.tid, stop.status)
