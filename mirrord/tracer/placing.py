@@ -1,11 +1,12 @@
 """Keep a thread that makes one trapped call after another on the tracer's CPU, for as long as it does.
 
-A stop wakes the tracer, and the tracer wakes the thread. On one CPU both are switches, 14 µs a call in all; on
-two each is an interrupt to a CPU that sleeps, 40 to 100 µs in a virtual machine. The scheduler wakes whom it
-can on an idle CPU, and ptrace has no synchronous wake-up as seccomp notifications have. So the two are bound
-to one CPU by their affinity (sched_setaffinity(2)), and have their own again as soon as the thread is quiet,
-another one calls too, or the program asks for an affinity. A new thread inherits that of its parent, and gets
-its own before it runs. Only threads that end with their tracer are bound: nobody else would unbind them.
+A stop wakes the tracer, and the tracer wakes the thread. On one CPU both are switches, 14 µs a call in all;
+on two each is an interrupt to a CPU that sleeps, 40 to 100 µs in a virtual machine. The scheduler wakes whom
+it can on an idle CPU, and ptrace has no synchronous wake-up as seccomp notifications have. So the two are
+bound to one CPU by their affinity (sched_setaffinity(2)), and have their own again as soon as the thread is
+quiet, another one calls too, or the program asks for an affinity. A new thread inherits that of its parent,
+and gets its own before it runs. Only threads that end with their tracer are bound: nobody else would unbind
+them.
 """
 
 import asyncio
@@ -23,10 +24,10 @@ from mirrord.tracer.sys import current_cpu
 
 _ENOUGH: Final = 16
 """Stops of one thread in a row, each soon after the one before, that are worth half a dozen calls."""
-_SOON: Final = 1_000_000
-_QUIET: Final = 3_000_000
+_SOON: Final = 5_000_000
+_QUIET: Final = 10_000_000
 """Nanoseconds, both; a thread that is bound in vain loses at most so much and a tick on another idle CPU."""
-_TICK: Final = 0.003
+_TICK: Final = 0.005
 
 
 class Placing:
@@ -136,5 +137,3 @@ class Placing:
             self._ticking = bool(self.bound)
         if self._ticking:
             self._later()
-
-

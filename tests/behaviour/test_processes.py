@@ -32,6 +32,44 @@ def test_a_child_that_asks_not_to_be_traced(mirrord: Mirrord, sandbox: Sandbox, 
     assert session.lines == [sandbox.config, "status 0", "flags kept"]
 
 
+AFFINITY = """
+import os, subprocess, sys, threading
+def say(who):
+    status = dict(line.split(":\\t") for line in open("/proc/thread-self/status"))
+    print(who, sorted(os.sched_getaffinity(0)), status["Cpus_allowed_list"].strip())
+def storm():
+    for _ in range(200):
+        os.stat("/etc/passwd")
+storm()
+say("program")
+storm()
+thread = threading.Thread(target=say, args=("thread",))
+thread.start()
+thread.join()
+storm()
+sys.stdout.flush()
+if os.fork() == 0:
+    say("fork")
+    os._exit(sys.stdout.flush())
+os.wait()
+storm()
+subprocess.run(["nproc"])
+storm()
+os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+storm()
+say("chosen")
+"""
+
+
+def test_each_runs_where_it_may_natively(mirrord: Mirrord) -> None:
+    """Also while it makes one trapped call after another, for which it may be kept on one CPU."""
+    line = [SYSTEM_PYTHON, "-c", AFFINITY]
+    natively = subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert mirrord(*line).lines == natively
+    assert len(natively) == 5
+
+
 def test_registers_and_the_stack_are_kept(mirrord: Mirrord) -> None:
     session = mirrord(*command("keeps"), REMOTE, "/etc/passwd", "/app/nothing")
 
