@@ -35,8 +35,9 @@ def test_a_child_that_asks_not_to_be_traced(mirrord: Mirrord, sandbox: Sandbox, 
 AFFINITY = """
 import os, subprocess, sys, threading
 def say(who):
+    cpus = sorted(os.sched_getaffinity(0))
     status = dict(line.split(":\\t") for line in open("/proc/thread-self/status"))
-    print(who, sorted(os.sched_getaffinity(0)), status["Cpus_allowed_list"].strip())
+    print(who, cpus, status["Cpus_allowed_list"].strip())
 def storm():
     for _ in range(200):
         os.stat("/etc/passwd")
