@@ -40,7 +40,7 @@ class Stealing:
     async def add(self, request: Subscribe) -> None:
         """Steal a port from now on; raise OSError, or RequestFailed with a sentence."""
         filter = read_filter(request.filter)
-        stealer = await self._open()
+        stealer = await self._open(filtered=filter is not None)
         try:
             stealer.steal(
                 request.port,
@@ -82,12 +82,14 @@ class Stealing:
         finally:
             self._stealer.close()
 
-    async def _open(self) -> Stealer:
+    async def _open(self, *, filtered: bool) -> Stealer:
         async with self._opening:
             if self._stealer is None:
                 meshed = await asyncio.to_thread(is_meshed)
                 try:
-                    redirection = open_redirection(loopback_only=meshed, reserved=self._reserved)
+                    redirection = open_redirection(
+                        loopback_only=meshed, filtered=filtered, reserved=self._reserved
+                    )
                 except AgentError as error:
                     raise RequestFailed(errno.EOPNOTSUPP, str(error)) from None
                 self._stealer = Stealer(redirection, open_local=self._open_local)

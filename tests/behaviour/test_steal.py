@@ -416,3 +416,26 @@ def test_three_sessions_share_a_pod(
             if gone == "m":
                 # and not again where another session has passed it on
                 assert [line.split()[3] for line in ended.lines if "GET" in line] == asked
+
+
+def test_who_takes_everything_gets_what_filters_leave_and_nobody_else_does(
+    serve: Serve, kept: Callable[..., Callable[[str], str]], sandbox: Sandbox, configured: Configured
+) -> None:
+    """Whoever of the two comes first; a third is told."""
+    filtered = configured({"mode": "steal", "http_filter": {"header_filter": "^x-user: a$"}})
+    for order in ([filtered, ["--steal"]], [["--steal"], filtered]):
+        sessions = {}
+        for options in order:
+            word = "filtered" if options is filtered else "whole"
+            sessions[word] = serve(*command("serve-node"), options=options)
+            sessions[word].wait(stolen(sandbox))
+        refused = serve(*command("serve-node"), options=["--steal"])
+        refused.wait(
+            f"port 8080 of {sandbox.hostname} .*is not stolen: another session steals all connections"
+        )
+        for name, user in (("filtered", "a"), ("whole", "b")):
+            path = f"/?{secrets.token_hex(4)}"
+            assert "local" in kept()(f"{path} X-User:{user}")
+            sessions[name].wait(f"GET {re.escape(path)} ")
+        for session in (refused, *sessions.values()):
+            session.stop()

@@ -3,8 +3,9 @@
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
@@ -18,11 +19,12 @@ from .workloads import server
 
 _ASK: Final = """
 import json, sys, urllib.request
-url, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+url, path, count, headers = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 answers, sent = {}, []
 while len(answers) < count:
     sent.append(f"{path}/{len(sent)}")
-    answers[urllib.request.urlopen(url + sent[-1], timeout=5).read().decode()] = sent[-1]
+    request = urllib.request.Request(url + sent[-1], headers=headers)
+    answers[urllib.request.urlopen(request, timeout=5).read().decode()] = sent[-1]
 print(json.dumps({"answers": answers, "sent": sent}))
 """
 """Asks until that many pods have answered."""
@@ -46,10 +48,14 @@ class Fleet:
         found = self.answers(f"http://{self.name}", f"/{secrets.token_hex(4)}", count)
         return {answer.split()[0] for answer in found["answers"]}, found["sent"]
 
-    def answers(self, url: str, path: str, count: int = 1) -> dict[str, Any]:
+    def answers(
+        self, url: str, path: str, count: int = 1, *, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
         """Send requests from another pod until there are so many different answers."""
-        asking = ("exec", "deployment/web", "--", "python3", "-c", _ASK)
-        found: dict[str, Any] = json.loads(self.kubectl(*asking, url, path, str(count)))
+        asking = ("exec", "daemonset/every", "--", "python3", "-c", _ASK)
+        found: dict[str, Any] = json.loads(
+            self.kubectl(*asking, url, path, str(count), json.dumps(dict(headers)))
+        )
         return found
 
     def url(self, pod: str) -> str:

@@ -119,14 +119,19 @@ def _removal(rules: str, level: LevelNumber) -> list[str]:
 class Iptables:
     """The redirected ports of one agent; every method raises AgentError."""
 
-    def __init__(self, *, loopback_only: bool = False, variant: Variant | None = None) -> None:
-        """Make the chains; ``loopback_only`` leaves alone what comes from other machines, as in a mesh."""
+    def __init__(
+        self, *, loopback_only: bool = False, filtered: bool = False, variant: Variant | None = None
+    ) -> None:
+        """Make the chains; ``loopback_only`` leaves alone what comes from other machines, as in a mesh.
+
+        ``filtered`` asks for a level above those who take everything.
+        """
         self._families: Final = choose(variant)
         self._kinds: Final = ("OUT",) if loopback_only else ("OUT", "PRE")
         self._ports: dict[int, int] = {}
         remove_leftovers(self._families)
         self.level: Final[Level] = take_level(
-            iptables_levels(), lambda level: remove(self._families, level.number)
+            iptables_levels(filtered=filtered), lambda level: remove(self._families, level.number)
         )
         self._watchdog: Final = _Watchdog(self._families, self.level)
         try:

@@ -2,7 +2,8 @@
 
 A new connection is offered to the highest level first. An agent that does not want it connects to the
 original destination with its own mark, and that connection is offered to the levels below, so every agent
-sees each connection once, and the application gets what nobody took.
+sees each connection once, and the application gets what nobody took. Who takes all connections to a port
+would leave nothing to the levels below: such agents take the lowest levels, those with a filter the highest.
 
 A level is held by a name in the namespace of abstract unix sockets, which belongs to the network namespace:
 the kernel frees it when the last descriptor is closed, however its holder ends (unix(7)).
@@ -55,18 +56,22 @@ class Level:
         self.lock.close()
 
 
-def nftables_levels() -> Iterable[LevelNumber]:
-    """Return the numbers that a redirection by nftables may have."""
-    return map(LevelNumber, range(_BY_IPTABLES, _LEVELS))
+def nftables_levels(*, filtered: bool = False) -> Iterable[LevelNumber]:
+    """Return the numbers that a redirection by nftables may have, the first to try first."""
+    return _in_order(range(_BY_IPTABLES, _LEVELS), filtered=filtered)
 
 
-def iptables_levels() -> Iterable[LevelNumber]:
-    """Return the numbers that a redirection by iptables may have."""
-    return map(LevelNumber, range(_BY_IPTABLES))
+def iptables_levels(*, filtered: bool = False) -> Iterable[LevelNumber]:
+    """Return the numbers that a redirection by iptables may have, the first to try first."""
+    return _in_order(range(_BY_IPTABLES), filtered=filtered)
+
+
+def _in_order(numbers: range, *, filtered: bool) -> Iterable[LevelNumber]:
+    return map(LevelNumber, reversed(numbers) if filtered else numbers)
 
 
 def take_level(numbers: Iterable[LevelNumber], use: Callable[[Level], None]) -> Level:
-    """Take the lowest free level of this network namespace that ``use`` can use.
+    """Take the first free level of this network namespace that ``use`` can use.
 
     Where ``use`` raises FileExistsError, the next one is tried; raise AgentError where all are taken.
     """
@@ -89,13 +94,30 @@ def take_level(numbers: Iterable[LevelNumber], use: Callable[[Level], None]) -> 
 
 def try_level(number: LevelNumber) -> Level | None:
     """Take one level; return None if it is taken."""
+    lock = _hold(f"mirrord-steal-{number}")
+    return None if lock is None else Level(number, lock)
+
+
+def take_whole(port: int) -> socket.socket:
+    """Take the right to all connections to a port, until it is closed; raise AgentError if it is taken."""
+    lock = _hold(f"mirrord-steal-all-of-{port}")
+    if lock is None:
+        raise AgentError(
+            "another session steals all connections to it; wait until that has ended, "
+            "or take only some of them, by an `http_filter`"
+        )
+    return lock
+
+
+def _hold(name: str) -> socket.socket | None:
+    """Hold a name; return None if somebody else does."""
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
         try:
-            lock.bind(f"\0mirrord-steal-{number}")
+            lock.bind(f"\0{name}")
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             return None
         stack.pop_all()
-        return Level(number, lock)
+        return lock

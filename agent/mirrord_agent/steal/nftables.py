@@ -40,10 +40,13 @@ _MARK: Final = struct.Struct("=I")
 class Nftables:
     """The redirected ports of one agent; every method raises OSError."""
 
-    def __init__(self, *, loopback_only: bool = False, reserved: int | None = None) -> None:
+    def __init__(
+        self, *, loopback_only: bool = False, filtered: bool = False, reserved: int | None = None
+    ) -> None:
         """Make the table; ``loopback_only`` leaves alone what comes from other machines, as in a mesh.
 
-        ``reserved`` is a descriptor whose place the table's socket takes.
+        ``filtered`` asks for a level above those who take everything. ``reserved`` is a descriptor whose
+        place the table's socket takes.
         """
         # Its number is below those of all listeners and connections. When a process ends, the kernel releases
         # its files the highest number first (`close_files` queues them, `task_work_run` turns the order):
@@ -56,7 +59,7 @@ class Nftables:
         try:
             # nothing to do, but refused without CAP_NET_ADMIN: later that also means that a name is taken
             self._netfilter.commit([])
-            self.level: Final[Level] = take_level(nftables_levels(), self._make)
+            self.level: Final[Level] = take_level(nftables_levels(filtered=filtered), self._make)
         except BaseException:
             self._netfilter.close()
             raise

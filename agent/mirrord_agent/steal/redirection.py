@@ -41,17 +41,22 @@ class Redirection(Protocol):
 
 
 def open_redirection(
-    *, loopback_only: bool = False, method: Method | None = None, reserved: int | None = None
+    *,
+    loopback_only: bool = False,
+    filtered: bool = False,
+    method: Method | None = None,
+    reserved: int | None = None,
 ) -> Redirection:
     """Return a redirection for the network namespace of the calling thread, by the best method or the given.
 
-    ``loopback_only`` is for pods of a service mesh, whose sidecar passes plaintext on by the loopback device.
+    ``loopback_only`` is for pods of a service mesh, whose sidecar passes plaintext on by the loopback device;
+    ``filtered`` for who leaves a part of the connections to others, and so is asked before who does not.
     ``reserved`` is a descriptor opened before all others: what must be released last takes its place. Raises
     AgentError with a sentence.
     """
     if method in (None, "nftables"):
         try:
-            return Nftables(loopback_only=loopback_only, reserved=reserved)
+            return Nftables(loopback_only=loopback_only, filtered=filtered, reserved=reserved)
         except PermissionError:
             raise AgentError(
                 "connections cannot be stolen: the agent may not change the target's network namespace; "
@@ -61,7 +66,7 @@ def open_redirection(
             if method == "nftables" or error.errno not in _NOT_THERE:
                 raise AgentError(f"nf_tables refused the rules for stealing: {error.strerror}") from None
     if method == "iptables-nft":
-        return Iptables(loopback_only=loopback_only, variant="nft")
+        return Iptables(loopback_only=loopback_only, filtered=filtered, variant="nft")
     if method == "iptables-legacy":
-        return Iptables(loopback_only=loopback_only, variant="legacy")
-    return Iptables(loopback_only=loopback_only)
+        return Iptables(loopback_only=loopback_only, filtered=filtered, variant="legacy")
+    return Iptables(loopback_only=loopback_only, filtered=filtered)

@@ -13,6 +13,7 @@ from mirrord_agent.http.filter import HttpFilter
 from mirrord_agent.http.output import Decider, Limits, Side
 from mirrord_agent.http.request import Request
 from mirrord_agent.steal.connection import Connection, OpenLocal, Patience
+from mirrord_agent.steal.level import take_whole
 from mirrord_agent.steal.listener import Listener, Stolen, accept
 from mirrord_agent.steal.redirection import Redirection
 from mirrord_agent.wire.pump import Pump
@@ -49,6 +50,8 @@ class StolenPort:
         self._open_local: Final = open_local
         self._decider: Final = Decider(filter, limits=limits, on_decided=on_decided)
         self._by_request: Final = filter.applies_to(port)
+        self._whole: socket.socket | None = None
+        """The right to all connections, while they are taken."""
         self._patience: Final = patience
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._stopped: bool = False
@@ -56,7 +59,7 @@ class StolenPort:
         self._idle: Final = asyncio.Event()
         self._listener: Final = Listener()
         try:
-            redirection.redirect(port, to=self._listener.port)
+            self._redirect()
         except BaseException:
             self._listener.close()
             raise
@@ -69,7 +72,7 @@ class StolenPort:
         self._stopped = True
         self._decider.wanted = False
         try:
-            self._redirection.restore(self.port)
+            self._restore()
         finally:
             self._loop.call_later(_LAST, self._close)
 
@@ -78,14 +81,30 @@ class StolenPort:
         if not self._stopped:
             self._paused = True
             self._decider.wanted = False
-            self._redirection.restore(self.port)
+            self._restore()
 
     def go_on(self) -> None:
         """Steal again after a pause; raise OSError or AgentError."""
         if self._paused and not self._stopped:
-            self._redirection.redirect(self.port, to=self._listener.port)
+            self._redirect()
             self._paused = False
             self._decider.wanted = True
+
+    def _redirect(self) -> None:
+        whole = None if self._by_request else take_whole(self.port)
+        try:
+            self._redirection.redirect(self.port, to=self._listener.port)
+        except BaseException:
+            if whole is not None:
+                whole.close()
+            raise
+        self._whole = whole
+
+    def _restore(self) -> None:
+        """Change the redirection back; whoever comes next may have what we do not take any more."""
+        if self._whole is not None:
+            self._whole.close()
+        self._redirection.restore(self.port)
 
     async def drained(self) -> None:
         """Wait, after :meth:`stop`, until no connection is left."""

@@ -13,6 +13,7 @@ from mirrord_agent.steal.level import (
     iptables_levels,
     nftables_levels,
     take_level,
+    take_whole,
     try_level,
 )
 
@@ -90,3 +91,20 @@ def test_marks_tell_who_passed_a_connection_on() -> None:
     assert middle.mark & ~MARK_MASK & low.passed_mask == 0
     assert low.mark & high.passed_mask & ~MARK_MASK
     assert high.priority < middle.priority < low.priority < -100
+
+
+@in_namespace
+def test_who_filters_is_asked_before_who_does_not() -> None:
+    for numbers in (iptables_levels, nftables_levels):
+        first, whole, second = (take_level(numbers(filtered=one), _use) for one in (True, False, True))
+        assert first.priority < second.priority < whole.priority
+
+
+@in_namespace
+def test_one_at_a_time_takes_all_of_a_port() -> None:
+    held = take_whole(80)
+    with pytest.raises(AgentError, match="another session steals all connections to it"):
+        take_whole(80)
+    take_whole(81).close()
+    held.close()
+    take_whole(80).close()

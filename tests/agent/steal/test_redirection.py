@@ -112,7 +112,7 @@ def test_without_the_right_to_it_a_sentence_says_what_to_do() -> None:
 
 @contextlib.contextmanager
 def _refused(error: OSError) -> Iterator[None]:
-    def refuse(*, loopback_only: bool, reserved: int | None) -> None:
+    def refuse(*, loopback_only: bool, filtered: bool, reserved: int | None) -> None:
         raise error
 
     with pytest.MonkeyPatch.context() as patch:

@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from mirrord_agent.errors import AgentError
 from mirrord_agent.http.filter import BodyFilter, HttpFilter
 from mirrord_agent.http.output import Side
 from mirrord_agent.steal.connection import Patience
+from mirrord_agent.steal.level import take_whole
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -49,6 +51,23 @@ async def test_requests_go_where_the_filter_says_and_everywhere_else_without() -
         assert await world.curl("/all") == "local GET /all"
         assert all(peer.host == "127.0.0.1" for peer in world.peers)
     assert left() == []
+
+
+@in_namespace
+@on_loop
+async def test_all_of_a_port_is_one_sessions_except_in_its_pauses() -> None:
+    async with http_world() as world:
+        world.steal(None)
+        with pytest.raises(AgentError, match="another session steals all"):
+            take_whole(PORT)
+        world.stealer.pause()
+        with take_whole(PORT), pytest.raises(AgentError, match="another session steals all"):
+            world.stealer.go_on()
+        assert await world.curl("/") == "original GET /"
+        world.stealer.go_on()
+        assert await world.curl("/") == "local GET /"
+        world.stealer.stop(PORT)
+        take_whole(PORT).close()
 
 
 @in_namespace
