@@ -13,6 +13,8 @@ from mirrord.errors import MirrordError
 SESSION_VARIABLE = "MIRRORD_SESSION_ID"
 FEED = "feed.sock"
 """The socket in it, where the session tells what happens."""
+_MADE = "made"
+"""A file in it, of what the session has made that does not go with it."""
 DIRECTORY_VARIABLE = "MIRRORD_FS_DIRECTORY"
 """Where the user wants remote files to be kept: a disk, where memory is scarce."""
 
@@ -33,6 +35,19 @@ class SessionDirectory:
         path = os.path.join(parent, id)
         os.mkdir(path, 0o700)
         return cls(id, path)
+
+    def note(self, what: str) -> None:
+        """Keep what is made and has to be deleted, for whoever of the chain is left; one line."""
+        with open(os.path.join(self.path, _MADE), "a") as file:
+            file.write(f"{what}\n")
+
+    def made(self) -> list[str]:
+        """Return what was noted."""
+        try:
+            with open(os.path.join(self.path, _MADE)) as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
 
     def remove(self) -> None:
         """Remove it, and the parents that it leaves empty; whichever process of the chain comes first does

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 from mirrord.errors import EXIT_MIRRORD
 from mirrord.session.chain import FRONT_GONE, LET_GO, SIGNALS, Chain, leave_standard_streams
+from mirrord.session.leftovers import delete
 from mirrord.session.processes import become_subreaper, kill_all_descendants
 from mirrord.session.say import say
 from mirrord.tracer.sys import PR_SET_PDEATHSIG, prctl
@@ -94,8 +95,10 @@ def _finish(chain: Chain, status: int) -> NoReturn:
     if status == _CLEAN:
         os._exit(0)
     kill_all_descendants()
+    jobs = chain.directory.made()
     chain.directory.remove()
     both = "its supervisor" if os.getppid() == chain.front else "its supervisor and its front"
     who = "its front" if status == _STUCK else both
     say(f"the session was ended: {who} died, and the program with it")
+    delete(chain, jobs)
     os._exit(EXIT_MIRRORD)

@@ -81,7 +81,7 @@ class Run:
 
     def serve(self) -> None:
         """Serve until the last process of the program has ended."""
-        with_target.serve(self._settings, self._sayings, self._session)
+        with_target.serve(self._settings, self._sayings, self._session, note=self._chain.directory.note)
         self._chain.directory.remove()
         self._tell_end()
 

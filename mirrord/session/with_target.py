@@ -15,15 +15,19 @@ from mirrord.session.say import Sayings
 from mirrord.session.succession import Succession
 from mirrord.targets import prepare
 from mirrord.targets.base import Target
+from mirrord.targets.noting import Note, unnoted
 
 Session = Callable[[Target], Coroutine[Any, Any, None]]
 
 
-def serve(settings: Settings, sayings: Sayings, session: Session) -> None:
-    """Run a session in its target, and close that whatever happens; raise TargetError."""
+def serve(settings: Settings, sayings: Sayings, session: Session, *, note: Note = unnoted) -> None:
+    """Run a session in its target, and close that whatever happens; raise TargetError.
+
+    ``note`` is told of what has to be deleted where that does not happen, as this process is killed.
+    """
     for warning in settings.warnings:
         sayings.warn(f"warning: {warning}")
-    target = prepare(settings, sayings)
+    target = prepare(settings, sayings, note)
     with asyncio.Runner() as runner:
         try:
             runner.run(session(target))

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Final
 
+from mirrord.targets.noting import Note, unnoted
+
 if TYPE_CHECKING:
     from mirrord.config.model import Settings
     from mirrord.targets.base import Target, Tell
@@ -15,7 +17,7 @@ def announce(settings: "Settings", tell: "Tell") -> None:
         tell.step(f"looking for {settings.target}", "to find it")
 
 
-def prepare(settings: "Settings", tell: "Tell") -> "Target":
+def prepare(settings: "Settings", tell: "Tell", note: Note = unnoted) -> "Target":
     """Begin to make, or join, the target of a session.
 
     Must be called before there are threads; does not wait. Raises TargetError for one that is not there.
@@ -26,7 +28,7 @@ def prepare(settings: "Settings", tell: "Tell") -> "Target":
         announce(settings, tell)
         from mirrord.targets.kubernetes.target import KubernetesTarget
 
-        return KubernetesTarget(settings, tell)
+        return KubernetesTarget(settings, tell, note)
     from mirrord.targets.sandbox import launch, registry
     from mirrord.targets.sandbox.target import SandboxTarget
 

@@ -13,18 +13,29 @@ from mirrord.targets.kubernetes.endpoint import PodEndpoint, use_proxy
 from mirrord.targets.kubernetes.ephemeral import Ephemeral
 from mirrord.targets.kubernetes.job import Job
 from mirrord.targets.kubernetes.manifest import Ports
+from mirrord.targets.noting import Note, unnoted
 
 
 class Agents:
     """Those of one session."""
 
-    def __init__(self, way: Access, settings: Settings, *, place: str, client_key: bytes, tell: Tell) -> None:
-        """``place`` is the namespace for Jobs."""
+    def __init__(
+        self,
+        way: Access,
+        settings: Settings,
+        *,
+        place: str,
+        client_key: bytes,
+        tell: Tell,
+        note: Note = unnoted,
+    ) -> None:
+        """``place`` is the namespace for Jobs, which ``note`` is told of."""
         self._way: Final = way
         self._settings: Final = settings
         self._place: Final = place
         self._client_key: Final = client_key
         self._tell: Final = tell
+        self._note: Final = note
         self._created: Final[list[Job]] = []
         """What is to be deleted; those whose target has ended have gone by themselves."""
         self._proxy: asyncio.Task[bool] | None = None
@@ -68,6 +79,7 @@ class Agents:
         job = Job(self._way, manifest.new_name(), self._place, self._tell)
         # before there is an answer: it may be lost
         self._created.append(job)
+        self._note(f"{job.namespace}/{job.name}")
         await job.create(
             manifest.job(job.name, self._settings, chosen, client_key=self._client_key, ports=ports)
         )

@@ -1,9 +1,10 @@
-"""Finds and deletes agents that nobody uses: for ``mirrord cleanup``.
+"""Finds and deletes agents that nobody uses: for ``mirrord cleanup``, and after a session was killed.
 
 An agent that runs ends by itself when its client is gone, and Kubernetes deletes it then. What can stay is
 an agent that never started, because its client was killed while it waited for it.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,10 +37,14 @@ async def clean(access: Access, namespace: str, *, everything: bool) -> Cleaned:
         found = (await access.get(_KIND.path(namespace), labelSelector=_SELECTOR))["items"]
     jobs = [Workload.model_validate(item) for item in found]
     doomed = [job for job in jobs if everything or abandoned(job, datetime.now(UTC))]
-    with asking("delete", _KIND.resource, namespace):
-        for job in doomed:
-            await _delete(access, namespace, job.metadata.name)
+    for job in doomed:
+        await _delete(access, namespace, job.metadata.name)
     return Cleaned(_names(doomed), _names(job for job in jobs if job not in doomed))
+
+
+async def delete(access: Access, jobs: Iterable[str]) -> None:
+    """Delete Jobs that may be there, each given as NAMESPACE/NAME; raise TargetError."""
+    await asyncio.gather(*(_delete(access, *job.split("/")) for job in jobs))
 
 
 def abandoned(job: Workload, now: datetime) -> bool:
@@ -53,8 +58,9 @@ def _names(jobs: Iterable[Workload]) -> tuple[str, ...]:
 
 
 async def _delete(access: Access, namespace: str, name: str) -> None:
-    try:
-        await access.delete(_KIND.path(namespace, name), {"propagationPolicy": "Background"})
-    except ApiException as error:
-        if error.status != _ABSENT:
-            raise
+    with asking("delete", _KIND.resource, namespace):
+        try:
+            await access.delete(_KIND.path(namespace, name), {"propagationPolicy": "Background"})
+        except ApiException as error:
+            if error.status != _ABSENT:
+                raise

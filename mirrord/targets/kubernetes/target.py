@@ -13,6 +13,7 @@ from mirrord.targets.kubernetes.agents import Agents, access_of
 from mirrord.targets.kubernetes.choose import Chosen, Pods, choose
 from mirrord.targets.kubernetes.endpoint import PodEndpoint, use_proxy
 from mirrord.targets.kubernetes.replicas import Replicas
+from mirrord.targets.noting import Note, unnoted
 
 _STARTING: Final = ("starting the agent", "to start the agent")
 
@@ -20,10 +21,11 @@ _STARTING: Final = ("starting the agent", "to start the agent")
 class KubernetesTarget:
     """See :class:`mirrord.targets.base.Target`."""
 
-    def __init__(self, settings: Settings, tell: Tell) -> None:
+    def __init__(self, settings: Settings, tell: Tell, note: Note = unnoted) -> None:
         self._settings: Final = settings
         self._wanted: Final = parse_cluster_target(settings.target)
         self._tell: Final = tell
+        self._note: Final = note
         self._access: Access | None = None
         self._agents: Agents | None = None
         self._replicas: Replicas | None = None
@@ -36,7 +38,7 @@ class KubernetesTarget:
         """Choose a pod, start an agent there and wait for it; raise TargetError."""
         way, namespace, place = await self._look()
         self._agents = agents = Agents(
-            way, self._settings, place=place, client_key=client_key, tell=self._tell
+            way, self._settings, place=place, client_key=client_key, tell=self._tell, note=self._note
         )
         if self._wanted.kind == TARGETLESS:
             self.label = f"{self.label} (namespace {place})"
