@@ -43,6 +43,7 @@ class Workloads:
                 "apps/v1", "Deployment", "web", spec={"replicas": 3, **select, "template": template}
             ),
             self._object("v1", "Service", "web", spec=_service("web")),
+            self._object("v1", "Service", "set", spec=_service("set")),
             self._object(
                 "apps/v1",
                 "StatefulSet",

@@ -73,6 +73,7 @@ _SCRIPTS: Final = {
     "look-python": ("python", "attach/look.py"),
     "look-node": ("node", "attach/look.mjs"),
     "accepts": ("python", "accepts/accepts.py"),
+    "serve-python": ("python", "serve/serve.py"),
     "serve-node": ("node", "serve/serve.mjs"),
     "serve-http2": ("node", "serve/http2.mjs"),
     "kept": ("python", "steal/kept.py"),

@@ -1,4 +1,4 @@
-// Prints what this program sees of its pod.
+// Prints what this program sees of its pod; of each file that is named, else of one, the first line.
 import java.io.BufferedReader;
 import java.io.InputStream;
 import java.net.Inet4Address;
@@ -19,10 +19,12 @@ public class Identity {
     }
 
     public static void main(String[] arguments) throws Exception {
-        String config;
-        try (BufferedReader reader = Files.newBufferedReader(Path.of("/app/config.yaml"))) {
-            config = reader.readLine();
-        }
+        String[] files = arguments.length > 0 ? arguments : new String[] {"/app/config.yaml"};
+        StringBuilder config = new StringBuilder();
+        for (String file : files)
+            try (BufferedReader reader = Files.newBufferedReader(Path.of(file))) {
+                config.append("config=").append(reader.readLine()).append('\n');
+            }
         byte[] body;
         try (InputStream stream = URI.create("http://" + HOST + "/bytes?n=16").toURL().openStream()) {
             body = stream.readAllBytes();
@@ -30,7 +32,7 @@ public class Identity {
         String greeting = System.getenv("GREETING");
         System.out.println("greeting=" + (greeting == null ? "" : greeting));
         System.out.println("hostname=" + InetAddress.getLocalHost().getHostName());
-        System.out.println("config=" + config);
+        System.out.print(config);
         System.out.println("echo=" + ipv4());
         System.out.println("answer=" + HexFormat.of().formatHex(body));
     }
