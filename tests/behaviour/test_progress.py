@@ -1,11 +1,14 @@
 """How far the start of a session is, on standard error, in each form."""
 
 import json
+import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from ..support.running import Outcome, Runner
+from ..support.serving import serving
 from ..support.user import User
 
 SERVER = "https://127.0.0.1:1"
@@ -14,9 +17,13 @@ SERVER = "https://127.0.0.1:1"
 @pytest.fixture
 def kubeconfig(tmp_path: Path) -> str:
     """The file of a cluster that is not there."""
-    path = tmp_path / "kubeconfig"
+    return named(SERVER, tmp_path / "kubeconfig")
+
+
+def named(server: str, path: Path) -> str:
+    """Write the file of a cluster, and return its path."""
     context = {"name": "none", "context": {"cluster": "none", "user": "none"}}
-    clusters = [{"name": "none", "cluster": {"server": SERVER}}]
+    clusters = [{"name": "none", "cluster": {"server": server}}]
     users = [{"name": "none", "user": {"token": "none"}}]
     path.write_text(
         json.dumps({"current-context": "none", "contexts": [context], "clusters": clusters, "users": users})
@@ -60,3 +67,17 @@ def test_an_unknown_form(runner: Runner, user: User, kubeconfig: str) -> None:
     found = begin(runner, user, kubeconfig, "loud")
     assert found.code == 2
     assert "`MIRRORD_PROGRESS_MODE` is `loud`; use std, dumb, json or off" in found.err
+
+
+def test_the_first_line_waits_for_no_answer(runner: Runner, user: User, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        kubeconfig = named(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path / "kubeconfig")
+        line = [user.mirrord, "exec", "-t", "pod/web", "--", "true"]
+        with serving(runner, line, env={"KUBECONFIG": kubeconfig}) as session:
+            session.wait("^mirrord: looking for pod/web$")
+            silent.settimeout(20)
+            sock, _ = silent.accept()
+            with sock:
+                assert sock.recv(65_536).startswith(b"GET /api/v1/namespaces/default/pods/web")
+                session.stop(signal.SIGINT)
+    assert session.said[0] == "mirrord: looking for pod/web"
