@@ -43,14 +43,23 @@ V1 = ("12:pids", "9:memory", "4:cpu,cpuacct", "1:name=systemd")
         f"0::{BURSTABLE}/crio-{ID}.scope\n",
         f"0::{BURSTABLE}/crio-{ID}.scope/container\n",
         f"0::/kubepods/burstable/pod{POD}/crio-{ID}\n",
+        "".join(f"{one}:/kubepods/burstable/pod{POD}/crio-{ID}\n" for one in V1),
         "".join(f"{one}:{BURSTABLE}/crio-{ID}.scope\n" for one in V1) + "0::/system.slice/crio.service\n",
         # Docker, through cri-dockerd: both drivers
         f"0::{BURSTABLE}/docker-{ID}.scope\n",
+        "".join(f"{one}:{BURSTABLE}/docker-{ID}.scope\n" for one in V1),
+        f"0::/kubepods/burstable/pod{POD}/{ID}\n",
         "".join(f"{one}:/kubepods/burstable/pod{POD}/{ID}\n" for one in V1),
     ],
 )
 def test_what_nodes_say(cgroups: str) -> None:
     assert containers(cgroups) == {ID}
+
+
+def test_a_node_that_is_a_container_itself() -> None:
+    """As in kind with cgroup v1: its own id is in every path; only its own processes have no other."""
+    line = f"9:memory:/docker/{OTHER}/kubelet/kubepods/burstable/pod{POD}/{ID}\n"
+    assert containers(line) == {OTHER, ID}
 
 
 @pytest.mark.parametrize(
