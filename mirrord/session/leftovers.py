@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from mirrord.errors import MirrordError
 from mirrord.session.chain import Chain
 from mirrord.session.say import say
 
@@ -43,7 +42,8 @@ def _child(chain: Chain, jobs: Sequence[str]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, chain.inherited.mask)
         asyncio.run(_delete(chain, jobs))
         code = 0
-    except MirrordError as error:
+    except Exception as error:
+        # whatever it was: this process has nobody else to tell
         say(f"what it had in the cluster goes by itself, as it could not be deleted: {error}")
     finally:
         os._exit(code)
