@@ -161,6 +161,8 @@ class OpenPath(Verdict):
 class Wait(Verdict):
     """Give the verdict of ``answer`` when it is there; other threads' calls go on meanwhile.
 
+    It is called on the event loop, at once; only what it returns is waited for.
+
     ``interruptible`` calls are continued into the kernel as soon as the thread has a signal to take, so that
     it does what it would have done: run the handler, then restart the call or fail with EINTR. Others wait as
     a call on a network file system does.

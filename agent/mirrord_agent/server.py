@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -82,6 +83,8 @@ class Agent:
         await self._files.check()
         for listener in self._listeners:
             self._accepting.append(self._loop.create_task(self._accept(listener)))
+        # what is there by now stays, so the collector need not go through it again
+        gc.freeze()
         with self._watched(until_stdin_closes=until_stdin_closes):
             print(ready, flush=True)
             self._presence.expect(f"no client within {self._patience:.0f} s")

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -21,8 +22,8 @@ _PATIENCE: Final = struct.pack("=qq", 1, 0)
 """SO_SNDTIMEO: how long a thread waits in one ``connect`` before it looks whether anybody still wants it."""
 
 
-async def open_tcp(request: OpenTcp, channel: Channel) -> Opened:
-    """Connect to an address; raise OSError with the errno of the kernel."""
+def open_tcp(request: OpenTcp, channel: Channel) -> Opened | Awaitable[Opened]:
+    """Connect to an address; either raises OSError with the errno of the kernel."""
     family, name = socket_name(request.host, request.port)
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
@@ -30,11 +31,26 @@ async def open_tcp(request: OpenTcp, channel: Channel) -> Opened:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if request.local_port:
             _bind(sock, request.local_port)
-        await _connect(channel.loop, sock, name)
-        opened = Opened(local=address(sock.getsockname()), remote=address(sock.getpeername()))
-        _pump(channel, sock, request.stream)
+        if _connect(sock, name):
+            opened: Opened | Awaitable[Opened] = _opened(sock, request, channel)
+        else:
+            opened = _open_later(sock, request, channel)
         stack.pop_all()
     return opened
+
+
+async def _open_later(sock: socket.socket, request: OpenTcp, channel: Channel) -> Opened:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(sock)
+        await _connected(channel.loop, sock)
+        opened = _opened(sock, request, channel)
+        stack.pop_all()
+    return opened
+
+
+def _opened(sock: socket.socket, request: OpenTcp, channel: Channel) -> Opened:
+    _pump(channel, sock, request.stream)
+    return Opened(local=address(sock.getsockname()), remote=address(sock.getpeername()))
 
 
 def _bind(sock: socket.socket, port: int) -> None:
@@ -46,16 +62,31 @@ def _bind(sock: socket.socket, port: int) -> None:
         sock.bind(("::" if sock.family == socket.AF_INET6 else "0.0.0.0", port))
 
 
-async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, name: tuple[str | int, ...]) -> None:
+def _connect(sock: socket.socket, name: tuple[str | int, ...]) -> bool:
+    """Begin to connect; return whether it is done, which a peer on this node is by the time that the call
+    returns: its answer comes while SYN is sent, and a second call tells (connect(2)). Raise OSError.
+    """
     number = sock.connect_ex(name)
     if number == errno.EINPROGRESS:
-        connected: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(sock.fileno(), _done, connected)
-        try:
-            await connected
-        finally:
-            loop.remove_writer(sock.fileno())
-        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        number = sock.connect_ex(name)
+    if number == errno.EALREADY:
+        return False
+    _check(number)
+    return True
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    """Wait for the end of a connect; raise OSError."""
+    connected: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock.fileno(), _done, connected)
+    try:
+        await connected
+    finally:
+        loop.remove_writer(sock.fileno())
+    _check(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
+def _check(number: int) -> None:
     if number:
         raise OSError(number, os.strerror(number))
 

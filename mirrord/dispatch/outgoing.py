@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Awaitable
 from functools import partial
 from typing import Final
 
@@ -77,7 +78,8 @@ class Outgoing:
             return self._connect_stream(call, sock, peer)
 
     def _connect_stream(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
-        known = self._connections.get(cookie(sock))
+        identity = cookie(sock)
+        known = self._connections.get(identity)
         if known is not None:
             return self._connect_again(sock, known)
         if not self._world.is_remote_stream(peer):
@@ -95,7 +97,11 @@ class Outgoing:
             return Fail(number)
         if call.watched:
             call.here(call.args[1], pack(token, sock.family))
-        return self._held(sock, self._begin(call, sock, token, peer, bound_port))
+        connection = self._note(call, sock, identity, token, peer, bound_port)
+        if is_blocking(sock):
+            return Wait(partial(self._start, connection, send_timeout(sock)), interruptible=True)
+        self._connections.start_soon(connection)
+        return Fail(errno.EINPROGRESS)
 
     def fast_open(self, call: Call, sock: socket.socket, peer: Peer) -> Verdict:
         """Connect and send by one call (MSG_FASTOPEN, tcp(7)); as without a cookie, the bytes follow the
@@ -104,21 +110,23 @@ class Outgoing:
         verdict = self._connect_stream(call, sock, peer)
         if not isinstance(verdict, Wait):
             return verdict
-        data = call.read(call.args[1], call.args[2]) if call.args[2] else b""
-        return Wait(partial(self._then_send, verdict, sock.dup(), data), interruptible=True)
+        return Wait(partial(self._then_send, verdict, sock.dup(), call), interruptible=True)
 
-    async def _then_send(self, connected: Wait, sock: socket.socket, data: bytes) -> Verdict:
+    async def _then_send(self, connected: Wait, sock: socket.socket, call: Call) -> Verdict:
         with sock:
             verdict = await connected.answer()
             if verdict is not CONTINUE:
                 return verdict
             if number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return Fail(number)
+            data = call.read(call.args[1], call.args[2]) if call.args[2] else b""
             return Return(sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) if data else 0)
 
-    def _begin(self, call: Call, sock: socket.socket, token: Peer, peer: Peer, bound_port: int) -> Connection:
+    def _note(
+        self, call: Call, sock: socket.socket, identity: Cookie, token: Peer, peer: Peer, bound_port: int
+    ) -> Connection:
         connection = Connection(
-            cookie=cookie(sock),
+            cookie=identity,
             inode=os.fstat(sock.fileno()).st_ino,
             family=sock.family,
             remote=peer,
@@ -128,20 +136,19 @@ class Outgoing:
             fd=descriptor(call.args[0]),
             bound_port=bound_port,
         )
-        self._connections.begin(connection)
+        self._connections.note(connection)
         return connection
 
     def _connect_again(self, sock: socket.socket, connection: Connection) -> Verdict:
         if connection.state is State.PENDING and is_blocking(sock):
-            return self._held(sock, connection)
+            return Wait(partial(self._wait, connection, send_timeout(sock)), interruptible=True)
         if connection.state is State.FAILED:
             return Fail(self._connections.take_error(connection, sock))
         return CONTINUE
 
-    def _held(self, sock: socket.socket, connection: Connection) -> Verdict:
-        if not is_blocking(sock):
-            return Fail(errno.EINPROGRESS)
-        return Wait(partial(self._wait, connection, send_timeout(sock)), interruptible=True)
+    def _start(self, connection: Connection, timeout: float | None) -> Awaitable[Verdict]:
+        self._connections.start(connection)
+        return self._wait(connection, timeout)
 
     async def _wait(self, connection: Connection, timeout: float | None) -> Verdict:
         try:

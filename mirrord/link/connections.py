@@ -1,8 +1,8 @@
 """The program's outgoing streams: connects that are held, and the relays of those that were made.
 
-The gate's thread starts a connect and asks for it here (:meth:`Connections.begin`); the rest is done on the
-event loop: ask the agent, complete or refuse, relay. A connection is known by its socket's ``SO_COOKIE``,
-which no dup, fork, exec or SCM_RIGHTS changes.
+The gate's thread starts a connect and notes it here (:meth:`Connections.note`); the rest is done on the
+event loop (:meth:`Connections.start`): ask the agent, complete or refuse, relay. A connection is known by its
+socket's ``SO_COOKIE``, which no dup, fork, exec or SCM_RIGHTS changes.
 
 No duplicate of the program's socket is kept while its connect is pending: it would hide the program's
 ``close``. It is looked for again only to refuse it, and a connect that nobody waits for any more is noticed
@@ -17,9 +17,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
-from mirrord_agent.wire.channel import ChannelClosed, RequestFailed, Stream
+from mirrord_agent.wire.channel import Asked, Channel, ChannelClosed, RequestFailed, Stream
 from mirrord_agent.wire.messages import Opened, OpenTcp
 from mirrord_agent.wire.pump import Pump
 from mirrord_agent.wire.stream import Tap
@@ -28,7 +28,7 @@ from mirrord.link.addresses import Peer, from_name
 from mirrord.link.inodes import tcp_inodes
 from mirrord.link.lead import Lead
 from mirrord.link.located import FindSocket
-from mirrord.link.loopback import Loopback, abort, begin, complete, is_ipv6_only, self_test
+from mirrord.link.loopback import Loopback, abort, begin, complete, counterpart, is_ipv6_only, self_test
 from mirrord.link.tapping import Flow, Tapping
 
 Cookie = NewType("Cookie", int)
@@ -70,6 +70,14 @@ class Connection:
     answered: bool = False
     """Whether its connect has ended, also where the socket alone tells how: it is PENDING here then."""
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+class _Opening(NamedTuple):
+    """A connection that an agent has been asked for."""
+
+    channel: Channel
+    stream: Stream
+    asked: Asked
 
 
 class Connections:
@@ -135,12 +143,16 @@ class Connections:
     def _cancel(self, connection: Connection) -> None:
         task = self._tasks.get(connection)
         if task is not None:
-            task.cancel()
+            # after its first step, in which it takes hold of what is to be given back
+            self._loop.call_soon(task.cancel)
 
-    def begin(self, connection: Connection) -> None:
-        """Have the pod make a connection whose connect is already held here; from any thread."""
+    def note(self, connection: Connection) -> None:
+        """Take note of a connection whose connect is held here; from any thread. :meth:`start` comes next."""
         self._by_cookie[connection.cookie] = connection
-        self._loop.call_soon_threadsafe(self._start, connection)
+
+    def start_soon(self, connection: Connection) -> None:
+        """Have it started; from any thread."""
+        self._loop.call_soon_threadsafe(self.start, connection)
 
     async def settled(self, connection: Connection) -> None:
         """Wait until the connect has succeeded or failed, which may have been before anybody waited."""
@@ -149,16 +161,27 @@ class Connections:
             connection.waiters.append(waiter)
             await waiter
 
-    def _start(self, connection: Connection) -> None:
-        task = self._loop.create_task(self._connect(connection))
+    def start(self, connection: Connection) -> None:
+        """Have the pod make the connection; it is asked at once, and waited for in a task."""
+        channel = self._lead.channel
+        opening = (
+            self._ask(channel, connection.remote, connection.bound_port) if channel.reason is None else None
+        )
+        task = self._loop.create_task(self._connect(connection, opening))
         self._tasks[connection] = task
         task.add_done_callback(lambda _: self._tasks.pop(connection, None))
         if self._watch is None:
             self._watch = self._loop.call_later(_ABANDONED_TICK, self._cancel_abandoned)
 
-    async def _connect(self, connection: Connection) -> None:
+    async def _connect(self, connection: Connection, opening: _Opening | None) -> None:
         try:
-            stream, opened = await self._open(connection.remote, connection.bound_port)
+            # while the pod connects
+            ours = counterpart(connection.token)
+            try:
+                stream, opened = await self._open(connection.remote, connection.bound_port, opening)
+            except BaseException:
+                ours.close()
+                raise
         except RequestFailed as failure:
             self._refuse(connection, failure.errno)
         except ChannelClosed:
@@ -167,36 +190,42 @@ class Connections:
             self.forget(connection)
             raise
         else:
-            self._complete(connection, stream, Peer(opened.local.host, opened.local.port))
+            self._complete(connection, ours, stream, Peer(opened.local.host, opened.local.port))
         finally:
             self._settle(connection)
 
-    async def _open(self, remote: Peer, local_port: int = 0) -> tuple[Stream, Opened]:
+    async def _open(
+        self, remote: Peer, local_port: int = 0, opening: _Opening | None = None
+    ) -> tuple[Stream, Opened]:
         """Have the pod connect, or the one that takes its place if it goes meanwhile."""
-        remote = self._substitutes.get(remote, remote)
         while True:
-            channel = await self._lead.ready()
-            stream = channel.open_stream()
-            request = OpenTcp(stream=stream.id, host=remote.host, port=remote.port, local_port=local_port)
+            if opening is None:
+                opening = self._ask(await self._lead.ready(), remote, local_port)
+            channel, stream, asked = opening
             try:
-                return stream, await channel.request(request, Opened)
+                return stream, await channel.reply(asked, Opened)
             except ChannelClosed:
                 if not self._lead.outlives(channel):
                     raise
+                opening = None
             except BaseException:
                 stream.reset()
                 raise
 
-    def _complete(self, connection: Connection, stream: Stream, local: Peer) -> None:
+    def _ask(self, channel: Channel, remote: Peer, local_port: int) -> _Opening:
+        remote = self._substitutes.get(remote, remote)
+        stream = channel.open_stream()
+        request = OpenTcp(stream=stream.id, host=remote.host, port=remote.port, local_port=local_port)
+        return _Opening(channel, stream, channel.ask(request))
+
+    def _complete(self, connection: Connection, ours: socket.socket, stream: Stream, local: Peer) -> None:
         connection.local = local
         connection.state = State.ESTABLISHED
-        ours = complete(connection.token, connection.program)
-        if ours is None:
+        if complete(ours, connection.program):
+            self._relay(connection, ours, stream)
+        else:
             stream.reset()
             self.forget(connection)
-            return
-        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._relay(connection, ours, stream)
 
     def _relay(self, connection: Connection, ours: socket.socket, stream: Stream) -> None:
         stream.tap = self._tap(connection)
@@ -329,7 +358,7 @@ class Connections:
         if not self._tasks:
             return
         pending = tcp_inodes(in_syn_sent=True)
-        for connection, task in list(self._tasks.items()):
+        for connection in self._tasks:
             if connection.state is State.PENDING and connection.inode not in pending:
-                task.cancel()
+                self._cancel(connection)
         self._watch = self._loop.call_later(_ABANDONED_TICK, self._cancel_abandoned)

@@ -48,6 +48,7 @@ class Loopback:
         self._holders: Final = _holders(socket.AF_INET, "0.0.0.0", 1)
         self._holders6: Final = _holders(socket.AF_INET6, "::1", _IPV6_LISTENERS)
         self._next6: Final = itertools.cycle([Peer("::1", _port(holder)) for holder in self._holders6])
+        self._port: Final = _port(self._holders[0]) if self._holders else 0
         self._next_token: Final = itertools.count(os.getpid())
         self._dead: Final = _dead_port(socket.AF_INET, "127.0.0.1")
         self._dead6: Final = _dead_port(socket.AF_INET6, "::1") if self._holders6 else None
@@ -61,7 +62,7 @@ class Loopback:
             if not self._holders6:
                 raise OSError(errno.EADDRNOTAVAIL, "no IPv6 loopback")
             return next(self._next6)
-        return Peer(_token_address(next(self._next_token)), _port(self._holders[0]))
+        return Peer(_token_address(next(self._next_token)), self._port)
 
     def refuse(self, program_socket: socket.socket) -> None:
         """Make a held connect end as a refused one."""
@@ -179,22 +180,28 @@ def begin(sock: socket.socket, to: Peer) -> int:
         os.set_blocking(sock.fileno(), blocking)
 
 
-def complete(token: Peer, program: Peer) -> socket.socket | None:
-    """Complete the held connect from ``program`` to ``token``; return our end, None when the program's is
-    gone.
-    """
+def counterpart(token: Peer) -> socket.socket:
+    """Return our end of a held connect to ``token``, not connected yet; raise OSError."""
     sock = _reusable(token.family)
     try:
         sock.bind((token.host, token.port))
         sock.setblocking(False)
-        sock.connect_ex((program.host, program.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError:
         sock.close()
         raise
-    if tcp_state(sock) == _TCP_ESTABLISHED:
-        return sock
-    sock.close()
-    return None
+    return sock
+
+
+def complete(ours: socket.socket, program: Peer) -> bool:
+    """Complete the held connect of ``program`` by our end of it; return False, with that closed, when the
+    program's is gone.
+    """
+    ours.connect_ex((program.host, program.port))
+    if tcp_state(ours) == _TCP_ESTABLISHED:
+        return True
+    ours.close()
+    return False
 
 
 def abort(sock: socket.socket) -> None:
@@ -223,11 +230,9 @@ def self_test(loopback: Loopback) -> bool:
     with socket.socket() as program:
         if begin(program, token) != errno.EINPROGRESS or tcp_state(program) != TCP_SYN_SENT:
             return False
-        ours = complete(token, from_name(program.getsockname()))
-        if ours is None:
-            return False
-        with ours:
-            if tcp_state(program) != _TCP_ESTABLISHED:
+        with counterpart(token) as ours:
+            completed = complete(ours, from_name(program.getsockname()))
+            if not completed or tcp_state(program) != _TCP_ESTABLISHED:
                 return False
     with socket.socket() as program:
         begin(program, loopback.token(ipv6_only=False))

@@ -6,6 +6,7 @@ without a verdict, the call is continued into the kernel, which does what it wou
 """
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final, Protocol
 
 from mirrord_seccomp.notify import NotificationId
@@ -66,10 +67,19 @@ class HeldCalls:
     def let_go(self) -> None:
         """Continue every call that waits."""
         for task in list(self._tasks):
-            task.cancel()
+            self._cancel(task)
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        # after its first step: what its answer has begun is its to end
+        self._loop.call_soon(task.cancel)
 
     def _start(self, call: TrappedCall, wait: Wait) -> None:
-        task = self._loop.create_task(self._answer(call, wait))
+        try:
+            answer = wait.answer()
+        except Exception as error:  # a call always gets an answer
+            self._answers.carry_out(call, self._excuses.answer(call, call.number, error))
+            return
+        task = self._loop.create_task(self._answer(call, answer))
         self._tasks[task] = (call, wait)
         task.add_done_callback(self._ended)
         if self._watch is None:
@@ -80,12 +90,12 @@ class HeldCalls:
         if task.cancelled():
             self._answers.carry_out(call, CONTINUE)
 
-    async def _answer(self, call: TrappedCall, wait: Wait) -> None:
-        self._answers.carry_out(call, await self._verdict(call, wait))
+    async def _answer(self, call: TrappedCall, answer: Awaitable[Verdict]) -> None:
+        self._answers.carry_out(call, await self._verdict(call, answer))
 
-    async def _verdict(self, call: TrappedCall, wait: Wait) -> Verdict:
+    async def _verdict(self, call: TrappedCall, answer: Awaitable[Verdict]) -> Verdict:
         try:
-            return await wait.answer()
+            return await answer
         except Exception as error:  # a call always gets an answer
             return self._excuses.answer(call, call.number, error)
 
@@ -99,6 +109,6 @@ class HeldCalls:
     def _look_at(self, task: asyncio.Task[None], call: TrappedCall, wait: Wait) -> None:
         try:
             if not self._answers.valid(call.id) or (wait.interruptible and signals.pending(call.tid)):
-                task.cancel()
+                self._cancel(task)
         except Gone:
-            task.cancel()
+            self._cancel(task)

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,7 +14,7 @@ from mirrord_seccomp.rules import Action, Rule
 
 from mirrord.syscall import Handler, Wait
 from mirrord.tracer.call import TrappedCall
-from mirrord.tracer.engine import SWITCH_INTERVAL, Decisions, Program
+from mirrord.tracer.engine import Decisions, Program, be_quick
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.gate import Answers, CarryOutItself, Gate
 from mirrord.tracer.held import HeldCalls
@@ -91,7 +90,7 @@ class NotifyEngine:
         )
         gate.recorder = self._recorder
         self._gates.append((gate, held))
-        sys.setswitchinterval(SWITCH_INTERVAL)
+        be_quick()
         threading.Thread(target=gate.serve, name="gate", daemon=True).start()
 
     def record(self, recorder: Recorder | None) -> None:

@@ -8,7 +8,6 @@ which would wake the event loop at every trapped call.
 import asyncio
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from mirrord.tracer import rewrite
 from mirrord.tracer.attachable import Status
 from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TrappedCall
-from mirrord.tracer.engine import SWITCH_INTERVAL, Decisions, Program
+from mirrord.tracer.engine import Decisions, Program, be_quick
 from mirrord.tracer.excuses import Warn
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.kept import Kept
@@ -102,7 +101,7 @@ class PtraceEngine:
         tracing.recorder = self._recorder
 
     def _start(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
-        sys.setswitchinterval(SWITCH_INTERVAL)
+        be_quick()
         thread = threading.Thread(target=work, args=arguments, name="tracer", daemon=True)
         thread.start()
         return thread

@@ -2,7 +2,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,6 @@ from mirrord_agent.wire.messages import Address, Opened, OpenTcp, OpenUnix, Repl
 from .running import Pair, Recorder, joined, on_loop, until
 from .test_files import target_at
 
-Answer = Callable[[OpenTcp, Channel], Awaitable[Opened]] | Callable[[OpenUnix, Channel], Awaitable[Opened]]
-
 
 @asynccontextmanager
 async def answering(answer: object) -> AsyncIterator[Pair]:
@@ -25,8 +23,8 @@ async def answering(answer: object) -> AsyncIterator[Pair]:
 
     async def handle(request: Request, channel: Channel) -> Reply:
         assert callable(answer)
-        reply: Reply = await answer(request, channel)
-        return reply
+        begun: Reply | Awaitable[Reply] = answer(request, channel)
+        return await begun if isinstance(begun, Awaitable) else begun
 
     async with joined(handle) as pair:
         yield pair
@@ -216,3 +214,14 @@ async def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
             assert not waiting.done()
             listener.accept()[0].close()
             await waiting
+
+
+@on_loop
+async def test_a_peer_on_this_machine_is_connected_at_once() -> None:
+    async with joined() as pair:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            host, port = listener.getsockname()
+            ours, _ = await pair.streams()
+            opened = open_tcp(OpenTcp(stream=ours.id, host=host, port=port), pair.agent)
+            assert isinstance(opened, Opened)
+            ours.reset()

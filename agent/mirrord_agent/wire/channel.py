@@ -16,6 +16,7 @@ from mirrord_agent.wire.frames import (
     Frame,
     FrameError,
     Kind,
+    RequestId,
     StreamId,
     decode,
     decode_number,
@@ -38,6 +39,7 @@ from mirrord_agent.wire.websocket import Message as Bytes
 
 __all__ = [
     "WINDOW",
+    "Asked",
     "Channel",
     "ChannelClosed",
     "Data",
@@ -62,6 +64,14 @@ class Traffic(NamedTuple):
     sent: int
     received: int
     round_trip: float | None
+
+
+class Asked(NamedTuple):
+    """A request that has been sent."""
+
+    request: Request
+    id: RequestId
+    future: "asyncio.Future[Reply]"
 
 
 class Socket(Protocol):
@@ -183,22 +193,30 @@ class Channel:
         Cancelling this cancels the work on the other side. Raise RequestFailed with the target's errno, or
         ChannelClosed.
         """
+        return await self.reply(self.ask(request), expect)
+
+    def ask(self, request: Request) -> "Asked":
+        """Send a request, whose :meth:`reply` is waited for after; raise ChannelClosed."""
         if self.reason is not None:
             raise ChannelClosed(self.reason)
         id, future = self._pending.begin()
         self.send(Kind.REQUEST, id, messages.encode(request))
         if isinstance(request, messages.StreamRequest):
             self._announce(request.stream)
+        return Asked(request, id, future)
+
+    async def reply(self, asked: "Asked", expect: type[_R]) -> _R:
+        """Return the reply to what was asked; as :meth:`request`."""
         try:
-            reply = await future
+            reply = await asked.future
         except asyncio.CancelledError:
-            if self._pending.drop(id):
-                self.send(Kind.CANCEL, id)
+            if self._pending.drop(asked.id):
+                self.send(Kind.CANCEL, asked.id)
             raise
         if isinstance(reply, Failed):
             raise RequestFailed(reply.errno, reply.reason)
         if not isinstance(reply, expect):
-            self.close(f"the reply to {request.type} was {reply.type}")
+            self.close(f"the reply to {asked.request.type} was {reply.type}")
             raise ChannelClosed(self.reason or "")
         return reply
 

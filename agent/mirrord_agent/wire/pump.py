@@ -134,35 +134,39 @@ class Pump:
             self._loop.remove_reader(self._fd)
 
     def _readable(self) -> None:
-        stream = self._stream
-        credit = stream.credit
-        if not credit:
-            self._stop_reading()
-            return
-        try:
-            data = self._receive(credit)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.abort()
-            return
-        if data is None:
-            self._stop_reading()
-        elif data:
-            stream.write(data)
-            if not stream.credit:
-                self._stop_reading()
-            elif not self._ahead:
-                # at an error libuv tells once and watches no more, and the bytes before it come first
-                self._ahead = True
-                self._loop.call_soon(self._look_again)
-        else:
-            self._socket_eof()
+        # twice, as a short answer and its end are there together: both then leave in one piece
+        if self._pass_on() and self._pass_on() and not self._ahead:
+            # at an error libuv tells once and watches no more, and the bytes before it come first
+            self._ahead = True
+            self._loop.call_soon(self._look_again)
 
     def _look_again(self) -> None:
         self._ahead = False
         if self._reading:
             self._readable()
+
+    def _pass_on(self) -> bool:
+        """Pass on what is there now; return whether there may be more."""
+        stream = self._stream
+        credit = stream.credit
+        if not credit:
+            self._stop_reading()
+            return False
+        try:
+            data = self._receive(credit)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            self.abort()
+            return False
+        if data is None:
+            self._stop_reading()
+        elif data:
+            stream.write(data)
+            return True
+        else:
+            self._socket_eof()
+        return False
 
     def _receive(self, credit: int) -> memoryview | None:
         """Return what is there, empty at the end, None for a packet that there is no credit for yet."""

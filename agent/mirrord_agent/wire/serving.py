@@ -1,9 +1,12 @@
-"""Serving the other side's requests: a task for each, so that none holds another."""
+"""Serving the other side's requests: at once where nothing has to be waited for, else in a task for each, so
+that none holds another.
+"""
 
 import asyncio
 import errno
 import sys
 import traceback
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mirrord_agent.wire import messages
@@ -21,8 +24,11 @@ MOST_REQUESTS: Final = 32_768
 class Handler(Protocol):
     """Answers the other side's requests."""
 
-    async def __call__(self, request: Request, channel: "Channel") -> Reply:
-        """Return the reply; raise RequestFailed or OSError for an errno. Cancelled when nobody waits."""
+    def __call__(self, request: Request, channel: "Channel") -> Reply | Awaitable[Reply]:
+        """Return the reply, or what gives it later, which is cancelled when nobody waits for it any more.
+
+        Either may raise RequestFailed or OSError for an errno.
+        """
 
 
 class Serving:
@@ -49,50 +55,63 @@ class Serving:
             raise WireError(f"more than {MOST_REQUESTS} requests at once")
         if isinstance(request, StreamRequest):
             self._channel.accept(request.stream, datagrams=isinstance(request, messages.OpenUdp))
-        task = self._channel.loop.create_task(self._serve(frame.id, request, self._handler))
-        self._tasks[frame.id] = task
-        task.add_done_callback(lambda _: self._never_begun(frame.id, task, request))
+        answer = self._begin(request, self._handler)
+        if isinstance(answer, messages.Message):
+            self._answer(frame.id, request, answer)
+        else:
+            self._tasks[frame.id] = self._channel.loop.create_task(self._serve(frame.id, request, answer))
+
+    def _begin(self, request: Request, handler: Handler) -> Reply | Awaitable[Reply]:
+        if self._channel.busy:
+            return self._drained(request, handler)
+        try:
+            return handler(request, self._channel)
+        except Exception as error:
+            return _failed(error)
+
+    async def _drained(self, request: Request, handler: Handler) -> Reply:
+        await self._channel.drained()
+        answer = handler(request, self._channel)
+        return answer if isinstance(answer, messages.Message) else await answer
 
     def cancel(self, id: int) -> None:
         """Cancel the work on a request, if it goes on."""
         if (task := self._tasks.get(id)) is not None:
-            task.cancel()
+            # after its first step, in which it takes hold of what it has to give back
+            self._channel.loop.call_soon(task.cancel)
 
     def stop(self) -> None:
         """Cancel everything."""
-        for task in self._tasks.values():
-            task.cancel()
+        for id in self._tasks:
+            self.cancel(id)
 
-    async def _serve(self, id: int, request: Request, handler: Handler) -> None:
-        reply = await self._reply(request, handler)
+    async def _serve(self, id: int, request: Request, answer: Awaitable[Reply]) -> None:
+        try:
+            reply: Reply | None = await answer
+        except (asyncio.CancelledError, ChannelClosed):
+            # nobody waits for it any more
+            reply = None
+        except Exception as error:
+            reply = _failed(error)
         del self._tasks[id]
+        self._answer(id, request, reply)
+
+    def _answer(self, id: int, request: Request, reply: Reply | None) -> None:
         if reply is None or isinstance(reply, Failed):
             self._give_up_stream(request)
         if reply is not None:
             # in the same step as the handler's return: what it has begun to send on a stream comes after
             self._channel.send(Kind.REPLY, id, messages.encode(reply))
 
-    async def _reply(self, request: Request, handler: Handler) -> Reply | None:
-        """Return the reply, None where nobody waits for it any more."""
-        try:
-            await self._channel.drained()
-            return await handler(request, self._channel)
-        except RequestFailed as failure:
-            return Failed(errno=failure.errno, reason=failure.reason)
-        except OSError as error:
-            return Failed(errno=error.errno or errno.EIO)
-        except (asyncio.CancelledError, ChannelClosed):
-            return None
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            return Failed(errno=errno.EIO)
-
-    def _never_begun(self, id: int, task: asyncio.Task[None], request: Request) -> None:
-        """Clean up after a task that was cancelled before its first step."""
-        if self._tasks.get(id) is task:
-            del self._tasks[id]
-            self._give_up_stream(request)
-
     def _give_up_stream(self, request: Request) -> None:
         if isinstance(request, StreamRequest):
             self._channel.give_up(request.stream)
+
+
+def _failed(error: Exception) -> Failed:
+    if isinstance(error, RequestFailed):
+        return Failed(errno=error.errno, reason=error.reason)
+    if isinstance(error, OSError):
+        return Failed(errno=error.errno or errno.EIO)
+    traceback.print_exception(error, file=sys.stderr)
+    return Failed(errno=errno.EIO)

@@ -1,7 +1,7 @@
 """A websocket as an asyncio protocol: the rules are the ``websockets`` package's, reading and writing ours.
 
-``websockets``' own asyncio connection awaits once or more per message; here a message is one call, and what
-is written in one turn of the event loop leaves in one system call.
+``websockets``' own asyncio connection awaits once or more per message; here a message is one call
+(``binary.py``), and what is written in one turn of the event loop leaves in one system call.
 """
 
 import asyncio
@@ -18,10 +18,11 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from mirrord_agent.wire.binary import Cutter, Message, pack
 from mirrord_agent.wire.errors import ChannelClosed
 from mirrord_agent.wire.frames import MAX_FRAME
 
-Message = bytes | bytearray | memoryview
+__all__ = ["Message", "WebSocket"]
 PING_INTERVAL: Final = 2.0
 """Seconds between two pings; the link is given up after SILENCE without a sign of life."""
 SILENCE: Final = 30.0
@@ -36,6 +37,8 @@ UNPROVED: Final = 64 * 1024
 _CLOSED: Final = "the other side closed the connection"
 _FLUSH: Final = 128 * 1024
 _READ: Final = 256 * 1024
+_RECORD: Final = 16 * 1024
+"""Bytes of the longest TLS record (RFC 8446, 5.1): what fits one is encrypted, sent and read as one."""
 _URI: Final = "ws://mirrord-agent/"
 _CLOCK: Final = struct.Struct("!d")
 """The time in a ping that measures, which its pong repeats (RFC 6455, 5.5.3)."""
@@ -78,13 +81,18 @@ class WebSocket(asyncio.BufferedProtocol):
             if client
             else ServerProtocol(max_size=FIRST_MESSAGES)
         )
+        self._client: Final = client
+        self._most: int = FIRST_MESSAGES
+        """Bytes of the longest message that is taken."""
         self._proved: bool = False
         self._headers: Final = headers or {}
         self._transport: asyncio.Transport | None = None
         self._buffer: memoryview = memoryview(bytearray(_READ))
+        self._cutter: Final = Cutter(masked=not client)
         self._fragments: list[Message] = []
         self._messages: Final[deque[Message]] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._written: list[bytes] = []
         self._unflushed: int = 0
         self._flush_due: bool = False
         self._heard: float = 0.0
@@ -110,7 +118,7 @@ class WebSocket(asyncio.BufferedProtocol):
     def prove(self) -> None:
         """Let messages be as long as a frame may be: the peer has proved itself."""
         self._proved = True
-        self._protocol.max_message_size = MAX_FRAME
+        self._most = self._protocol.max_message_size = MAX_FRAME
 
     def start(self, on_message: Callable[[Message], None]) -> None:
         """Give every message to ``on_message`` from now on, those that wait first."""
@@ -124,7 +132,7 @@ class WebSocket(asyncio.BufferedProtocol):
         """Send one message by the end of this turn of the event loop; none once the connection has ended."""
         if self.reason is not None or self._protocol.state is not State.OPEN:
             return
-        self._protocol.send_binary(message)
+        self._written.append(pack(message, masked=self._client))
         self.bytes_sent += len(message)
         self._unflushed += len(message)
         if self._unflushed >= _FLUSH:
@@ -182,16 +190,16 @@ class WebSocket(asyncio.BufferedProtocol):
         if not self._proved and self.bytes_received > UNPROVED:
             self._fail("the other side sent too much before it had proved itself")
             return
-        self._protocol.receive_data(cast(bytes, self._buffer[:nbytes]))
-        for event in self._protocol.events_received():
-            if self.reason is not None:
-                return
-            if isinstance(event, Frame):
-                self._frame(event)
-            else:
-                self._upgrade(event)
-        if self._protocol.writes and not self._flush_due:
-            self._flush()
+        # what is sent in answer leaves at the end of this, together
+        self._flush_due = True
+        if self._protocol.state is State.OPEN:
+            self._take(self._buffer[:nbytes])
+        else:
+            # a peer waits for the end of the upgrade before it sends anything else (RFC 6455, 4.1)
+            self._judge(self._buffer[:nbytes])
+        if self.reason is not None:
+            return
+        self._flush()
         if self._protocol.close_expected() or self._protocol.state is State.CLOSED:
             self._peer_closed()
 
@@ -219,6 +227,29 @@ class WebSocket(asyncio.BufferedProtocol):
             self.on_resumed()
 
     # The rest.
+
+    def _take(self, data: memoryview) -> None:
+        for piece, is_message in self._cutter.cut(data, self._fragments, at_most=self._most):
+            if self.reason is not None or self._protocol.state is not State.OPEN:
+                # nothing counts that comes behind a goodbye or a fault
+                return
+            if is_message:
+                self._message(piece)
+            else:
+                self._judge(piece)
+            # let go of it before the next one is made: room for one long message is used again and again
+            del piece
+
+    def _judge(self, data: Message) -> None:
+        """Have the package say what that is, and what follows from it."""
+        self._protocol.receive_data(cast(bytes, data))
+        for event in self._protocol.events_received():
+            if self.reason is not None:
+                return
+            if isinstance(event, Frame):
+                self._frame(event)
+            else:
+                self._upgrade(event)
 
     async def _wait(self) -> None:
         if self.reason is not None:
@@ -267,16 +298,19 @@ class WebSocket(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         self._flush_due = False
         self._unflushed = 0
-        writes = self._protocol.data_to_send()
+        written, self._written = self._written, []
+        writes = [*written, *self._protocol.data_to_send()]
         transport = self._transport
         if transport is None or transport.is_closing():
             return
         if writes and not writes[-1]:
             # the empty piece means "end of stream"; the transport is closed by who asked for that
             writes.pop()
-        if len(writes) == 1:
-            transport.write(writes[0])
-        elif writes:
+        if not writes:
+            return
+        if sum(map(len, writes)) <= _RECORD:
+            transport.write(b"".join(writes))
+        else:
             transport.writelines(writes)
         if transport.get_write_buffer_size() > MOST:
             self._fail("the other side does not read what is sent to it")

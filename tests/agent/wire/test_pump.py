@@ -13,6 +13,7 @@ from functools import partial
 
 import pytest
 import uvloop
+from mirrord_agent.wire.frames import Data, Kind
 from mirrord_agent.wire.pump import Pump, draining
 from mirrord_agent.wire.stream import MOST_WINDOW, WINDOW
 
@@ -320,3 +321,29 @@ async def test_a_closed_pump_is_freed_without_the_collector() -> None:
             await until(lambda: freed() is None)
         finally:
             gc.enable()
+
+
+@on_loop
+async def test_an_answer_and_its_end_leave_together() -> None:
+    async with relayed() as relay:
+        agent, frames = relay.pair.agent, 0
+        send = agent.send
+
+        def counting(kind: Kind, id: int, payload: Data = b"") -> None:
+            nonlocal frames
+            frames += 1
+            send(kind, id, payload)
+
+        agent.send = counting  # type: ignore[method-assign] # to see what leaves when
+        steps: list[int] = []
+
+        def step() -> None:
+            steps.append(frames)
+            if frames < 2:
+                agent.loop.call_soon(step)
+
+        relay.server.sendall(b"answer")
+        relay.server.shutdown(socket.SHUT_WR)
+        agent.loop.call_soon(step)
+        assert await relay.read_all(relay.program) == b"answer"
+        assert 1 not in steps, "its end came in a later step of the loop"

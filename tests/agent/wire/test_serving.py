@@ -6,6 +6,7 @@ from mirrord_agent.wire import messages, serving
 from mirrord_agent.wire.channel import Channel, RequestFailed
 from mirrord_agent.wire.frames import Kind, encode
 from mirrord_agent.wire.messages import Done, GetHostname, Hostname, OpenTcp, Reply, Request, Stat
+from mirrord_agent.wire.websocket import WebSocket
 
 from ..running import Recorder, Waiting, joined, on_loop, until
 
@@ -81,8 +82,8 @@ async def test_a_request_that_is_cancelled_in_the_same_breath_leaves_nothing() -
         pair.client_socket.send(encode(Kind.REQUEST, 1, messages.encode(request)))
         pair.client_socket.send(encode(Kind.CANCEL, 1))
         pair.client.send(Kind.REQUEST, 2, messages.encode(GetHostname()))
-        await until(lambda: waiting.begun and pair.agent.requests_served == 1)
-        assert (waiting.begun, pair.agent.open_streams) == (1, 0)
+        await until(lambda: waiting.cancelled == 1 and pair.agent.requests_served == 1)
+        assert (waiting.begun, pair.agent.open_streams) == (2, 0)
 
 
 @on_loop
@@ -92,3 +93,35 @@ async def test_requests_at_once_have_a_limit(monkeypatch: pytest.MonkeyPatch) ->
         for id in range(1, 5):
             pair.client.send(Kind.REQUEST, id, messages.encode(GetHostname()))
         assert "more than 3 requests at once" in await pair.client.closed
+
+
+@on_loop
+async def test_what_needs_no_wait_is_answered_in_the_same_step() -> None:
+    def at_once(request: Request, channel: Channel) -> Reply:
+        return Done()
+
+    socket = WebSocket(asyncio.get_running_loop(), client=False)
+    sent: list[bytes] = []
+    socket.send = lambda message: sent.append(bytes(message))  # type: ignore[method-assign] # there is no peer
+    channel = Channel(socket, client=False, handler=at_once)
+    channel.start()
+    assert socket.on_message is not None
+    socket.on_message(encode(Kind.REQUEST, 7, messages.encode(GetHostname())))
+    assert (sent, channel.requests_served) == ([encode(Kind.REPLY, 7, messages.encode(Done()))], 0)
+    channel.close("the test has ended")
+
+
+def test_an_error_at_once_arrives_as_its_errno() -> None:
+    def failing(request: Request, channel: Channel) -> Reply:
+        raise PermissionError(errno.EACCES, "no")
+
+    @on_loop
+    async def check() -> None:
+        async with joined(failing) as pair:
+            ours = Recorder(pair.client.open_stream())
+            with pytest.raises(RequestFailed) as caught:
+                await pair.client.request(OpenTcp(stream=ours.stream.id, host="", port=0), Done)
+            assert caught.value.errno == errno.EACCES
+            assert pair.agent.open_streams == 0
+
+    check()

@@ -6,16 +6,13 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from mirrord_agent.wire import websocket as module
+from mirrord_agent.wire.binary import pack
 from mirrord_agent.wire.errors import ChannelClosed
 from mirrord_agent.wire.frames import MAX_FRAME
 from mirrord_agent.wire.websocket import FIRST_MESSAGES, UNPROVED, WebSocket
 
 from ..running import joined_websockets, on_loop, until
-
-UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
+from .test_binary import UPGRADE, feed
 
 
 @asynccontextmanager
@@ -249,3 +246,51 @@ async def test_what_was_given_up_before_it_began_is_closed() -> None:
         await loop.create_connection(lambda: agent, sock=theirs)
         assert await read(ours) == b""
         await agent.wait_closed()
+
+
+@on_loop
+async def test_what_is_sent_in_one_turn_leaves_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ends() as (client, _):
+        transport = client._transport
+        assert transport is not None
+        written: list[bytes] = []
+        monkeypatch.setattr(transport, "write", written.append)
+        for message in (b"one", b"two", b"three"):
+            client.send(message)
+        await until(lambda: written)
+        assert len(written) == 1
+
+
+@on_loop
+async def test_an_answer_leaves_while_what_it_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ends() as (_, agent):
+        answers: list[bytes] = []
+        transport = agent._transport
+        assert transport is not None
+        monkeypatch.setattr(transport, "write", answers.append)
+        agent.start(agent.send)
+        for message in (b"one", b"two"):
+            feed(agent, pack(message, masked=True))
+        assert answers == [pack(message, masked=False) for message in (b"one", b"two")]
+
+
+@pytest.mark.parametrize(
+    "frame", [pack(b"unmasked", masked=False), b"\xc2" + pack(b"reserved bit", masked=True)[1:]]
+)
+@on_loop
+async def test_a_frame_against_the_rules_ends_the_connection(frame: bytes) -> None:
+    async with ends() as (_, agent):
+        feed(agent, frame)
+        assert agent.reason is not None
+        assert agent.reason.startswith("the other side broke the websocket protocol")
+
+
+@pytest.mark.parametrize("end", [b"\xc2\x80mask", b"\x88\x80mask"], ids=["a fault", "a goodbye"])
+@on_loop
+async def test_nothing_is_taken_that_comes_behind_the_end(end: bytes) -> None:
+    async with ends() as (_, agent):
+        got: list[bytes] = []
+        agent.start(lambda message: got.append(bytes(message)))
+        feed(agent, pack(b"before", masked=True) + end + pack(b"behind", masked=True))
+        assert got == [b"before"]
+        assert agent.reason is not None

@@ -57,7 +57,8 @@ class Scene:
             fd=self.program.fileno(),
             bound_port=bound,
         )
-        self.connections.begin(connection)
+        self.connections.note(connection)
+        self.connections.start_soon(connection)
         return connection
 
     def known(self) -> Connection | None:

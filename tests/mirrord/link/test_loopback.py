@@ -15,6 +15,7 @@ from mirrord.link.loopback import (
     abort,
     begin,
     complete,
+    counterpart,
     is_ipv6_only,
     self_test,
     tcp_state,
@@ -44,6 +45,11 @@ def hold(loopback: Loopback, program: socket.socket) -> Peer:
     token = loopback.token(ipv6_only=is_ipv6_only(program))
     assert begin(program, token) == errno.EINPROGRESS
     return token
+
+
+def completed(token: Peer, program: Peer) -> socket.socket | None:
+    ours = counterpart(token)
+    return ours if complete(ours, program) else None
 
 
 def refuse(loopback: Loopback, sock: socket.socket) -> None:
@@ -78,7 +84,7 @@ def test_a_held_connect_is_pending_and_silent(loopback: Loopback, program: socke
 
 def test_a_held_connect_is_completed(loopback: Loopback, program: socket.socket) -> None:
     token = hold(loopback, program)
-    ours = complete(token, from_name(program.getsockname()))
+    ours = completed(token, from_name(program.getsockname()))
     assert ours is not None
     with ours:
         assert tcp_state(program) == ESTABLISHED
@@ -131,7 +137,7 @@ def test_an_epoll_that_was_waiting_sees_a_completion_once(loopback: Loopback, pr
         token = hold(loopback, program)
         epoll.register(program, select.EPOLLOUT | select.EPOLLET)
         assert epoll.poll(0) == []
-        ours = complete(token, from_name(program.getsockname()))
+        ours = completed(token, from_name(program.getsockname()))
         assert ours is not None
         with ours:
             assert epoll.poll(5) == [(program.fileno(), select.EPOLLOUT)]
@@ -246,7 +252,7 @@ def test_many_connects_from_one_port_are_completed_each(loopback: Loopback) -> N
     for program in programs[1:]:
         program.bind(programs[0].getsockname())
     tokens = [hold(loopback, program) for program in programs]
-    ends = [complete(token, from_name(p.getsockname())) for token, p in zip(tokens, programs, strict=True)]
+    ends = [completed(token, from_name(p.getsockname())) for token, p in zip(tokens, programs, strict=True)]
     assert all(ends)
     assert [tcp_state(program) for program in programs] == [ESTABLISHED] * 50
     for sock in (*programs, *ends):
@@ -258,7 +264,7 @@ def test_a_closed_program_is_not_completed(loopback: Loopback, program: socket.s
     token = hold(loopback, program)
     address = from_name(program.getsockname())
     program.close()
-    assert complete(token, address) is None
+    assert completed(token, address) is None
 
 
 def test_ipv6_only_is_told_from_the_option_or_the_bound_address() -> None:
