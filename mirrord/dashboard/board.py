@@ -141,23 +141,22 @@ class Board:
             known.name, known.parent = thread.name, thread.parent
 
     def _call(self, record: CallRecord) -> None:
+        # of a program that is busy there are thousands a second
         call = Call(record, self._threads.of(record.tid))
         self.calls.append(call)
-        self._rates(record.number, call).total += 1
-        went = went_remote(call)
-        self.remote.total += went
+        (self._planes.get(record.number) or self._rates(record.number, call)).total += 1
         process = self.processes.get(call.thread.pid) or self.ended
         process.calls += 1
-        process.remote += went
-        if record.failed and record.result != _BEGUN:
+        if went_remote(call):
+            self.remote.total += 1
+            process.remote += 1
+        if record.result < 0 and record.failed and record.result != _BEGUN:
             self.failed.append(call)
         if call.seconds > self._slow:
             self._keep_slow(call)
 
     def _rates(self, number: int, call: Call) -> Rates:
-        rates = self._planes.get(number)
-        if rates is None:
-            rates = self._planes[number] = self.planes[plane_of(call.name)]
+        rates = self._planes[number] = self.planes[plane_of(call.name)]
         return rates
 
     def _keep_slow(self, call: Call) -> None:

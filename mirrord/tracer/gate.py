@@ -101,7 +101,7 @@ class Gate:
         call.look_closer()
         if verdict is CONTINUE:
             self._listener.send_continue(call.id)
-            call.answered(verdict, 0)
+            call.continued()
         elif type(verdict) is Wait:
             self._hold(call, verdict)
         else:

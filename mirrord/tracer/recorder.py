@@ -14,9 +14,19 @@ from typing import Final
 
 from mirrord_seccomp.notify import NotificationId
 
-from mirrord.syscall import CONTINUE, Elsewhere, Enter, Fail, GiveFd, Gone, OpenPath, Return, Tid, Verdict
+from mirrord.syscall import Elsewhere, Enter, Fail, GiveFd, Gone, OpenPath, Return, Tid, Verdict
 from mirrord.tracer.call import TrappedCall
-from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_local, pack_thread
+from mirrord.tracer.record import (
+    CALL_KIND,
+    LOCAL_SIZE,
+    MOST_OF_AN_AREA,
+    PATH,
+    Answer,
+    ThreadRecord,
+    pack_call,
+    pack_path,
+    pack_thread,
+)
 from mirrord.tracer.threads import Threads
 
 MOST_RECORDS: Final = 100_000
@@ -44,9 +54,10 @@ class Recorder:
         self._trapped: Final = tuple(trapped)
         self.dropped: int = 0
         """Records that there was no room for, ever."""
-        self._queue: Final[deque[bytes | list[bytes]]] = deque()
+        self._queue: Final[deque[bytes | list[bytes] | RecordedCall]] = deque()
         self._most: Final = most
-        self._known: Final[dict[int, int]] = {}
+        self.known: Final[dict[int, int]] = {}
+        """Until when each thread is taken for what it was; for :class:`RecordedCall`."""
 
     def begin(
         self,
@@ -57,10 +68,14 @@ class Recorder:
         threads: Threads,
     ) -> "RecordedCall":
         """Return the call of a notification."""
-        began = monotonic_ns()
-        if self._known.get(tid, 0) < began:
-            self._look_at(tid)
-        return RecordedCall(id, tid, number, args, threads, self, began)
+        return RecordedCall(id, tid, number, args, threads, self)
+
+    @cached_property
+    def paths(self) -> dict[int, int]:
+        """Which argument is a call's only path, and all that is to be read of it; made likewise."""
+        from mirrord.tracer.closer import only_paths
+
+        return only_paths(self._trapped)
 
     @cached_property
     def readers(self) -> dict[int, Reader]:
@@ -79,19 +94,21 @@ class Recorder:
 
     def forget(self, tid: int) -> None:
         """Look at a thread afresh: it is about to execute another program."""
-        self._known.pop(tid, None)
+        self.known.pop(tid, None)
 
     def start_over(self) -> None:
         """Begin for somebody who knows nothing yet."""
         # their import takes tens of milliseconds, which the first call that is recorded would wait for
-        _ = self.readers
+        _ = self.readers, self.paths
         if self.results:
             _ = self.fillers
         self._queue.clear()
-        self._known.clear()
+        self.known.clear()
 
-    def add(self, record: bytes | list[bytes]) -> None:
-        """Take a record, or the place of one that is completed before the next :meth:`take`."""
+    def add(self, record: "bytes | list[bytes] | RecordedCall") -> None:
+        """Take a record, what is to become one, or the place of one that is completed before the next
+        :meth:`take`.
+        """
         if len(self._queue) < self._most:
             self._queue.append(record)
         else:
@@ -101,12 +118,13 @@ class Recorder:
         """Return what has come since the last time."""
         queue = self._queue
         taken = [queue.popleft() for _ in range(len(queue))]
-        return [record if isinstance(record, bytes) else record[0] for record in taken]
+        return [_packed(record) for record in taken]
 
-    def _look_at(self, tid: int) -> None:
-        if len(self._known) > _MOST_THREADS:
-            self._known.clear()
-        self._known[tid] = monotonic_ns() + _KNOWN_FOR
+    def look_at(self, tid: int) -> None:
+        """Note whose thread it is that calls; for :class:`RecordedCall`."""
+        if len(self.known) > _MOST_THREADS:
+            self.known.clear()
+        self.known[tid] = monotonic_ns() + _KNOWN_FOR
         thread = look_at(tid)
         if thread is not None:
             self.add(pack_thread(thread))
@@ -115,7 +133,18 @@ class Recorder:
 class RecordedCall(TrappedCall):
     """A call that remembers what was read of the program's memory."""
 
-    __slots__ = ("_began", "_here", "_place", "_recorder", "_seen", "held", "take")
+    __slots__ = (
+        "_address",
+        "_began",
+        "_ended",
+        "_here",
+        "_more",
+        "_path",
+        "_place",
+        "_recorder",
+        "held",
+        "take",
+    )
 
     watched = True
     held: bool
@@ -131,7 +160,6 @@ class RecordedCall(TrappedCall):
         args: tuple[int, int, int, int, int, int],
         threads: Threads,
         recorder: Recorder,
-        began: int,
     ) -> None:
         # what TrappedCall's does, without another call on each trap
         self.id = id
@@ -140,12 +168,17 @@ class RecordedCall(TrappedCall):
         self.args = args
         self.threads = threads
         self._recorder = recorder
-        self._began = began
-        self._seen: list[tuple[int, bytes]] = []
+        self._began = began = monotonic_ns()
+        self._address = 0
+        """Of the first path that was read, and nearly always all that is."""
+        self._path = b""
+        self._more: list[tuple[int, bytes]] | None = None
         self._here: tuple[tuple[int, bytes], ...] = ()
         self._place: list[bytes] | None = None
         self.held = False
         self.take = None
+        if recorder.known.get(tid, 0) < began:
+            recorder.look_at(tid)
 
     def here(self, address: int, data: bytes) -> None:
         """Note what stands on this machine for what the program has, or gets, at an address."""
@@ -154,14 +187,22 @@ class RecordedCall(TrappedCall):
     def read(self, address: int, size: int) -> bytes:
         """Return exactly ``size`` bytes of the program's memory; raise Fault."""
         data = super().read(address, size)
-        self._seen.append((address, data[:MOST_OF_AN_AREA]))
+        self._see(address, data[:MOST_OF_AN_AREA])
         return data
 
     def string(self, address: int) -> bytes:
         """Return the path at ``address`` without its NUL."""
         path = self.threads.string(self.tid, self.id, address)
-        self._seen.append((address, path + b"\0"))
+        if self._address:
+            self._see(address, path + b"\0")
+        else:
+            self._address, self._path = address, path
         return path
+
+    def _see(self, address: int, data: bytes) -> None:
+        if self._more is None:
+            self._more = []
+        self._more.append((address, data))
 
     def duplicate(self, fd: int) -> int:
         """Return a duplicate of the program's descriptor; raise OSError EBADF."""
@@ -173,15 +214,16 @@ class RecordedCall(TrappedCall):
 
     def has_seen(self, address: int) -> bool:
         """Tell whether something was read there."""
-        seen = self._seen
-        if seen and seen[0][0] == address:
-            # what nearly every call has: the one path that its handler needed
-            return True
-        return any(at == address for at, _ in self._seen)
+        return self._address == address or any(at == address for at, _ in self._more or ())
 
     def look_closer(self) -> None:
         """Read what people want to see, before the answer lets the thread go on."""
-        reader = self._recorder.readers.get(self.number)
+        recorder, number = self._recorder, self.number
+        only = recorder.paths.get(number)
+        if only is not None and self._address == self.args[only]:
+            # what nearly every call has: the one path that its handler needed
+            return
+        reader = recorder.readers.get(number)
         if reader is not None:
             try:
                 reader(self)
@@ -196,12 +238,26 @@ class RecordedCall(TrappedCall):
         self._place = [b""]
         self._recorder.add(self._place)
 
+    def continued(self) -> None:
+        """Note that the kernel runs the call. It is packed when it is taken: between two traps the program
+        has the caches, and whatever a trap does beside its answer is done with cold ones.
+        """
+        self._ended = monotonic_ns()
+        self._recorder.add(self)
+
+    def packed(self) -> bytes:
+        """Return the record of a call that was :meth:`continued`."""
+        if self._more is not None or self._here or not self._address:
+            return self._pack(Answer.CONTINUED, 0, ())
+        size = len(self._path)
+        head = pack_path(
+            LOCAL_SIZE + size, CALL_KIND, 0, 1, self.tid, self.number, self._began, self._ended, 0,
+            *self.args, self._address, size, PATH,
+        )  # fmt: skip
+        return head + self._path
+
     def answered(self, verdict: Verdict, result: int) -> None:
         """Note the answer that the call has got, and the result that came of it."""
-        if verdict is CONTINUE and not self.held and self._place is None and len(self._seen) == 1:
-            packed = pack_local(self.tid, self.number, self._began, monotonic_ns(), self.args, self._seen[0])
-            self._recorder.add(packed)
-            return
         written = verdict.writes if isinstance(verdict, Return | GiveFd) else ()
         self._note(_answer(verdict, result), result, written)
 
@@ -226,7 +282,15 @@ class RecordedCall(TrappedCall):
         return tuple(areas)
 
     def _note(self, answer: Answer, result: int, written: tuple[tuple[int, bytes], ...]) -> None:
-        record = pack_call(
+        self._ended = monotonic_ns()
+        record = self._pack(answer, result, written)
+        if self._place is None:
+            self._recorder.add(record)
+        else:
+            self._place[0] = record
+
+    def _pack(self, answer: Answer, result: int, written: tuple[tuple[int, bytes], ...]) -> bytes:
+        return pack_call(
             tid=self.tid,
             number=self.number,
             args=self.args,
@@ -234,15 +298,18 @@ class RecordedCall(TrappedCall):
             held=self.held or self._place is not None,
             result=result,
             began=self._began,
-            ended=monotonic_ns(),
-            read=self._seen,
+            ended=self._ended,
+            path=(self._address, self._path) if self._address else None,
+            read=self._more or (),
             written=written,
             here=self._here,
         )
-        if self._place is None:
-            self._recorder.add(record)
-        else:
-            self._place[0] = record
+
+
+def _packed(record: "bytes | list[bytes] | RecordedCall") -> bytes:
+    if isinstance(record, RecordedCall):
+        return record.packed()
+    return record if isinstance(record, bytes) else record[0]
 
 
 def _answer(verdict: Verdict, result: int) -> Answer:

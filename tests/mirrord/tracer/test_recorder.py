@@ -73,6 +73,28 @@ def test_what_no_handler_has_read_is_read() -> None:
     assert memory.asked == 1
 
 
+def test_what_the_kernel_runs_is_packed_when_it_is_taken() -> None:
+    recorder, memory = Recorder([OPENAT]), Memory()
+    plain, rich = begun(recorder, memory), begun(recorder, memory)
+    plain.string(PATH)
+    plain.continued()
+    for _ in range(2):
+        rich.string(PATH)
+    rich.here(PATH, b"/tree/path")
+    rich.continued()
+    bare = begun(recorder, memory, path=1)
+    bare.continued()
+    _, first, second, third = records(recorder)
+    assert isinstance(first, CallRecord)
+    assert isinstance(second, CallRecord)
+    assert isinstance(third, CallRecord)
+    assert (first.answer, first.number, first.tid, first.args) == (Answer.CONTINUED, OPENAT, HERE, plain.args)
+    assert [len(one.areas) for one in (first, second, third)] == [1, 2, 0]
+    assert {area.data for one in (first, second) for area in one.areas} == {b"/a/path\0"}
+    assert [len(one.here) for one in (first, second, third)] == [0, 1, 0]
+    assert first.began <= first.ended <= second.ended
+
+
 def test_a_bad_pointer_is_no_error() -> None:
     recorder, memory = Recorder([OPENAT]), Memory()
     call = begun(recorder, memory, path=1)
