@@ -16,6 +16,9 @@ _MOST_CALLS: Final = 5000
 _MOST_FAILED: Final = 500
 _MOST_SLOW: Final = 100
 _MOST_NOTES: Final = 500
+_MOST_GONE: Final = 100
+"""Connections that are kept after their end."""
+_MOST_FILES: Final = 2000
 _NS: Final = 1e9
 _BEGUN: Final = -errno.EINPROGRESS
 """Of a connect that does not wait: no failure to people."""
@@ -177,6 +180,9 @@ class Board:
             flow.sent.total, flow.received.total = connection.sent, connection.received
         for key, flow in self.flows.items():
             flow.open = key in there
+        gone = [key for key, flow in self.flows.items() if not flow.open]
+        for key in gone[:-_MOST_GONE]:
+            del self.flows[key]
         self.link = state.link
         if state.link is not None:
             self.link_sent.total, self.link_received.total = state.link.sent, state.link.received
@@ -189,6 +195,8 @@ class Board:
                 self.explainer.learn(note)
             return
         file = self.files.setdefault(note.text, RemoteFile(note.text, note.size))
+        if len(self.files) > _MOST_FILES:
+            del self.files[next(iter(self.files))]
         file.size = note.size
         file.opened += 1
         file.cached += note.cached

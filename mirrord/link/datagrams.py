@@ -263,13 +263,14 @@ class Datagrams:
 
     def _collect(self) -> None:
         """Drop what belongs to sockets that the program has closed."""
-        self._watch = None
+        # whatever comes of this look, there is another one
+        self._watch = self._loop.call_later(_TICK, self._collect) if self._by_cookie else None
+        # in this order: the gate's thread may make one meanwhile
+        known = list(self._by_cookie.values())
         alive = udp_inodes()
-        for association in list(self._by_cookie.values()):
+        for association in known:
             if association.inode not in alive:
                 self._drop(association)
-        if self._by_cookie:
-            self._watch = self._loop.call_later(_TICK, self._collect)
 
 
 def _deliver(relay: socket.socket, payload: Data) -> None:
