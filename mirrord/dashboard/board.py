@@ -191,6 +191,8 @@ class Board:
         """Take something that happened beside the calls."""
         if note.kind != "file":
             self.names.append(note)
+            # the calls that carried it were counted as a socket's: whose they are the address tells
+            self.planes["names"].total += note.kind == "question"
             if self.explainer is not None:
                 self.explainer.learn(note)
             return

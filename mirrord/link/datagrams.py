@@ -91,7 +91,10 @@ class Datagrams:
         return from_name(relay.getsockname())
 
     def look(self) -> Iterator[tuple[Association, Peer, tuple[int, int]]]:
-        """Return each socket of the program with a peer of it, and the bytes to and from all its peers."""
+        """Return each socket that the program has, with a peer of it, and the bytes to and from all peers; on
+        the loop.
+        """
+        self._drop_closed()
         for association in list(self._by_cookie.values()):
             streams = list(association.streams.values())
             sent = sum(stream.bytes_sent for stream in streams)
@@ -265,6 +268,9 @@ class Datagrams:
         """Drop what belongs to sockets that the program has closed."""
         # whatever comes of this look, there is another one
         self._watch = self._loop.call_later(_TICK, self._collect) if self._by_cookie else None
+        self._drop_closed()
+
+    def _drop_closed(self) -> None:
         # in this order: the gate's thread may make one meanwhile
         known = list(self._by_cookie.values())
         alive = udp_inodes()

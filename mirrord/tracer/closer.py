@@ -7,7 +7,7 @@ from typing import Final
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
-from mirrord.tracer.recorder import Reader, RecordedCall
+from mirrord.tracer.recorded import Reader, RecordedCall
 from mirrord.tracer.text.prototypes import prototype
 
 _POINTER: Final = struct.Struct("=Q")

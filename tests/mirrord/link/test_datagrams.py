@@ -408,6 +408,16 @@ def test_a_socket_is_not_collected_that_was_made_while_the_kernel_was_asked(
     play(story, program)
 
 
+def test_a_closed_socket_is_not_shown(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        scene.relay()
+        assert len(list(scene.datagrams.look())) == 1
+        program.close()
+        assert list(scene.datagrams.look()) == []
+
+    play(story, program)
+
+
 def test_a_closed_socket_is_collected_though_the_kernel_could_not_be_asked_once(
     program: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
