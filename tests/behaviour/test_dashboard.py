@@ -116,8 +116,10 @@ def test_only_errors_are_shown(shell: Tmux, line: Line) -> None:
 
 
 def test_the_size_is_followed(shell: Tmux, line: Line) -> None:
-    _start(shell, line, "bash", "-c", "trap 'stty size' WINCH; while :; do sleep 0.1; done")
+    _start(shell, line, "bash", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done")
     shell.expect("calls per second")
+    # it is told of a size from now on
+    shell.expect("^│ ready ")
     shell.resize(60, 15)
     shell.expect_gone("calls per second")
     shell.keys("2")
