@@ -1,6 +1,7 @@
 """The entry point of the command ``mirrord`` and of ``python -m mirrord``."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ _COERCED: Final = ("C.UTF-8", "C.utf8", "UTF-8")
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line, this process's by default, and return its exit status; tell errors on stderr."""
     _undo_coercion()
+    _write_what_can_be_written()
     from mirrord.cli import command
 
     try:
@@ -43,6 +45,18 @@ def _undo_coercion() -> None:
             os.environ["LC_CTYPE"] = os.fsdecode(value)
         else:
             del os.environ["LC_CTYPE"]
+
+
+def _write_what_can_be_written() -> None:
+    """Have what the locale's encoding does not have written as something else."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            import codecs
+
+            from mirrord.letters import instead
+
+            codecs.register_error(instead.__module__, instead)
+            stream.reconfigure(errors=instead.__module__)
 
 
 if __name__ == "__main__":

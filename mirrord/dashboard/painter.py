@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rich.cells import cell_len
 from rich.console import COLOR_SYSTEMS, Console
 from rich.segment import Segment
 
+from mirrord.letters import in_ascii
+
 _CONTROLS: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
 """What a terminal does not show but obeys (ECMA-48, 5.2 and 5.3); and DEL."""
-_IN_ASCII: Final = str.maketrans("╭╮╰╯─│└├┬┤▏…▶∅→↑↓×–µ▁▂▃▄▅▆▇█", "++++-|`|+||~>0>^vx-u.:-=+*%#")
 
 
 class Painter:
@@ -56,9 +56,5 @@ class Painter:
             for segment in segments
             if (shown := segment.text if segment.text.isprintable() else segment.text.translate(_CONTROLS))
         )
-        return text if self._unicode or text.isascii() else _ascii(text)
-
-
-def _ascii(text: str) -> str:
-    """Return what takes as much room; no sequence has anything else in it."""
-    return "".join(one if one.isascii() else "?" * cell_len(one) for one in text.translate(_IN_ASCII))
+        # no sequence has anything outside ASCII in it
+        return text if self._unicode or text.isascii() else in_ascii(text)
