@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     from mirrord.trace.sessions import find
 
     _, client = find(word)
+    client.ask(Kind.SELDOM)
     client.ask(Kind.WATCH)
     return guard.run_alone(lambda: app.show(client, None))
 
@@ -33,5 +34,9 @@ def require_terminal() -> None:
     remedy = "use mirrord trace --plain"
     if not os.isatty(1):
         raise UsageError("the dashboard needs a terminal", remedy=remedy)
-    if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError("this terminal can show no dashboard (TERM=dumb)", remedy=remedy)
+
+    from mirrord.dashboard import terminal
+
+    if terminal.look() is None:
+        name = os.environ.get("TERM", "")
+        raise UsageError(f"this terminal can show no dashboard (TERM={name})", remedy=remedy)

@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     if not _names_target(options):
         options = dataclasses.replace(options, without_target=True)
     if own["results"]:
-        options = _with_results(options, own)
+        options = _with_results(options)
     trace, session = _options(own), _session(options, own, arguments)
     if trace.pcap is not None and options.without_target:
         raise UsageError("--pcap needs a target: without one nothing is remote", remedy="name one by -t")
@@ -74,7 +74,7 @@ def _plain(session: Session, trace: TraceOptions, capture: IO[bytes] | None) -> 
     out = _opened(trace.output)
     ours, theirs = socket.socketpair()
     if capture is not None:
-        _ask_for_traffic(theirs)
+        _ask(theirs, "TAP")
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -85,11 +85,11 @@ def _plain(session: Session, trace: TraceOptions, capture: IO[bytes] | None) -> 
     return session(front.Watch(ours, pid))
 
 
-def _ask_for_traffic(sock: socket.socket) -> None:
+def _ask(sock: socket.socket, *kinds: str) -> None:
     """Ask before the session is there, so that nothing of it is missed."""
     from mirrord.feed.frames import Kind, encode
 
-    sock.send(encode(Kind.TAP))
+    sock.send(b"".join(encode(Kind[kind]) for kind in kinds))
 
 
 def _session(options: ExecOptions, own: dict[str, Any], arguments: list[str]) -> Session:
@@ -111,17 +111,11 @@ def _session(options: ExecOptions, own: dict[str, Any], arguments: list[str]) ->
     return lambda watch: attaching.run(attaching_to, watch)
 
 
-def _with_results(options: ExecOptions, own: dict[str, Any]) -> ExecOptions:
+def _with_results(options: ExecOptions) -> ExecOptions:
     """Return the options of a session that learns the results of all calls; raise UsageError."""
     if (options.engine or variables.engine(os.environ)) == "notify":
         raise UsageError(
             "--results needs the engine ptrace: notify does not learn what the kernel answers",
-            remedy="leave one of them out",
-        )
-    if own["attach"] is not None:
-        raise UsageError(
-            "--results is for a program that is started, by the engine ptrace; "
-            "a process that runs already is looked at by notify",
             remedy="leave one of them out",
         )
     return dataclasses.replace(options, engine="ptrace", results=True)
@@ -137,15 +131,19 @@ def _shows_dashboard(trace: TraceOptions) -> bool:
     """Tell whether there is a terminal for it, and nothing else was asked for."""
     if trace.plain or trace.json or trace.summary or trace.output is not None or trace.selection:
         return False
-    return all(os.isatty(fd) for fd in (0, 1, 2)) and os.environ.get("TERM", "dumb") != "dumb"
+    if not all(os.isatty(fd) for fd in (0, 1, 2)):
+        return False
+
+    from mirrord.dashboard import terminal
+
+    return terminal.look() is not None
 
 
 def _dashboard(session: Session, capture: IO[bytes] | None) -> int:
     from mirrord.dashboard import guard
 
     def prepare(feed: socket.socket) -> None:
-        if capture is not None:
-            _ask_for_traffic(feed)
+        _ask(feed, "SELDOM", *(["TAP"] if capture is not None else []))
 
     def show(master: int, feed: socket.socket) -> int:
         from mirrord.dashboard import app

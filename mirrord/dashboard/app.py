@@ -14,6 +14,7 @@ from typing import Final
 
 from rich.console import Console
 
+from mirrord.dashboard import terminal
 from mirrord.dashboard.board import Board
 from mirrord.dashboard.choice import Choice, Mode
 from mirrord.dashboard.guard import Saved
@@ -32,6 +33,8 @@ _FRAME_TIME: Final = 0.25
 _TYPING_FRAME_TIME: Final = 0.05
 """Seconds between two drawings: while keys go to the program, what it echoes is waited for."""
 _ROOM: Final = 1 << 16
+_MOST_READS: Final = 64
+"""Of a quarter of a MiB each; then the keyboard has its turn."""
 _LAST_LINES: Final = 200
 _BACK: Final = b"\x1d"
 """Ctrl-]."""
@@ -49,11 +52,13 @@ class App:
         self._choice: Final = Choice(has_output=master is not None)
         self._output: Final = Output(master) if master is not None else None
         self._view: Final = View(self._board, self._choice, self._output)
-        self._console: Final = Console(file=os.fdopen(os.dup(self._saved.fd), "w"), highlight=False)
-        self._painter: Final = Painter(self._console)
+        self._console: Final = _console(self._saved)
+        self._painter: Final = Painter(self._console, unicode=self._saved.kind.unicode)
         self._ended: bool = False
         self._terminated: bool = False
         self._dirty: bool = True
+        self._waiting: bool = False
+        """The session has told something that has not been taken yet."""
         self._frame_time: float = 0.0
 
     def run(self) -> int:
@@ -79,12 +84,13 @@ class App:
                 if key.fd != self._master or self._output is None or not self._output.full:
                     self._ready(selector, key.fd, wake)
             now = time.monotonic()
-            if now - ticked >= 1:
-                ticked = now
-                self._board.tick()
-                self._dirty = True
+            self._dirty |= now - ticked >= 1
             if self._dirty and now - drawn >= wait:
                 drawn, self._frame_time = now, _FRAME_TIME
+                self._catch_up(selector)
+                if now - ticked >= 1:
+                    ticked = now
+                    self._board.tick()
                 self._draw()
 
     def _ready(self, selector: selectors.BaseSelector, fd: int, wake: int) -> None:
@@ -97,10 +103,29 @@ class App:
         elif fd == self._master:
             self._printed(selector)
         else:
+            # taken when it is drawn: to be woken for each frame would cost the program some time
+            selector.unregister(fd)
+            self._waiting = True
+
+    def _catch_up(self, selector: selectors.BaseSelector) -> None:
+        """Take what the session has told since the last time."""
+        if self._waiting:
+            self._waiting = False
+            self._take_told()
+            selector.register(self._client.socket, selectors.EVENT_READ)
+
+    def _take_told(self) -> None:
+        for _ in range(_MOST_READS):
+            if self._client.ended or not self._client.has_more:
+                return
             self._told()
 
     def _typed(self) -> None:
-        data = os.read(self._saved.fd, _ROOM)
+        try:
+            data = os.read(self._saved.fd, _ROOM)
+        except OSError:
+            # EIO: it was hung up
+            data = b""
         self._frame_time = _TYPING_FRAME_TIME
         if not data:
             # the terminal is gone
@@ -203,7 +228,7 @@ class App:
     @contextlib.contextmanager
     def _screen(self) -> Iterator[None]:
         self._saved.raw()
-        self._write("\x1b[?1049h\x1b[?25l\x1b[2J")
+        self._saved.enter_screen()
         try:
             yield
         finally:
@@ -213,6 +238,7 @@ class App:
     def _leave(self) -> None:
         """Finish the capture, and leave on the terminal what the program wrote last."""
         if self._pcap is not None:
+            self._take_told()
             self._pcap.flush()
         if self._output is None:
             return
@@ -230,6 +256,17 @@ class App:
                 self._printed(selector)
 
 
+def _console(saved: Saved) -> Console:
+    colours = saved.kind.colours
+    return Console(
+        # a name of a file or a process may be no text in any encoding
+        file=os.fdopen(os.dup(saved.fd), "w", encoding="utf-8", errors="replace"),
+        highlight=False,
+        color_system=colours or "standard",
+        no_color=colours is None,
+    )
+
+
 def _size(fd: int) -> tuple[int, int]:
     rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
     return rows or 24, columns or 80
@@ -237,7 +274,7 @@ def _size(fd: int) -> tuple[int, int]:
 
 def show(client: Client, master: int | None, pcap: Pcap | None = None) -> int:
     """Be the dashboard; return the exit code. ``pcap`` takes the target's traffic."""
-    if os.environ.get("TERM", "dumb") == "dumb":
+    if terminal.look() is None:
         sys.stderr.write("mirrord: this terminal cannot show a dashboard; use mirrord trace --plain\n")
         return EXIT_MIRRORD
     # the program comes first

@@ -16,6 +16,9 @@ _MOST_CALLS: Final = 5000
 _MOST_FAILED: Final = 500
 _MOST_SLOW: Final = 100
 _MOST_NOTES: Final = 500
+_MOST_GONE: Final = 100
+"""Connections that are kept after their end."""
+_MOST_FILES: Final = 2000
 _NS: Final = 1e9
 _BEGUN: Final = -errno.EINPROGRESS
 """Of a connect that does not wait: no failure to people."""
@@ -141,23 +144,22 @@ class Board:
             known.name, known.parent = thread.name, thread.parent
 
     def _call(self, record: CallRecord) -> None:
+        # of a program that is busy there are thousands a second
         call = Call(record, self._threads.of(record.tid))
         self.calls.append(call)
-        self._rates(record.number, call).total += 1
-        went = went_remote(call)
-        self.remote.total += went
+        (self._planes.get(record.number) or self._rates(record.number, call)).total += 1
         process = self.processes.get(call.thread.pid) or self.ended
         process.calls += 1
-        process.remote += went
-        if record.failed and record.result != _BEGUN:
+        if went_remote(call):
+            self.remote.total += 1
+            process.remote += 1
+        if record.result < 0 and record.failed and record.result != _BEGUN:
             self.failed.append(call)
         if call.seconds > self._slow:
             self._keep_slow(call)
 
     def _rates(self, number: int, call: Call) -> Rates:
-        rates = self._planes.get(number)
-        if rates is None:
-            rates = self._planes[number] = self.planes[plane_of(call.name)]
+        rates = self._planes[number] = self.planes[plane_of(call.name)]
         return rates
 
     def _keep_slow(self, call: Call) -> None:
@@ -178,6 +180,9 @@ class Board:
             flow.sent.total, flow.received.total = connection.sent, connection.received
         for key, flow in self.flows.items():
             flow.open = key in there
+        gone = [key for key, flow in self.flows.items() if not flow.open]
+        for key in gone[:-_MOST_GONE]:
+            del self.flows[key]
         self.link = state.link
         if state.link is not None:
             self.link_sent.total, self.link_received.total = state.link.sent, state.link.received
@@ -186,10 +191,14 @@ class Board:
         """Take something that happened beside the calls."""
         if note.kind != "file":
             self.names.append(note)
+            # the calls that carried it were counted as a socket's: whose they are the address tells
+            self.planes["names"].total += note.kind == "question"
             if self.explainer is not None:
                 self.explainer.learn(note)
             return
         file = self.files.setdefault(note.text, RemoteFile(note.text, note.size))
+        if len(self.files) > _MOST_FILES:
+            del self.files[next(iter(self.files))]
         file.size = note.size
         file.opened += 1
         file.cached += note.cached

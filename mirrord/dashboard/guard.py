@@ -21,11 +21,10 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from mirrord.dashboard import terminal
 from mirrord.session import front
 from mirrord.tracer.sys import PR_SET_PDEATHSIG, prctl
 
-_RESTORE: Final = b"\x1b[?1049l\x1b[?25h\x1b[?2004l\x1b[0m"
-"""Leave the alternate screen, show the cursor, end bracketed paste, no colour (xterm's ctlseqs)."""
 _ROOM: Final = 1 << 16
 _PATIENCE: Final = 5.0
 _TICK: Final = 0.1
@@ -72,13 +71,18 @@ class Saved:
     """The user's terminal, as it was."""
 
     def __init__(self) -> None:
+        self.kind: Final = terminal.look() or terminal.Terminal()
         self.fd: Final = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
         self._attributes: Final = termios.tcgetattr(self.fd)
+
+    def enter_screen(self) -> None:
+        """Take the terminal's screen."""
+        os.write(self.fd, self.kind.enter)
 
     def leave_screen(self) -> None:
         """Leave the dashboard's screen; once only, as that also puts the cursor back."""
         with contextlib.suppress(OSError):
-            os.write(self.fd, _RESTORE)
+            os.write(self.fd, self.kind.leave)
 
     def restore(self) -> None:
         """Make its modes what they were, whoever has changed them."""

@@ -6,6 +6,11 @@ from typing import Final
 from rich.console import COLOR_SYSTEMS, Console
 from rich.segment import Segment
 
+from mirrord.letters import in_ascii
+
+_CONTROLS: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
+"""What a terminal does not show but obeys (ECMA-48, 5.2 and 5.3); and DEL."""
+
 
 class Painter:
     """What the terminal shows, line by line.
@@ -14,7 +19,9 @@ class Painter:
     mostly the last one.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, unicode: bool = True) -> None:
+        """``unicode`` tells whether the terminal can show more than ASCII."""
+        self._unicode: Final = unicode
         system = console.color_system
         self._system: Final = COLOR_SYSTEMS[system] if system is not None else None
         self._no_color: Final = console.no_color
@@ -40,10 +47,14 @@ class Painter:
         )
 
     def _line(self, line: Sequence[Segment]) -> str:
+        # names come from elsewhere, and rich gives what moves the cursor no room
         segments = Segment.remove_color(line) if self._no_color else line
-        return "".join(
-            segment.style.render(segment.text, color_system=self._system)
+        text = "".join(
+            segment.style.render(shown, color_system=self._system)
             if segment.style is not None and self._system is not None
-            else segment.text
+            else shown
             for segment in segments
+            if (shown := segment.text if segment.text.isprintable() else segment.text.translate(_CONTROLS))
         )
+        # no sequence has anything outside ASCII in it
+        return text if self._unicode or text.isascii() else in_ascii(text)

@@ -136,6 +136,8 @@ def planes(board: Board, width: int, height: int) -> RenderableType:
 
 def connections(board: Board, width: int, height: int) -> RenderableType:
     """Show connections with both addresses, their bytes and rates."""
+    if not board.flows:
+        return Text("no connection was made", style="dim")
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="dim")
     table.add_column("")
     for head in ("remote", "in the pod", "here") if width >= _WIDE else ("remote",):
@@ -170,6 +172,8 @@ def _busy(flow: Flow) -> tuple[bool, bool, bool, int]:
 
 def files(board: Board, width: int, height: int) -> RenderableType:
     """Show the remote files that were opened."""
+    if not board.files:
+        return Text("no remote file was opened", style="dim")
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="dim")
     table.add_column("path", no_wrap=True, overflow="ellipsis", ratio=1)
     for head in ("size", "opened", "cached"):
@@ -219,13 +223,13 @@ def details(board: Board, call: Call) -> RenderableType:
     event = call.event(board.explainer, board.info)
     table = Table.grid(padding=(0, 2))
     when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f"{event.time % 1:.6f}"[1:]
+    waited = ", after waiting for the target" if event.held else ""
+    # the smallest screen has room for twelve
     rows = [
-        ("call", event.call),
-        ("result", result(call.record)),
+        ("call", f"{event.call} = {result(call.record)}"),
         ("went", f"{event.side}, plane {event.plane}"),
         ("why", event.rule),
-        ("took", duration(event.duration)),
-        ("answer", f"{event.answer}{', after waiting for the target' if event.held else ''}"),
+        ("took", f"{duration(event.duration)}: {event.answer}{waited}"),
         ("process", f"{event.pid} ({event.command}), thread {event.tid}"),
         ("when", when),
         *((f"  {index}", argument) for index, argument in enumerate(call.full_arguments)),

@@ -133,7 +133,8 @@ class View:
             title += f": {self._choice.filters or order.value}{paused}"
         return Panel(
             self._content(pane, *inside),
-            title=Text(title),
+            # where there are no colours, too
+            title=Text(title, "bold" if chosen else ""),
             border_style="cyan" if chosen else "dim",
             height=height,
             width=width,

@@ -3,13 +3,12 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from mirrord.config.incoming import IncomingRules
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.bound import BoundSockets, HeldListeners
-from mirrord.link.addresses import Peer
+from mirrord.link.addresses import DNS_PORT, Peer
 from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles
@@ -17,8 +16,6 @@ from mirrord.link.incoming import Incoming
 from mirrord.link.names import KnownNames
 from mirrord.link.unix import UnixConnections
 from mirrord.syscall import Handler, Tid
-
-DNS_PORT: Final = 53
 
 
 @dataclass(slots=True, kw_only=True)

@@ -32,6 +32,8 @@ class Kind(IntEnum):
     """To the session: send what happens from now on."""
     TAP = 18
     """To the session: send the bytes of the target's connections, too."""
+    SELDOM = 19
+    """To the session: a few times a second are enough; who draws takes no more."""
     STOP = 17
     """To the session: end."""
 

@@ -12,6 +12,7 @@ _PORT: Final = struct.Struct("!H")
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 SIZE_IN: Final = _IN.size
 SIZE_IN6: Final = _IN6.size
+DNS_PORT: Final = 53
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from mirrord_agent.wire.channel import Channel, ChannelClosed, Data, RequestFail
 from mirrord_agent.wire.datagram import pack_header, split
 from mirrord_agent.wire.messages import DatagramError, Opened, OpenUdp
 
-from mirrord.link.addresses import Peer, from_name
+from mirrord.link.addresses import DNS_PORT, Peer, from_name
 from mirrord.link.associations import Association, associate
 from mirrord.link.connections import Cookie
 from mirrord.link.inodes import udp_inodes
@@ -31,7 +31,6 @@ from mirrord.link.resolver import LocalResolver
 
 _TICK: Final = 2.0
 _MOST: Final = 65_535
-_DNS_PORT: Final = 53
 _MOST_RELAYS: Final = 256
 """With so many, only those that the program has written to are heard: each takes a descriptor."""
 _BATCH: Final = 64
@@ -92,7 +91,10 @@ class Datagrams:
         return from_name(relay.getsockname())
 
     def look(self) -> Iterator[tuple[Association, Peer, tuple[int, int]]]:
-        """Return each socket of the program with a peer of it, and the bytes to and from all its peers."""
+        """Return each socket that the program has, with a peer of it, and the bytes to and from all peers; on
+        the loop.
+        """
+        self._drop_closed()
         for association in list(self._by_cookie.values()):
             streams = list(association.streams.values())
             sent = sum(stream.bytes_sent for stream in streams)
@@ -163,7 +165,7 @@ class Datagrams:
                 # the program's socket is closed: an answer met ICMP "port unreachable"
                 self._drop(association)
                 return
-            if peer.port == _DNS_PORT and self.watch_dns is not None:
+            if peer.port == DNS_PORT and self.watch_dns is not None:
                 self.watch_dns(data)
             if not self._is_answered_here(peer, relay, data):
                 # opened by the first datagram: getaddrinfo(3) connects a socket to each address and sends
@@ -174,7 +176,7 @@ class Datagrams:
                     self.tap(association, there, data, True)
 
     def _is_answered_here(self, peer: Peer, relay: socket.socket, data: bytes) -> bool:
-        if peer.port != _DNS_PORT or self._resolver is None:
+        if peer.port != DNS_PORT or self._resolver is None:
             return False
         return self._resolver.takes(data, lambda answer: _deliver(relay, answer))
 
@@ -184,7 +186,7 @@ class Datagrams:
         if self.tap is not None:
             self.tap(association, there, payload, False)
         peer = association.substituted.get(there, there)
-        if port == _DNS_PORT:
+        if port == DNS_PORT:
             self._answered(bytes(payload))
         if association.connected not in (None, peer):
             # the kernel would not give it to a connected socket
@@ -264,13 +266,17 @@ class Datagrams:
 
     def _collect(self) -> None:
         """Drop what belongs to sockets that the program has closed."""
-        self._watch = None
+        # whatever comes of this look, there is another one
+        self._watch = self._loop.call_later(_TICK, self._collect) if self._by_cookie else None
+        self._drop_closed()
+
+    def _drop_closed(self) -> None:
+        # in this order: the gate's thread may make one meanwhile
+        known = list(self._by_cookie.values())
         alive = udp_inodes()
-        for association in list(self._by_cookie.values()):
+        for association in known:
             if association.inode not in alive:
                 self._drop(association)
-        if self._by_cookie:
-            self._watch = self._loop.call_later(_TICK, self._collect)
 
 
 def _deliver(relay: socket.socket, payload: Data) -> None:

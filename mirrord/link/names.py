@@ -5,18 +5,19 @@ from collections.abc import Collection
 from typing import Final, Literal
 
 _MOST: Final = 4096
-_NONE: Final[frozenset[str]] = frozenset()
+_MOST_OF_ONE: Final = 64
+"""A wildcard of DNS gives one address any number of names."""
 
 
 class KnownNames:
-    """Names by address, the oldest forgotten first."""
+    """Names by address; what was learnt longest ago is forgotten first: addresses, and names of one."""
 
     def __init__(self) -> None:
-        self._names: Final[OrderedDict[str, frozenset[str]]] = OrderedDict()
+        self._names: Final[OrderedDict[str, tuple[str, ...]]] = OrderedDict()
 
     def of(self, address: str) -> Collection[str]:
         """Return the names of an address; from any thread."""
-        return self._names.get(address, _NONE) if self._names else _NONE
+        return self._names.get(address, ()) if self._names else ()
 
     def learn(self, answer: bytes) -> None:
         """Take the names and addresses of a DNS message; one that is malformed teaches nothing.
@@ -43,7 +44,10 @@ class KnownNames:
                     self._add(record.address, asked | {_text(records.name)})
 
     def _add(self, address: str, names: set[str]) -> None:
-        self._names[address] = self._names.pop(address, _NONE) | names
+        # at no moment without those that are known: the gate's thread asks meanwhile
+        before = [name for name in self._names.get(address, ()) if name not in names]
+        self._names[address] = (*before, *sorted(names))[-_MOST_OF_ONE:]
+        self._names.move_to_end(address)
         if len(self._names) > _MOST:
             self._names.popitem(last=False)
 

@@ -199,6 +199,8 @@ class Attached:
             remote=remote,
             trapped=list(table.traps),
             stop=self._end,
+            # who is followed stops at the end of each call in any case
+            results=isinstance(holder, ByTracing),
         )
 
         def remember(pid: int) -> None:

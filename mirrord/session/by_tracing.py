@@ -105,7 +105,7 @@ def _require_no_session(pid: int) -> None:
     if doors.is_open(pid):
         raise AttachError(
             f"process {pid} has been attached to before by the engine notify, whose filter stays with it",
-            remedy="leave --engine and MIRRORD_ENGINE out: then that engine is used again",
+            remedy="leave --engine, MIRRORD_ENGINE and --results out: then that engine is used again",
         )
     if (id := _session_of(pid)) is not None:
         raise AttachError(f"process {pid} is in a mirrord session already, {id}", remedy="end that first")

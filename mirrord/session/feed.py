@@ -18,13 +18,18 @@ from mirrord.feed.traffic import Piece
 from mirrord.session.directory import FEED, within_reach
 
 _TICK: Final = 0.025
-_STATE_TICKS: Final = 20
+_SELDOM: Final = 0.25
+"""Seconds in which records gather. To send some costs the program up to a millisecond: the loop's thread
+takes the interpreter from the gate's, and who watches is woken.
+"""
+_STATE_TIME: Final = 0.5
 _MOST_QUEUED: Final = 32 * 1024 * 1024
 _MOST_TRAFFIC: Final = 256 * 1024 * 1024
 """Bytes that wait for one watcher: a capture with holes is worth less than a trace with some."""
 _BATCH: Final = 1024 * 1024
 _LARGEST_COMMAND: Final = 4096
 _DRAIN_PATIENCE: Final = 10.0
+_DRAIN_TICK: Final = 0.025
 _SEND_BUFFER: Final = 1024 * 1024
 
 
@@ -59,6 +64,7 @@ class Watcher:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.watching = False
         self.tapping = False
+        self.seldom = False
         self._loop: Final = loop
         self._socket: Final = sock
         self._feed: Final = feed
@@ -145,7 +151,8 @@ class Feed:
         self._watchers: Final[set[Watcher]] = set()
         self._listener: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._ticks: int = 0
+        self._told: float = 0.0
+        """When the state was."""
         self._dropped: int = 0
 
     @property
@@ -196,6 +203,8 @@ class Feed:
             if self._timer is None:
                 self._session.watched(True)
                 self._timer = self._loop.call_later(_TICK, self._tick)
+        elif kind is Kind.SELDOM:
+            watcher.seldom = True
         elif kind is Kind.TAP:
             first = not self._tapped
             watcher.tapping = True
@@ -235,10 +244,12 @@ class Feed:
         self._tell(Kind.EXCHANGE, _json(exchange))
 
     def _tick(self) -> None:
-        self._timer = self._loop.call_later(_TICK, self._tick)
-        self._ticks += 1
+        seldom = all(watcher.seldom for watcher in self._watchers if watcher.watching)
+        self._timer = self._loop.call_later(_SELDOM if seldom else _TICK, self._tick)
         self._flush()
-        if self._ticks % _STATE_TICKS == 0:
+        now = self._loop.time()
+        if now - self._told >= _STATE_TIME:
+            self._told = now
             self._tell(Kind.STATE, _json(self._session.state()))
 
     def _flush(self) -> None:
@@ -275,7 +286,7 @@ class Feed:
             watcher.tell(Kind.ENDED, _json(Ended(status=status)))
         deadline = self._loop.time() + _DRAIN_PATIENCE
         while not all(watcher.drained for watcher in self._watchers) and self._loop.time() < deadline:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(_DRAIN_TICK)
         for watcher in list(self._watchers):
             watcher.close()
 

@@ -12,9 +12,9 @@ from mirrord.config.model import Settings
 from mirrord.config.outgoing import DnsRules, OutgoingRules
 from mirrord.config.paths import PathRules
 from mirrord.dispatch.bound import BoundSockets
-from mirrord.dispatch.world import DNS_PORT, World
+from mirrord.dispatch.world import World
 from mirrord.errors import UsageError
-from mirrord.link.addresses import Peer
+from mirrord.link.addresses import DNS_PORT, Peer
 from mirrord.link.connections import Connections
 from mirrord.link.datagrams import Datagrams
 from mirrord.link.files import RemoteFiles

@@ -32,6 +32,11 @@ class Client:
         """The session has gone, with or without a word."""
         return self._ended
 
+    @property
+    def has_more(self) -> bool:
+        """There is something to be read: frames, a part of one, or the end."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
     def frames(self, timeout: float | None = None) -> Iterator[tuple[Kind, bytes]]:
         """Return what there is now, after waiting for ``timeout`` seconds at most, None for as long as it
         takes; raise FeedError.

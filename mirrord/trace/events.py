@@ -26,14 +26,17 @@ _NS: Final = 1e9
 class Call:
     """One record, and what is worked out of it when it is asked for."""
 
-    __slots__ = ("_arguments", "_memory", "_why", "record", "thread")
+    __slots__ = ("_arguments", "_why", "record", "thread")
 
     def __init__(self, record: CallRecord, thread: ThreadRecord) -> None:
         self.record: Final = record
         self.thread: Final = thread
-        self._memory: Final = Memory(record.areas)
         self._arguments: tuple[str, ...] | None = None
         self._why: Why | None = None
+
+    @property
+    def _memory(self) -> Memory:
+        return Memory(self.record.areas)
 
     @property
     def name(self) -> str:

@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 from mirrord_seccomp.syscalls import Kind
 
 from mirrord.config.paths import Side as PathSide
-from mirrord.dispatch.world import DNS_PORT
 from mirrord.feed.models import Note, Rules
-from mirrord.link.addresses import Peer, family, parse
+from mirrord.link.addresses import DNS_PORT, Peer, family, parse
 from mirrord.link.names import KnownNames
 from mirrord.trace.event import Plane, Side
 from mirrord.tracer.record import Answer, CallRecord

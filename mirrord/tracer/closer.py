@@ -7,7 +7,7 @@ from typing import Final
 from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
-from mirrord.tracer.recorder import Reader, RecordedCall
+from mirrord.tracer.recorded import Reader, RecordedCall
 from mirrord.tracer.text.prototypes import prototype
 
 _POINTER: Final = struct.Struct("=Q")
@@ -31,24 +31,18 @@ def readers(numbers: Iterable[int]) -> dict[int, Reader]:
     return {number: special.get(number) or _paths(prototype(number).paths) for number in numbers}
 
 
-def _paths(arguments: tuple[int, ...]) -> Reader:
-    if len(arguments) == 1:
-        return _path(arguments[0])
+def only_paths(numbers: Iterable[int]) -> dict[int, int]:
+    """Return which argument is the path of those calls of which nothing else is read."""
+    arch = current_arch()
+    special = {number_of(name, arch) for name in _SPECIAL}
+    found = {number: prototype(number).paths for number in numbers if number not in special}
+    return {number: paths[0] for number, paths in found.items() if len(paths) == 1}
 
+
+def _paths(arguments: tuple[int, ...]) -> Reader:
     def read(call: RecordedCall) -> None:
         for argument in arguments:
             _string(call, call.args[argument])
-
-    return read
-
-
-def _path(argument: int) -> Reader:
-    """Read the only path of a call: nearly all calls are such, and their handlers have read it."""
-
-    def read(call: RecordedCall) -> None:
-        address = call.args[argument]
-        if address and not call.has_seen(address):
-            call.string(address)
 
     return read
 

@@ -8,7 +8,7 @@ from mirrord_seccomp.syscalls import current_arch
 from mirrord_seccomp.syscalls import number as number_of
 
 from mirrord.tracer.closer import IOVEC, LONGEST_ADDRESS, MMSGHDR, MOST_MESSAGES, MOST_VECTORS, MSGHDR, SHOWN
-from mirrord.tracer.recorder import Filled, RecordedCall
+from mirrord.tracer.recorded import Filled, RecordedCall
 
 _STAT: Final = 144
 _STATX: Final = 256

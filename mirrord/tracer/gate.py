@@ -31,7 +31,8 @@ from mirrord.syscall import (
 )
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.excuses import Excuses, Warn
-from mirrord.tracer.recorder import RecordedCall, Recorder
+from mirrord.tracer.recorded import RecordedCall
+from mirrord.tracer.recorder import Recorder
 from mirrord.tracer.threads import Threads
 
 _RT_SIGRETURN: Final = number_of("rt_sigreturn", current_arch())
@@ -79,7 +80,7 @@ class Gate:
             if recorder is None or number == returning:
                 call = TrappedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
             else:
-                call = recorder.begin(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads)
+                call = RecordedCall(id, Tid(tid), number, (a0, a1, a2, a3, a4, a5), threads, recorder)
             try:
                 verdict = handlers[number](call)
             except Exception as error:  # a call always gets an answer
@@ -101,7 +102,7 @@ class Gate:
         call.look_closer()
         if verdict is CONTINUE:
             self._listener.send_continue(call.id)
-            call.answered(verdict, 0)
+            call.continued()
         elif type(verdict) is Wait:
             self._hold(call, verdict)
         else:

@@ -5,27 +5,33 @@ the process that shows it.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 _CALL: Final = struct.Struct("=IBBHIiQQq6Q")
 """Size of the whole record, kind, answer, number of areas; thread, call; begun, ended; result; arguments."""
 _AREA: Final = struct.Struct("=QIBxxx")
-"""Address, size of what follows, what it is: 0 for what was read, or one of ``_WRITTEN`` and ``_HERE``."""
-_LOCAL: Final = struct.Struct(_CALL.format + _AREA.format.removeprefix("="))
+"""Address, size of what follows, what it is: 0 for what was read, or one of the next three."""
+_WRITTEN: Final = 1
+_HERE: Final = 2
+PATH: Final = 3
+"""A path that was read, of which the NUL is left out."""
 _THREAD: Final = struct.Struct("=IBBHIIIi")
 """Size of the whole record, kind, 0, size of the name; thread, process, its parent; 0."""
 _HEAD: Final = struct.Struct("=IB")
-_CALL_KIND: Final = 1
+CALL_KIND: Final = 1
 _THREAD_KIND: Final = 2
 _HELD: Final = 0x80
-_WRITTEN: Final = 1
-_HERE: Final = 2
 MOST_OF_AN_AREA: Final = 256
 """Bytes kept of what was read; a path is kept whole."""
-
+_WITH_PATH: Final = struct.Struct(_CALL.format + _AREA.format.removeprefix("="))
+LOCAL_SIZE: Final = _WITH_PATH.size
+pack_path: Final = _WITH_PATH.pack
+"""The bytes before the path of a call of which nothing else was read: nearly all are such. What it takes is
+what :func:`pack_call` packs; on the way of a trap another function would be felt.
+"""
 
 RESTARTS: Final = {
     -512: "ERESTARTSYS (To be restarted if SA_RESTART is set)",
@@ -47,8 +53,11 @@ class Answer(IntEnum):
     """The kernel ran it, as with CONTINUED, and its result is known (``--results``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
+_ANSWERS: Final = tuple(Answer)
+"""By their numbers."""
+
+
+class Area(NamedTuple):
     """Bytes of the program's memory: what was read of it, or was written to it in the call."""
 
     address: int
@@ -56,9 +65,8 @@ class Area:
     written: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRecord:
-    """One call and its answer."""
+class CallRecord(NamedTuple):
+    """One call and its answer; a tuple, as who watches makes thousands a second."""
 
     tid: int
     number: int
@@ -123,43 +131,22 @@ def pack_call(
     result: int,
     began: int,
     ended: int,
-    read: list[tuple[int, bytes]],
+    read: Sequence[tuple[int, bytes]],
     written: tuple[tuple[int, bytes], ...],
+    path: tuple[int, bytes] | None = None,
     here: tuple[tuple[int, bytes], ...] = (),
 ) -> bytes:
-    """Return the bytes of one call."""
-    parts = [b""]
-    size = _CALL.size
-    for address, data in read:
-        parts += (_AREA.pack(address, len(data), 0), data)
-        size += _AREA.size + len(data)
-    for address, data in written:
-        data = data[:MOST_OF_AN_AREA]
-        parts += (_AREA.pack(address, len(data), _WRITTEN), data)
-        size += _AREA.size + len(data)
-    for address, data in here:
-        parts += (_AREA.pack(address, len(data), _HERE), data)
-        size += _AREA.size + len(data)
+    """Return the bytes of one call; ``path`` is the one that was read first."""
+    areas = [(address, data, 0) for address, data in read]
+    if path is not None:
+        areas.insert(0, (*path, PATH))
+    areas += [(address, data[:MOST_OF_AN_AREA], _WRITTEN) for address, data in written]
+    areas += [(address, data, _HERE) for address, data in here]
+    size = _CALL.size + sum(_AREA.size + len(data) for _, data, _ in areas)
     code = answer | _HELD if held else answer
-    count = len(read) + len(written) + len(here)
-    parts[0] = _CALL.pack(size, _CALL_KIND, code, count, tid, number, began, ended, result, *args)
-    return b"".join(parts)
-
-
-def pack_local(
-    tid: int,
-    number: int,
-    began: int,
-    ended: int,
-    args: tuple[int, int, int, int, int, int],
-    read: tuple[int, bytes],
-) -> bytes:
-    """Return the bytes of a call that the kernel runs, of which one thing was read: nearly all are such."""
-    address, data = read
-    size = len(data)
-    whole = _LOCAL.size + size
-    head = _LOCAL.pack(whole, _CALL_KIND, 0, 1, tid, number, began, ended, 0, *args, address, size, 0)
-    return head + data
+    head = _CALL.pack(size, CALL_KIND, code, len(areas), tid, number, began, ended, result, *args)
+    packed = [part for address, data, kind in areas for part in (_AREA.pack(address, len(data), kind), data)]
+    return b"".join((head, *packed))
 
 
 def pack_thread(thread: ThreadRecord) -> bytes:
@@ -177,41 +164,33 @@ def unpack(data: bytes) -> Iterator[CallRecord | ThreadRecord]:
             size, kind = _HEAD.unpack_from(data, at)
             if size <= _HEAD.size or at + size > len(data):
                 raise ValueError(f"a record of {size} bytes at {at} of {len(data)}")
-            if kind == _CALL_KIND:
+            if kind == CALL_KIND:
                 yield _unpack_call(data, at)
             elif kind == _THREAD_KIND:
                 yield _unpack_thread(data, at)
             else:
                 raise ValueError(f"a record of the unknown kind {kind}")
-        except struct.error as error:
+        except (struct.error, IndexError) as error:
             raise ValueError(f"a record that is cut short: {error}") from error
         at += size
 
 
 def _unpack_call(data: bytes, at: int) -> CallRecord:
-    _, _, code, count, tid, number, began, ended, result, *args = _CALL.unpack_from(data, at)
+    _, _, code, count, tid, number, began, ended, result, a0, a1, a2, a3, a4, a5 = _CALL.unpack_from(data, at)
     areas: list[Area] = []
     here: list[Area] = []
     at += _CALL.size
     for _ in range(count):
         address, size, kind = _AREA.unpack_from(data, at)
         at += _AREA.size
-        area = Area(address, data[at : at + size], kind == _WRITTEN)
+        content = data[at : at + size] + (b"\0" if kind == PATH else b"")
+        area = Area(address, content, kind == _WRITTEN)
         (here if kind == _HERE else areas).append(area)
         at += size
-    a0, a1, a2, a3, a4, a5 = args
     return CallRecord(
-        tid=tid,
-        number=number,
-        args=(a0, a1, a2, a3, a4, a5),
-        answer=Answer(code & ~_HELD),
-        held=bool(code & _HELD),
-        result=result,
-        began=began,
-        ended=ended,
-        areas=tuple(areas),
-        here=tuple(here),
-    )
+        tid, number, (a0, a1, a2, a3, a4, a5), _ANSWERS[code & ~_HELD], bool(code & _HELD), result,
+        began, ended, tuple(areas), tuple(here),
+    )  # fmt: skip
 
 
 def _unpack_thread(data: bytes, at: int) -> ThreadRecord:

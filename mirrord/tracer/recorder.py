@@ -6,31 +6,28 @@ full queue has no room for is counted and dropped.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import cached_property
 from time import monotonic_ns
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from mirrord_seccomp.notify import NotificationId
+from mirrord.tracer.record import ThreadRecord, pack_thread
 
-from mirrord.syscall import CONTINUE, Elsewhere, Enter, Fail, GiveFd, Gone, OpenPath, Return, Tid, Verdict
-from mirrord.tracer.call import TrappedCall
-from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, ThreadRecord, pack_call, pack_local, pack_thread
-from mirrord.tracer.threads import Threads
+if TYPE_CHECKING:
+    from mirrord.tracer.recorded import Filled, Reader
 
 MOST_RECORDS: Final = 100_000
-"""Records that wait to be sent: some 20 MB."""
+"""Records that wait to be sent: some 60 MB."""
 _KNOWN_FOR: Final = 1_000_000_000
 """Nanoseconds for which a thread is taken for what it was: its number may become another's."""
 _MOST_THREADS: Final = 4096
 
-Reader = Callable[["RecordedCall"], None]
-"""Reads what people want to see of a call and its handler did not need."""
-Filled = Callable[["RecordedCall", int], Iterable[tuple[int, bytes]]]
-"""Reads what the kernel has put into memory in a call with this result."""
-_OURS: Final = (Return, Fail, GiveFd, Enter, OpenPath)
-"""Verdicts after which the kernel does not run the call."""
+
+class Packable(Protocol):
+    """What becomes a record when it is taken."""
+
+    def packed(self) -> bytes:
+        """Return the record."""
 
 
 class Recorder:
@@ -44,26 +41,20 @@ class Recorder:
         self._trapped: Final = tuple(trapped)
         self.dropped: int = 0
         """Records that there was no room for, ever."""
-        self._queue: Final[deque[bytes | list[bytes]]] = deque()
+        self._queue: Final[deque[bytes | list[bytes] | Packable]] = deque()
         self._most: Final = most
-        self._known: Final[dict[int, int]] = {}
-
-    def begin(
-        self,
-        id: NotificationId,
-        tid: Tid,
-        number: int,
-        args: tuple[int, int, int, int, int, int],
-        threads: Threads,
-    ) -> "RecordedCall":
-        """Return the call of a notification."""
-        began = monotonic_ns()
-        if self._known.get(tid, 0) < began:
-            self._look_at(tid)
-        return RecordedCall(id, tid, number, args, threads, self, began)
+        self.known: Final[dict[int, int]] = {}
+        """Until when each thread is taken for what it was; for what is recorded."""
 
     @cached_property
-    def readers(self) -> dict[int, Reader]:
+    def paths(self) -> dict[int, int]:
+        """Which argument is a call's only path, and all that is to be read of it; made likewise."""
+        from mirrord.tracer.closer import only_paths
+
+        return only_paths(self._trapped)
+
+    @cached_property
+    def readers(self) -> "dict[int, Reader]":
         """Who reads more of each call; made when somebody comes to watch."""
         # python-ptrace's tables take long to import, and only a session that is watched needs them
         from mirrord.tracer.closer import readers
@@ -71,7 +62,7 @@ class Recorder:
         return readers(self._trapped)
 
     @cached_property
-    def fillers(self) -> dict[int, Filled]:
+    def fillers(self) -> "dict[int, Filled]":
         """Who reads what the kernel has filled; made likewise."""
         from mirrord.tracer.filled import fillers
 
@@ -79,19 +70,21 @@ class Recorder:
 
     def forget(self, tid: int) -> None:
         """Look at a thread afresh: it is about to execute another program."""
-        self._known.pop(tid, None)
+        self.known.pop(tid, None)
 
     def start_over(self) -> None:
         """Begin for somebody who knows nothing yet."""
         # their import takes tens of milliseconds, which the first call that is recorded would wait for
-        _ = self.readers
+        _ = self.readers, self.paths
         if self.results:
             _ = self.fillers
         self._queue.clear()
-        self._known.clear()
+        self.known.clear()
 
-    def add(self, record: bytes | list[bytes]) -> None:
-        """Take a record, or the place of one that is completed before the next :meth:`take`."""
+    def add(self, record: bytes | list[bytes] | Packable) -> None:
+        """Take a record, what is to become one, or the place of one that is completed before the next
+        :meth:`take`.
+        """
         if len(self._queue) < self._most:
             self._queue.append(record)
         else:
@@ -101,156 +94,22 @@ class Recorder:
         """Return what has come since the last time."""
         queue = self._queue
         taken = [queue.popleft() for _ in range(len(queue))]
-        return [record if isinstance(record, bytes) else record[0] for record in taken]
+        return [_packed(record) for record in taken]
 
-    def _look_at(self, tid: int) -> None:
-        if len(self._known) > _MOST_THREADS:
-            self._known.clear()
-        self._known[tid] = monotonic_ns() + _KNOWN_FOR
+    def look_at(self, tid: int) -> None:
+        """Note whose thread it is that calls; for what is recorded."""
+        if len(self.known) > _MOST_THREADS:
+            self.known.clear()
+        self.known[tid] = monotonic_ns() + _KNOWN_FOR
         thread = look_at(tid)
         if thread is not None:
             self.add(pack_thread(thread))
 
 
-class RecordedCall(TrappedCall):
-    """A call that remembers what was read of the program's memory."""
-
-    __slots__ = ("_began", "_here", "_place", "_recorder", "_seen", "held", "take")
-
-    watched = True
-    held: bool
-    """It has waited for something remote, and keeps no place in the order."""
-    take: Callable[[int], int] | None
-    """Where its thread has to send its descriptors, as of a :class:`TakingCall`."""
-
-    def __init__(
-        self,
-        id: NotificationId,
-        tid: Tid,
-        number: int,
-        args: tuple[int, int, int, int, int, int],
-        threads: Threads,
-        recorder: Recorder,
-        began: int,
-    ) -> None:
-        # what TrappedCall's does, without another call on each trap
-        self.id = id
-        self.tid = tid
-        self.number = number
-        self.args = args
-        self.threads = threads
-        self._recorder = recorder
-        self._began = began
-        self._seen: list[tuple[int, bytes]] = []
-        self._here: tuple[tuple[int, bytes], ...] = ()
-        self._place: list[bytes] | None = None
-        self.held = False
-        self.take = None
-
-    def here(self, address: int, data: bytes) -> None:
-        """Note what stands on this machine for what the program has, or gets, at an address."""
-        self._here = (*self._here, (address, data))
-
-    def read(self, address: int, size: int) -> bytes:
-        """Return exactly ``size`` bytes of the program's memory; raise Fault."""
-        data = super().read(address, size)
-        self._seen.append((address, data[:MOST_OF_AN_AREA]))
-        return data
-
-    def string(self, address: int) -> bytes:
-        """Return the path at ``address`` without its NUL."""
-        path = self.threads.string(self.tid, self.id, address)
-        self._seen.append((address, path + b"\0"))
-        return path
-
-    def duplicate(self, fd: int) -> int:
-        """Return a duplicate of the program's descriptor; raise OSError EBADF."""
-        return super().duplicate(fd) if self.take is None else self.take(fd)
-
-    def look(self, address: int, size: int) -> bytes:
-        """Return exactly ``size`` bytes of the program's memory without remembering that; raise Fault."""
-        return super().read(address, size)
-
-    def has_seen(self, address: int) -> bool:
-        """Tell whether something was read there."""
-        seen = self._seen
-        if seen and seen[0][0] == address:
-            # what nearly every call has: the one path that its handler needed
-            return True
-        return any(at == address for at, _ in self._seen)
-
-    def look_closer(self) -> None:
-        """Read what people want to see, before the answer lets the thread go on."""
-        reader = self._recorder.readers.get(self.number)
-        if reader is not None:
-            try:
-                reader(self)
-            except (OSError, Gone, Elsewhere):
-                # a bad pointer, or a thread that is gone or not to be looked into: there is less to see
-                return
-
-    def answering(self) -> None:
-        """Keep a place in the order before the answer: the thread's next call may be noted on another
-        thread.
-        """
-        self._place = [b""]
-        self._recorder.add(self._place)
-
-    def answered(self, verdict: Verdict, result: int) -> None:
-        """Note the answer that the call has got, and the result that came of it."""
-        if verdict is CONTINUE and not self.held and self._place is None and len(self._seen) == 1:
-            packed = pack_local(self.tid, self.number, self._began, monotonic_ns(), self.args, self._seen[0])
-            self._recorder.add(packed)
-            return
-        written = verdict.writes if isinstance(verdict, Return | GiveFd) else ()
-        self._note(_answer(verdict, result), result, written)
-
-    def result_of(self, verdict: Verdict) -> "Callable[[int | None], None] | None":
-        """Return whom to tell the result that the kernel gives, None where that is not asked for."""
-        return self._ran if self._recorder.results and not isinstance(verdict, _OURS) else None
-
-    def _ran(self, result: int | None) -> None:
-        """Note what the kernel gave, and filled; None where the call does not return."""
-        if result is None:
-            self._note(Answer.CONTINUED, 0, ())
-        else:
-            self._note(Answer.RAN, result, self._filled(result) if result >= 0 else ())
-
-    def _filled(self, result: int) -> tuple[tuple[int, bytes], ...]:
-        areas: list[tuple[int, bytes]] = []
-        filled = self._recorder.fillers.get(self.number)
-        if filled is not None:
-            with suppress(OSError, Gone, Elsewhere):
-                # there is less to see then
-                areas.extend(filled(self, result))
-        return tuple(areas)
-
-    def _note(self, answer: Answer, result: int, written: tuple[tuple[int, bytes], ...]) -> None:
-        record = pack_call(
-            tid=self.tid,
-            number=self.number,
-            args=self.args,
-            answer=answer,
-            held=self.held or self._place is not None,
-            result=result,
-            began=self._began,
-            ended=monotonic_ns(),
-            read=self._seen,
-            written=written,
-            here=self._here,
-        )
-        if self._place is None:
-            self._recorder.add(record)
-        else:
-            self._place[0] = record
-
-
-def _answer(verdict: Verdict, result: int) -> Answer:
-    if not isinstance(verdict, _OURS):
-        return Answer.CONTINUED
-    if result < 0:
-        return Answer.FAILED
-    return Answer.GAVE_FD if isinstance(verdict, GiveFd | OpenPath) else Answer.RETURNED
+def _packed(record: bytes | list[bytes] | Packable) -> bytes:
+    if isinstance(record, bytes):
+        return record
+    return record[0] if isinstance(record, list) else record.packed()
 
 
 def look_at(tid: int) -> ThreadRecord | None:

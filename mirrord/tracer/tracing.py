@@ -37,7 +37,8 @@ from mirrord.tracer.call import TakingCall, TrappedCall
 from mirrord.tracer.carry import Carrier
 from mirrord.tracer.excuses import Excuses, Warn
 from mirrord.tracer.placing import Placing
-from mirrord.tracer.recorder import RecordedCall, Recorder
+from mirrord.tracer.recorded import RecordedCall
+from mirrord.tracer.recorder import Recorder
 from mirrord.tracer.spin import Spin
 from mirrord.tracer.stops import (
     PTRACE_CONT,
@@ -242,7 +243,7 @@ class Tracing:
         if recorder is None:
             call = self._make_call(id, tid, trap.number, trap.arguments, self.threads)
         else:
-            call = recorder.begin(id, tid, trap.number, trap.arguments, self.threads)
+            call = RecordedCall(id, tid, trap.number, trap.arguments, self.threads, recorder)
         if self._keep is not None and isinstance(call, TakingCall | RecordedCall):
             call.take = partial(self._take_descriptor, call, stop, trap)
         return call

@@ -16,9 +16,10 @@ from ..support.attaching import Attaching
 from ..support.build import ROOT, SYSTEM_PYTHON, command
 from ..support.needs import tool
 from ..support.ports import free_port
-from ..support.processes import children, state
+from ..support.processes import children, command_line, marked, name, state
 from ..support.running import Runner, end_input, read_line
 from ..support.sandboxes import Sandbox
+from ..support.ssh import login
 from ..support.tmux import Tmux, tmux
 from ..support.user import User
 from ..support.waiting import until
@@ -115,8 +116,10 @@ def test_only_errors_are_shown(shell: Tmux, line: Line) -> None:
 
 
 def test_the_size_is_followed(shell: Tmux, line: Line) -> None:
-    _start(shell, line, "bash", "-c", "trap 'stty size' WINCH; while :; do sleep 0.1; done")
+    _start(shell, line, "bash", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done")
     shell.expect("calls per second")
+    # it is told of a size from now on
+    shell.expect("^│ ready ")
     shell.resize(60, 15)
     shell.expect_gone("calls per second")
     shell.keys("2")
@@ -325,6 +328,72 @@ def test_without_colour(runner: Runner, line: Line) -> None:
         assert not re.search(r"\x1b\[[0-9;]*3[1-7]m", shell.styled())
         shell.type("q")
         shell.expect("^code=")
+
+
+def test_a_terminal_that_has_neither_colours_nor_a_second_screen(shell: Tmux, line: Line) -> None:
+    shell.type("export TERM=vt100 LC_ALL=C")
+    shell.keys("Enter")
+    _start(shell, line, "sh", "-c", LOOP)
+    shell.type("r")
+    shell.expect(r"> .*openat\(")
+    assert shell.format("alternate_on") == "0"
+    drawn = shell.styled()
+    assert drawn.isascii()
+    assert not re.search(r"\x1b\[[0-9;]*[34][0-8]", drawn)
+    assert re.search(r"\x1b\[[0-9;]*7m", drawn)
+    shell.type("q")
+    shell.expect("^code=1(29|43)\nREADY>")
+    # nothing of the view is left
+    assert shell.screen().rstrip().endswith("READY>")
+    _is_as_it_was(shell)
+
+
+@pytest.mark.parametrize("name", ["vt52", "dumb"])
+def test_a_terminal_that_cannot_be_drawn_on_gets_lines(shell: Tmux, line: Line, name: str) -> None:
+    shell.type(f"export TERM={name}")
+    shell.keys("Enter")
+    words = line.of("trace", "cat", "/app/nothing", options=["-q"])
+    shell.type(f"clear; {shlex.join(words)}; {line.user.mirrord} dashboard")
+    shell.keys("Enter")
+    shell.expect('openat.*"/app/nothing".* ENOENT ')
+    shell.expect(f"this terminal can show no dashboard .TERM={name}")
+
+
+def test_over_ssh(runner: Runner, user: User, line: Line) -> None:
+    script = "trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done"
+    words = line.of("trace", "bash", "-c", script, options=["-q"])
+    environment = runner.environment({"LC_ALL": "C.UTF-8"})
+    del environment["TERM"]
+    with login(user, environment) as ssh, _shell(runner) as shell:
+        before = marked(runner.mark)
+
+        def start() -> None:
+            shell.type(f"clear; {shlex.join([*ssh, '-t', shlex.join(words)])}; echo code=$?")
+            shell.keys("Enter")
+            shell.expect("^│ ready ")
+
+        start()
+        shell.resize(60, 15)
+        until("the small view", lambda: shell.screen().splitlines()[14].startswith(" ? help"))
+        shell.type("q")
+        shell.expect("^code=1(29|43)")
+        _is_as_it_was(shell)
+        shell.resize(100, 30)
+        start()
+        shell.keys("C-c")
+        shell.expect("code=9$")
+        _is_as_it_was(shell)
+        start()
+        (client,) = (pid for pid in marked(runner.mark) if name(pid) == "ssh")
+        os.kill(client, signal.SIGKILL)
+        shell.expect("^code=137")
+        until(
+            "its end", lambda: set(marked(runner.mark)) <= set(before), describe=lambda: _left(runner, before)
+        )
+
+
+def _left(runner: Runner, before: list[int]) -> str:
+    return "\n".join(f"{pid}: {command_line(pid)}" for pid in marked(runner.mark) if pid not in before)
 
 
 def test_a_process_that_runs_already(shell: Tmux, attaching: Attaching) -> None:

@@ -48,3 +48,9 @@ def test_the_targets_variable_goes_before_this_machines(mirrord: Mirrord, sandbo
     given = _variables(mirrord("env", env={"GREETING": "from here"}).lines)
 
     assert given["GREETING"] == sandbox.greeting
+
+
+def test_the_interpreters_own_locale_is_not_given(mirrord: Mirrord) -> None:
+    given = _variables(mirrord("env", env={"LANG": "C", "LC_ALL": "", "LC_CTYPE": ""}).lines)
+
+    assert (given["LANG"], given["LC_CTYPE"]) == ("C", "")

@@ -378,6 +378,54 @@ def test_a_process_that_runs_already_is_looked_at(attaching: Attaching, user: Us
     assert {event["side"] for event in events} <= {"local", side}
 
 
+GETS = """
+import json, os, sys, threading
+def opened(path):
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        return -error.errno
+    os.close(fd)
+    return fd
+def gets():
+    paths = sys.argv[1:]
+    got.update({"openat " + path: opened(path) for path in paths})
+    got["readlink /proc/self/exe"] = len(os.readlink("/proc/self/exe"))
+print("ready 0", flush=True)
+for _ in sys.stdin:
+    got = {}
+    gets()
+    thread = threading.Thread(target=lambda: got.update({"openat /": opened("/")}))
+    thread.start()
+    thread.join()
+    print(json.dumps(got), flush=True)
+"""
+
+
+@pytest.mark.both_users
+@pytest.mark.parametrize("side", ["local", "remote"])
+def test_the_results_of_a_process_that_runs_already(attaching: Attaching, user: User, side: str) -> None:
+    place = user.home / secrets.token_hex(4)
+    target = [] if side == "local" else ["-t", attaching.sandbox.target]
+    paths = ("/app/config.yaml", "/etc/ld.so.cache", "/nowhere", "/etc/hostname/below", f"{user.home}")
+    with attaching.program(SYSTEM_PYTHON, "-c", GETS, *paths) as running:
+        running.look()
+        with attaching.traced(running.pid, *target, "--results", "--json", "-o", str(place)) as session:
+            got = json.loads(running.look())
+            assert session.interrupt().code == 0
+        running.end()
+    events = [json.loads(text) for text in place.read_text().splitlines()]
+    shown = {
+        f"{event['call']} {path.strip(chr(34))}": event["result"]
+        for event in events
+        for path in event["arguments"][:2]
+        if path.startswith('"/')
+    }
+    assert {name: shown.get(name) for name in got} == got
+    assert (got["openat /app/config.yaml"] >= 0) == (side == "remote")
+    assert all(event["result"] is not None for event in events)
+
+
 def test_what_cannot_be_attached_to_is_not_traced(attaching: Attaching, user: User) -> None:
     with (
         attaching.program(*command("attached"), "look") as running,

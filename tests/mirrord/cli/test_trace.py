@@ -48,7 +48,7 @@ def test_what_is_no_call_is_refused(text: str) -> None:
         ("--attach 7 -s A", "-s cannot be used here: the environment"),
         ("--plain", "no program was given"),
         ("--results --engine notify -- ls", "--results needs the engine ptrace"),
-        ("--results --attach 7", "--results is for a program that is started"),
+        ("--results --engine notify --attach 7", "--results needs the engine ptrace"),
         ("--pcap x -- ls", "--pcap needs a target"),
     ],
 )

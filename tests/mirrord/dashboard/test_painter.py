@@ -1,5 +1,6 @@
 import io
 import os
+from typing import Any
 
 import pyte
 import pytest
@@ -16,9 +17,10 @@ LINE = st.text("ab ", min_size=SIZE[0], max_size=SIZE[0])
 FRAMES = st.lists(st.lists(LINE, min_size=SIZE[1], max_size=SIZE[1]), min_size=1, max_size=6)
 
 
-def painter(**options: object) -> Painter:
+def painter(*, unicode: bool = True, **options: Any) -> Painter:
     fixed = {"file": io.StringIO(), "force_terminal": True, "width": SIZE[0], "height": SIZE[1]}
-    return Painter(Console(**{**fixed, "color_system": "256", **options}))  # type: ignore[arg-type]
+    console = Console(**{**fixed, "color_system": "256", **options})
+    return Painter(console, unicode=unicode)
 
 
 def frame(*texts: str, style: Style | None = None) -> list[list[Segment]]:
@@ -60,7 +62,7 @@ def test_everything_is_written_again_where_the_terminal_may_show_something_else(
         ({"color_system": None}, "on"),
     ],
 )
-def test_terminals_without_colours_get_none(options: dict[str, object], written: str) -> None:
+def test_terminals_without_colours_get_none(options: dict[str, Any], written: str) -> None:
     lines = frame("one", style=Style(bold=True, color="red"))
     assert painter(**options).paint(lines, SIZE) == f"\x1b[1;1H{written}e"
 
@@ -73,3 +75,15 @@ def test_it_writes_as_rich_does() -> None:
             console.out("text", style=style, highlight=False, end="")
         painted = Painter(console).paint([[Segment("text", style)]], SIZE)
         assert painted == f"\x1b[1;1H{capture.get()}", os.environ.get("NO_COLOR")
+
+
+def test_a_terminal_that_knows_ascii_only_gets_as_wide_a_line() -> None:
+    painted = painter(unicode=False).paint([[Segment("╭─ ▶ 名 ▂█ µs")]], SIZE)
+    assert painted == "\x1b[1;1H+- > ?? :# us"
+
+
+def test_no_name_moves_the_cursor() -> None:
+    name = "a\x1b[2J\x9b2Jb\r\x07\x7f"
+    assert painter().paint([[Segment(name, Style(bold=True)), Segment(name)]], SIZE) == (
+        "\x1b[1;1H\x1b[1ma[2J2Jb\x1b[0ma[2J2Jb"
+    )

@@ -167,6 +167,7 @@ def test_the_smallest_screen_has_all_keys_and_why(board: Board) -> None:
     text = "\n".join(lines(View(board, Choice(mode=Mode.DETAILS, chosen=board.calls[-1]), None), 60, 15))
     assert "why" in text
     assert "went" in text
+    assert "O_RDONLY" in text
 
 
 @pytest.mark.parametrize(

@@ -393,6 +393,50 @@ def test_an_open_socket_is_not_collected(program: socket.socket, monkeypatch: py
     play(story, program)
 
 
+def test_a_socket_is_not_collected_that_was_made_while_the_kernel_was_asked(
+    program: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(scene: Scene) -> None:
+        def asked() -> set[int]:
+            scene.relay()
+            return set()
+
+        monkeypatch.setattr(module, "udp_inodes", asked)
+        scene.datagrams._collect()
+        assert scene.datagrams
+
+    play(story, program)
+
+
+def test_a_closed_socket_is_not_shown(program: socket.socket) -> None:
+    async def story(scene: Scene) -> None:
+        scene.relay()
+        assert len(list(scene.datagrams.look())) == 1
+        program.close()
+        assert list(scene.datagrams.look()) == []
+
+    play(story, program)
+
+
+def test_a_closed_socket_is_collected_though_the_kernel_could_not_be_asked_once(
+    program: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(scene: Scene) -> None:
+        def refused() -> set[int]:
+            monkeypatch.setattr(module, "udp_inodes", udp_inodes)
+            raise OSError(errno.EMFILE, "no descriptor is left")
+
+        scene.relay()
+        program.close()
+        monkeypatch.setattr(module, "_TICK", 0.001)
+        monkeypatch.setattr(module, "udp_inodes", refused)
+        with pytest.raises(OSError):
+            scene.datagrams._collect()
+        await until(lambda: not scene.datagrams)
+
+    play(story, program)
+
+
 def test_an_answer_to_a_closed_socket_does_no_harm(program: socket.socket) -> None:
     async def story(scene: Scene) -> None:
         scene.send(b"question")

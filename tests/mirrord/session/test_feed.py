@@ -220,6 +220,34 @@ def test_a_slow_one_is_not_waited_for(stage: Stage) -> None:
     asyncio.run(_slow(stage))
 
 
+async def _ticks(stage: Stage, *asked: Kind) -> float:
+    """Return after how many seconds the next records are sent."""
+    feed = stage.feed()
+    readers = []
+    for kind in asked:
+        reader, theirs = pair()
+        reader.socket.send(encode(kind))
+        feed.adopt(theirs)
+        readers.append(reader)
+    feed._tick()
+    assert feed._timer is not None
+    wait = feed._timer.when() - asyncio.get_running_loop().time()
+    await feed.close(0)
+    for reader in readers:
+        reader.socket.close()
+    return wait
+
+
+@pytest.mark.parametrize(
+    ("asked", "seldom"),
+    [((Kind.SELDOM,), True), ((Kind.SELDOM, Kind.TAP), False), ((Kind.WATCH,), False)],
+)
+def test_who_draws_is_told_seldom_unless_somebody_else_watches(
+    stage: Stage, asked: tuple[Kind, ...], seldom: bool
+) -> None:
+    assert (asyncio.run(_ticks(stage, *asked)) > 0.1) == seldom
+
+
 async def _nonsense(stage: Stage) -> None:
     feed = stage.feed()
     reader, theirs = pair()

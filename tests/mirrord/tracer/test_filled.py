@@ -6,6 +6,7 @@ from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.syscall import Fault, Tid
 from mirrord.tracer.filled import fillers
+from mirrord.tracer.recorded import RecordedCall
 from mirrord.tracer.recorder import Recorder
 from mirrord.tracer.threads import Threads
 
@@ -34,7 +35,7 @@ def filled(name: str, result: int, memory: Memory, *args: int) -> list[tuple[int
     call_number = number(name, current_arch()) or 0
     a0, a1, a2, a3, a4, a5 = (*args, *[0] * (6 - len(args)))
     recorder = Recorder([call_number], results=True)
-    call = recorder.begin(NotificationId(1), Tid(1), call_number, (a0, a1, a2, a3, a4, a5), memory)
+    call = RecordedCall(NotificationId(1), Tid(1), call_number, (a0, a1, a2, a3, a4, a5), memory, recorder)
     return list(fillers([call_number])[call_number](call, result))
 
 

@@ -3,13 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirrord.tracer.record import (
+    CALL_KIND,
+    LOCAL_SIZE,
     MOST_OF_AN_AREA,
+    PATH,
     Answer,
     Area,
     CallRecord,
     ThreadRecord,
     pack_call,
-    pack_local,
+    pack_path,
     pack_thread,
     unpack,
 )
@@ -24,6 +27,7 @@ AREAS = st.lists(st.tuples(U64, st.binary(max_size=MOST_OF_AN_AREA)), max_size=5
     answer=st.sampled_from(Answer),
     held=st.booleans(),
     result=st.integers(-(2**63), 2**63 - 1),
+    path=st.none() | st.tuples(U64, st.binary(max_size=5000)),
     read=AREAS,
     written=AREAS,
     here=AREAS,
@@ -33,6 +37,7 @@ def test_what_is_packed_is_unpacked(
     answer: Answer,
     held: bool,
     result: int,
+    path: tuple[int, bytes] | None,
     read: list[tuple[int, bytes]],
     written: list[tuple[int, bytes]],
     here: list[tuple[int, bytes]],
@@ -46,12 +51,14 @@ def test_what_is_packed_is_unpacked(
         result=result,
         began=1,
         ended=2**60,
+        path=path,
         read=read,
         written=tuple(written),
         here=tuple(here),
     )
     thread = ThreadRecord(tid=7, pid=5, parent=1, name="a (name\udcff")
-    areas = (*(Area(at, data) for at, data in read), *(Area(at, data, written=True) for at, data in written))
+    seen = [(path[0], path[1] + b"\0"), *read] if path is not None else read
+    areas = (*(Area(at, data) for at, data in seen), *(Area(at, data, written=True) for at, data in written))
     call = CallRecord(
         tid=7,
         number=257,
@@ -80,10 +87,13 @@ def test_the_short_way_of_packing_makes_the_same(
         result=0,
         began=1,
         ended=2,
-        read=[(address, data)],
+        path=(address, data),
+        read=(),
         written=(),
     )
-    assert pack_local(7, 257, 1, 2, args, (address, data)) == packed
+    size = len(data)
+    head = pack_path(LOCAL_SIZE + size, CALL_KIND, 0, 1, 7, 257, 1, 2, 0, *args, address, size, PATH)
+    assert head + data == packed
 
 
 def test_of_what_was_written_only_the_start_is_kept() -> None:

@@ -1,42 +1,10 @@
-import errno
 import os
 
-import pytest
-from mirrord_seccomp.notify import NotificationId
-from mirrord_seccomp.syscalls import current_arch, number
+from mirrord.syscall import CONTINUE, Return
+from mirrord.tracer.record import CallRecord, ThreadRecord
+from mirrord.tracer.recorder import Recorder, look_at
 
-from mirrord.syscall import CONTINUE, Fail, Fault, GiveFd, Return, Tid
-from mirrord.tracer import closer
-from mirrord.tracer.record import MOST_OF_AN_AREA, Answer, CallRecord, ThreadRecord, unpack
-from mirrord.tracer.recorder import RecordedCall, Recorder, look_at
-from mirrord.tracer.threads import Threads
-
-OPENAT = number("openat", current_arch()) or 0
-UNAME = number("uname", current_arch()) or 0
-PATH, HERE = 0x1000, os.getpid()
-
-
-class Memory(Threads):
-    """Threads whose memory is one path."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda _: True)
-        self.asked = 0
-
-    def string(self, tid: int, call: NotificationId, address: int) -> bytes:
-        self.asked += 1
-        if address != PATH:
-            raise Fault
-        return b"/a/path"
-
-
-def begun(recorder: Recorder, memory: Memory, *, tid: int = HERE, path: int = PATH) -> RecordedCall:
-    args = (0, path, 0, 0, 0, 0)
-    return recorder.begin(NotificationId(1), Tid(tid), OPENAT, args, memory)
-
-
-def records(recorder: Recorder) -> list[CallRecord | ThreadRecord]:
-    return [record for packed in recorder.take() for record in unpack(packed)]
+from ...support.recording import HERE, OPENAT, PATH, Memory, begun, records
 
 
 def test_a_thread_is_told_before_its_first_call() -> None:
@@ -51,57 +19,6 @@ def test_a_thread_is_told_before_its_first_call() -> None:
     recorder.forget(HERE)
     begun(recorder, memory).answered(CONTINUE, 0)
     assert isinstance(records(recorder)[0], ThreadRecord)
-
-
-def test_what_the_handler_has_read_is_not_read_again() -> None:
-    recorder, memory = Recorder([OPENAT]), Memory()
-    call = begun(recorder, memory)
-    call.string(PATH)
-    call.look_closer()
-    call.answered(CONTINUE, 0)
-    assert memory.asked == 1
-    record = records(recorder)[-1]
-    assert isinstance(record, CallRecord)
-    assert [area.data for area in record.areas] == [b"/a/path\0"]
-
-
-def test_what_no_handler_has_read_is_read() -> None:
-    recorder, memory = Recorder([OPENAT]), Memory()
-    call = begun(recorder, memory)
-    call.look_closer()
-    call.answered(CONTINUE, 0)
-    assert memory.asked == 1
-
-
-def test_a_bad_pointer_is_no_error() -> None:
-    recorder, memory = Recorder([OPENAT]), Memory()
-    call = begun(recorder, memory, path=1)
-    call.look_closer()
-    call.answered(Fail(errno.EFAULT), -errno.EFAULT)
-    record = records(recorder)[-1]
-    assert isinstance(record, CallRecord)
-    assert (record.answer, record.areas) == (Answer.FAILED, ())
-
-
-@pytest.mark.parametrize(
-    ("verdict", "result", "answer"),
-    [
-        (CONTINUE, 0, Answer.CONTINUED),
-        (Return(7), 7, Answer.RETURNED),
-        (Return(0, ((1, b""),)), -errno.EFAULT, Answer.FAILED),
-        (Fail(errno.EROFS), -errno.EROFS, Answer.FAILED),
-        (GiveFd(9, True), 4, Answer.GAVE_FD),
-        (GiveFd(9, True), -errno.EMFILE, Answer.FAILED),
-    ],
-)
-def test_the_answer_is_what_the_program_got(
-    verdict: Return | Fail | GiveFd, result: int, answer: Answer
-) -> None:
-    recorder = Recorder([OPENAT])
-    begun(recorder, Memory()).answered(verdict, result)
-    record = records(recorder)[-1]
-    assert isinstance(record, CallRecord)
-    assert (record.answer, record.result, record.held) == (answer, result, False)
 
 
 def test_a_held_call_keeps_its_place() -> None:
@@ -134,52 +51,3 @@ def test_who_comes_later_is_told_of_threads_again() -> None:
 
 def test_a_thread_that_is_gone_is_not_known() -> None:
     assert look_at(2**22 - 1) is None
-
-
-def test_no_call_waits_for_the_readers_to_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder, memory = Recorder([OPENAT]), Memory()
-    recorder.start_over()
-    monkeypatch.setattr(closer, "readers", lambda _: pytest.fail("made on a trap"))
-    call = begun(recorder, memory)
-    call.look_closer()
-    assert memory.asked == 1
-
-
-UNAME_SIZE = 390
-
-
-class Filled(Memory):
-    """Threads whose memory has what uname(2) fills, too."""
-
-    def read(self, tid: int, call: NotificationId, address: int, size: int) -> bytes:
-        if address != PATH:
-            raise Fault
-        return bytes(size)
-
-
-@pytest.mark.parametrize(
-    ("result", "answer", "known", "failed", "areas"),
-    [
-        (0, Answer.RAN, True, False, [UNAME_SIZE]),
-        (-errno.EFAULT, Answer.RAN, True, True, []),
-        (-512, Answer.RAN, False, False, []),
-        (None, Answer.CONTINUED, False, False, []),
-    ],
-)
-def test_what_the_kernel_gives_is_noted(
-    result: int | None, answer: Answer, known: bool, failed: bool, areas: list[int]
-) -> None:
-    recorder = Recorder([UNAME], results=True)
-    call = recorder.begin(NotificationId(1), Tid(HERE), UNAME, (PATH, 0, 0, 0, 0, 0), Filled())
-    told = call.result_of(CONTINUE)
-    assert told is not None
-    told(result)
-    record = records(recorder)[-1]
-    assert isinstance(record, CallRecord)
-    assert (record.answer, record.known, record.failed) == (answer, known, failed)
-    assert [min(size, MOST_OF_AN_AREA) for size in areas] == [len(area.data) for area in record.areas]
-
-
-def test_results_are_told_only_of_what_the_kernel_runs_and_where_they_are_wanted() -> None:
-    assert begun(Recorder([OPENAT], results=True), Memory()).result_of(Fail(errno.EROFS)) is None
-    assert begun(Recorder([OPENAT]), Memory()).result_of(CONTINUE) is None

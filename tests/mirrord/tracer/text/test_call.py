@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 from mirrord_seccomp.syscalls import current_arch, number
 
 from mirrord.link.addresses import Peer, pack
@@ -26,15 +24,14 @@ def rewritten(record: CallRecord) -> dict[int, call.Rewritten]:
 
 def test_what_was_given_became_something_else_here() -> None:
     assert rewritten(RECORD) == {}
-    assert rewritten(replace(RECORD, here=(Area(0x1000, b"/tree/x"),))) == {1: ('"/app/x"', '"/tree/x"')}
-    assert rewritten(replace(RECORD, here=(Area(0x1000, b"/app/x"),))) == {}
+    assert rewritten(RECORD._replace(here=(Area(0x1000, b"/tree/x"),))) == {1: ('"/app/x"', '"/tree/x"')}
+    assert rewritten(RECORD._replace(here=(Area(0x1000, b"/app/x"),))) == {}
 
 
 def test_what_is_got_was_something_else_here() -> None:
     here, there = (pack(Peer(host, 7), 2) for host in ("127.0.0.1", "10.1.1.1"))
     size = (16).to_bytes(4, "little")
-    record = replace(
-        RECORD,
+    record = RECORD._replace(
         number=number("getpeername", current_arch()) or 0,
         args=(5, 0x1000, 0x2000, 0, 0, 0),
         answer=Answer.RETURNED,
@@ -50,7 +47,7 @@ def test_what_is_got_was_something_else_here() -> None:
 
 def test_results_and_errors() -> None:
     def text(answer: Answer, result: int) -> tuple[str, str | None]:
-        record = replace(RECORD, answer=answer, result=result)
+        record = RECORD._replace(answer=answer, result=result)
         return call.result(record), call.error_name(record)
 
     assert text(Answer.CONTINUED, 0) == ("?", None)
