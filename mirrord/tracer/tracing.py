@@ -130,7 +130,7 @@ class Tracing:
 
     def serve(self, program: int) -> None:
         """Let the launched program go, and serve until the last of its descendants has ended."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        block_signals()
         self._alive.add(program)
         with suppress(ProcessLookupError):
             # else it was killed meanwhile, which the wait will tell
@@ -332,3 +332,13 @@ class Tracing:
         if tid in self._held:
             id, _, _ = self._held.pop(tid)
             self._waiting.discard(id)
+
+
+def block_signals() -> None:
+    """Leave signals to other threads, but for SIGCHLD, which comes with every stop.
+
+    It is for the tracer's thread first, and nothing is done about it (SIG_DFL): so the kernel drops it before
+    it is sent. Blocked here it would be kept, for any thread of the process, and wake the main one at every
+    stop (sig_ignored() and complete_signal() of kernel/signal.c).
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGCHLD})
