@@ -1,6 +1,6 @@
 """Have a thread that makes one trapped call after another run on the tracer's CPU, for as long as it does.
 
-On one CPU a stop is two switches, some 15 µs with what the tracer does; on two it is two interrupts, each to
+On one CPU a stop is two switches, some 10 µs with what the tracer does; on two it is two interrupts, each to
 a CPU that sleeps, some 90 in a virtual machine. The scheduler wakes whom it can on an idle CPU, and ptrace
 has no synchronous wake-up as seccomp notifications have. So tracer and thread are both bound to the tracer's
 CPU (sched_setaffinity(2)), and let go when the thread is quiet, when another one calls as well, and when it
@@ -28,13 +28,13 @@ from mirrord.tracer.sys import current_cpu
 from mirrord.tracer.threads import has_capability
 
 _CAP_SYS_NICE: Final = 23
-_ENOUGH: Final = 8
+_ENOUGH: Final = 16
 """Calls of one thread in a row, each soon after the one before, that are worth binding it."""
-_SOON: Final = 1_000_000
-_QUIET: Final = 3_000_000
+_SOON: Final = 5_000_000
+_QUIET: Final = 10_000_000
 """Nanoseconds, both."""
-TICK: Final = 0.003
-"""Seconds between two looks at whether the thread that is bound is quiet: it may be so for twice as long."""
+TICK: Final = 0.005
+"""Seconds between two looks at whether the thread that is bound is quiet: so much later it is seen."""
 
 Later = Callable[[Callable[[], None]], None]
 
