@@ -17,7 +17,6 @@ Facts, and what follows from them here:
 """
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,7 +41,7 @@ from mirrord.tracer.sys import (
     WNOTHREAD,
     quick_ptrace,
 )
-from mirrord.tracer.tracing import Hold, Keep, Tracing
+from mirrord.tracer.tracing import Hold, Keep, Tracing, block_signals
 
 _FOLLOW: Final = (
     PTRACE_O_TRACESYSGOOD
@@ -105,7 +104,7 @@ class Following(Tracing):
 
     def follow(self) -> None:
         """Serve until the last process has ended, or until :meth:`leave`."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        block_signals()
         self._serve()
         # a signal that was reported is lost unless its thread is let go on with it
         reported = []

@@ -26,7 +26,7 @@ from mirrord.tracer.excuses import Warn
 from mirrord.tracer.held import HeldCalls
 from mirrord.tracer.kept import Kept
 from mirrord.tracer.launch import launch_traced
-from mirrord.tracer.placing import Placing
+from mirrord.tracer.placing import TICK, Placing
 from mirrord.tracer.probe import may_duplicate
 from mirrord.tracer.recorder import Recorder
 from mirrord.tracer.tracing import TRACE, Tracing
@@ -49,7 +49,7 @@ class PtraceEngine:
         self._warn: Final = warn
         self._bell: Final = Bell()
         self._kept: Final = None if may_duplicate(self._bell.pid) else Kept(loop)
-        self._placing: Final = Placing(loop)
+        self._placing: Final = Placing(self._later, self._bell.ring)
         self._statuses: Final[dict[int, int]] = {}
         self._tracing: Tracing | None = None
         self._held: HeldCalls | None = None
@@ -58,6 +58,9 @@ class PtraceEngine:
         self._begun: Final = threading.Event()
         self._changed: Callable[[], None]
         self._failed: Callable[[Exception], None]
+
+    def _later(self, act: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(self._loop.call_later, TICK, act)
 
     @property
     def own_rows(self) -> Sequence[tuple[Rule, Handler]]:

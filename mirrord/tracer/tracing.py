@@ -90,7 +90,7 @@ class Tracing:
         outlive: bool = False,
     ) -> None:
         """``keep`` is given where pidfd_getfd(2) is not allowed; it is told of sockets to be connected.
-        ``placing`` may move threads between CPUs, where all end with their tracer.
+        ``placing`` is given where threads end with their tracer: it may bind them to a CPU.
         ``going`` is the request by which threads go on, ``outlive`` tells that they do so after we are
         killed.
         """
@@ -109,7 +109,7 @@ class Tracing:
         self.recorder: Recorder | None = None
         """Who remembers calls, while somebody watches; set from any thread."""
         self._spin: Final = Spin()
-        self._placing: Final = placing
+        self._placing: Final = placing or Placing()
         self._ids: Final = count(1)
         self._alive: Final[set[int]] = set()
         self._early: Final[set[int]] = set()
@@ -131,7 +131,7 @@ class Tracing:
 
     def serve(self, program: int) -> None:
         """Let the launched program go, and serve until the last of its descendants has ended."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        block_signals()
         self._alive.add(program)
         with suppress(ProcessLookupError):
             # else it was killed meanwhile, which the wait will tell
@@ -171,8 +171,8 @@ class Tracing:
         return found
 
     def _look(self) -> tuple[int, int] | None:
-        if self._placing is not None and self._placing.bound:
-            # whom we wait for needs this CPU
+        if self._placing.together:
+            # who is waited for needs the CPU
             return None
         return self._spin.wait(lambda: os.waitpid(-1, _MINE_NOW), self._answers)
 
@@ -201,8 +201,7 @@ class Tracing:
             # what a call gets that a filter wants traced by somebody who is not there (seccomp(2))
             self._carrier.skip(stop, -errno.ENOSYS)
             return
-        if self._placing is not None:
-            self._placing.stopped(stop.tid)
+        self._placing.called(stop.tid)
         self._decide(stop, trap)
 
     def _decide(self, stop: Trapped, trap: Trap) -> None:
@@ -274,6 +273,7 @@ class Tracing:
     def _signalled(self, stop: Signalled) -> None:
         if stop.tid == self._bell.pid:
             stop.resume()
+            self._placing.look()
         else:
             self._carrier.resume(stop, stop.signal)
 
@@ -284,8 +284,7 @@ class Tracing:
 
     def _noticed(self, stop: Noticed) -> None:
         self._see(stop.tid)
-        if self._placing is not None:
-            self._placing.appeared(stop.tid)
+        self._placing.appeared(stop.tid)
         self._carrier.resume(stop)
 
     def _see(self, tid: int) -> None:
@@ -299,14 +298,14 @@ class Tracing:
             self._early.remove(child)
         else:
             self._alive.add(child)
+        self._placing.appeared(child)
         self._carrier.resume(stop)
 
     def _executed(self, stop: Executed) -> None:
         former = stop.message()
         told = self._carrier.told(former)
+        self._placing.executed(stop.tid)
         if former != stop.tid:
-            if self._placing is not None:
-                self._placing.renamed(former, stop.tid)
             self._forget(former)
             self._alive.discard(former)
         self._forget(stop.tid)
@@ -318,8 +317,7 @@ class Tracing:
     def _ended(self, stop: Ended) -> None:
         if stop.tid == self._bell.pid:
             raise MirrordError("the process that wakes the tracer was killed, so the session has ended")
-        if self._placing is not None:
-            self._placing.ended(stop.tid)
+        self._placing.ended(stop.tid)
         self._forget(stop.tid)
         self._alive.discard(stop.tid)
         self._report(stop.tid, stop.status)
@@ -333,3 +331,13 @@ class Tracing:
         if tid in self._held:
             id, _, _ = self._held.pop(tid)
             self._waiting.discard(id)
+
+
+def block_signals() -> None:
+    """Leave signals to other threads, but for SIGCHLD, which comes with every stop.
+
+    It is for the tracer's thread first, and nothing is done about it (SIG_DFL): so the kernel drops it before
+    it is sent. Blocked here it would be kept, for any thread of the process, and wake the main one at every
+    stop (sig_ignored() and complete_signal() of kernel/signal.c).
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGCHLD})

@@ -22,6 +22,7 @@ from mirrord.tracer.bell import Bell
 from mirrord.tracer.call import TrappedCall
 from mirrord.tracer.launch import launch, launch_traced
 from mirrord.tracer.parked import Parked, park
+from mirrord.tracer.placing import Placing
 from mirrord.tracer.tracing import TRACE, Keep, Tracing
 
 from ...support.waiting import until
@@ -198,7 +199,9 @@ class Traced:
 
 
 @contextmanager
-def traced(*, keep: Keep | None = None, **handlers: Handler) -> Iterator[Traced]:
+def traced(
+    *, keep: Keep | None = None, placing: Placing | None = None, **handlers: Handler
+) -> Iterator[Traced]:
     """Trace a puppet of which these calls are decided by the test; kill it in the end.
 
     With ``keep`` as where pidfd_getfd(2) is forbidden.
@@ -209,7 +212,7 @@ def traced(*, keep: Keep | None = None, **handlers: Handler) -> Iterator[Traced]
     with Puppet(process.pid, tell, hear) as puppet:
         made: list[Traced] = []
         filter_ = bpf.compile([Rule(name, TRACE) for name in handlers], current_arch())
-        thread = Thread(target=_trace, args=(made, puppet, process, bell, filter_, handlers, keep))
+        thread = Thread(target=_trace, args=(made, puppet, process, bell, filter_, handlers, keep, placing))
         thread.start()
         until("the tracer is there", lambda: made)
         for fd in (stdin, stdout):
@@ -233,6 +236,7 @@ def _trace(
     filter_: bytes,
     handlers: Mapping[str, Handler],
     keep: Keep | None,
+    placing: Placing | None,
 ) -> None:
     def counted(handler: Handler) -> Handler:
         def count(call: Call) -> Verdict:
@@ -248,6 +252,7 @@ def _trace(
         warn=lambda text: scene.warnings.append(text),
         report=lambda pid, status: scene.reports.append((pid, status)),
         keep=keep,
+        placing=placing,
     )
     scene = Traced(puppet, tracing)
     bell.hang()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -282,3 +283,11 @@ def test_the_program_ends_with_its_tracer() -> None:
         pid = int(tracer.stdout.readline())
         tracer.kill()
         until("it has ended", lambda: state(pid) in "ZX")
+
+
+def test_a_stop_wakes_no_other_thread_of_the_tracers_process() -> None:
+    with traced(fsync=giving(Return(0))) as program:
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        program.puppet(f"[{FSYNC} for _ in range(2000)] and None")
+        assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 100
+        assert len(program.calls) == 2000
