@@ -26,7 +26,9 @@ _BYTES: Final = 256 * 1024 * 1024
 _CONNECTIONS: Final = 50
 _STARTS: Final = 5
 _PORT: Final = "8080"
-_FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
+_GREETING: Final = "8081"
+"""The port at which the server speaks first."""
+_FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> (\d+)")
 _PATIENCE: Final = 120.0
 _SPARE: Final = 1.0
 
@@ -50,39 +52,58 @@ class _Place:
         return [MIRRORD, "exec", "-q", "-t", "pod/server", "-i", self.image, "--", *argv]
 
     @contextlib.contextmanager
-    def forwarded(self) -> Iterator[str]:
-        """Keep a ``kubectl port-forward`` up; return the local port."""
-        with started([*self.kubectl, "port-forward", "pod/server", f":{_PORT}"]) as process:
-            found = _FORWARDING.search(output_of(process).readline())
-            if found is None:
-                raise BenchError("kubectl port-forward did not start")
-            yield found[1]
+    def forwarded(self) -> Iterator[dict[str, str]]:
+        """Keep a ``kubectl port-forward`` up; return the local port for each of the server's."""
+        ports: dict[str, str] = {}
+        line = [
+            *self.kubectl,
+            "port-forward",
+            "--address=127.0.0.1",
+            "pod/server",
+            f":{_PORT}",
+            f":{_GREETING}",
+        ]
+        with started(line) as process:
+            while len(ports) < 2:
+                found = _FORWARDING.search(output_of(process).readline())
+                if found is None:
+                    raise BenchError("kubectl port-forward did not start")
+                ports[found[2]] = found[1]
+            yield ports
 
 
 def link(options: Options) -> Iterator[Line]:
-    """Measure a large download, and new connections with their first answer, each way."""
+    """Measure a large download, and new connections with what the server says first, each way: of itself, or
+    when it is asked.
+    """
     count, size = str(options.count(_CONNECTIONS)), str(options.count(_BYTES))
     bulk = [
         Samples(name, "MB/s")
         for name in ("kubectl port-forward", "mirrord, pod proxy", "mirrord, port-forward")
     ]
-    fresh = [Samples(one.name) for one in bulk]
+    greeted, asked = ([Samples(one.name) for one in bulk] for _ in range(2))
+    ways = (
+        ("down", _PORT, size, bulk),
+        ("greeted", _GREETING, count, greeted),
+        ("fresh", _PORT, count, asked),
+    )
     with _cluster() as place:
         for _ in range(options.rounds(_ROUNDS)):
-            with place.forwarded() as port:
-                bulk[0].add(parse(run(client("down", "127.0.0.1", port, size), timeout=_PATIENCE))["down"])
-                fresh[0].add(parse(run(client("fresh", "127.0.0.1", port, count)))["fresh"])
+            with place.forwarded() as ports:
+                for way, port, much, samples in ways:
+                    samples[0].add(
+                        parse(run(client(way, "127.0.0.1", ports[port], much), timeout=_PATIENCE))[way]
+                    )
             for number, kubeconfig in enumerate((place.proxy, place.forward), 1):
-                down = place.session(kubeconfig, *client("down", place.address, _PORT, size))
-                bulk[number].add(parse(down)["down"])
-                asked = place.session(kubeconfig, *client("fresh", place.address, _PORT, count))
-                fresh[number].add(parse(asked)["fresh"])
+                for way, port, much, samples in ways:
+                    done = place.session(kubeconfig, *client(way, place.address, port, much))
+                    samples[number].add(parse(done)[way])
     yield Line("bulk from a pod", bulk[0])
     yield Line("bulk from a pod", bulk[1], bulk[0], Budget(1.7, "≥ 1.7 × kubectl", at_least=True))
     yield Line("bulk from a pod", bulk[2], bulk[0], Budget(1.0, "≥ 1 × kubectl", at_least=True))
-    yield from compared(
-        "a new connection's answer", fresh, budget=Budget(0.5, "≤ 0.5 × kubectl"), budget_of=fresh[1].name
-    )
+    budget = Budget(0.5, "≤ 0.5 × kubectl")
+    for row, samples in (("a new connection's greeting", greeted), ("a new connection's answer", asked)):
+        yield from compared(row, samples, budget=budget, budget_of=samples[1].name)
 
 
 def start(options: Options) -> Iterator[Line]:
@@ -159,7 +180,7 @@ def _server(image: str) -> list[dict[str, Any]]:
     script = (ROOT / "bench" / "programs" / "pod.py").read_text()
     metadata = {"name": "server"}
     code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"pod.py": script}}
-    pod = _pod("server", image, ["python3", "/code/pod.py", _PORT])
+    pod = _pod("server", image, ["python3", "/code/pod.py", _PORT, _GREETING])
     pod["spec"]["volumes"] = [{"name": "code", "configMap": metadata}]
     pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "code", "mountPath": "/code"}]
     return [code, pod]

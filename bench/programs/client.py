@@ -58,6 +58,18 @@ def fresh(host: str, port: str, count: str) -> None:
     _print("fresh", took)
 
 
+def greeted(host: str, port: str, count: str) -> None:
+    """Time new connections up to the first byte of a server that speaks first."""
+    took: list[float] = []
+    for _ in range(int(count)):
+        start = time.perf_counter()
+        with _connected(host, port) as sock:
+            if not sock.recv(1):
+                sys.exit("no greeting")
+            took.append(time.perf_counter() - start)
+    _print("greeted", took)
+
+
 def request(host: str, port: str, count: str) -> None:
     """Time small requests on one connection, sent by sendmsg(2) and received by recvmsg(2)."""
     parts = [bytes(size) for size in _TALKS]

@@ -1,4 +1,6 @@
-"""pod.py PORT: what a pod serves: ``/bytes?n=N`` as fast as a socket takes it, and ``ok`` for all else."""
+"""pod.py PORT GREETING: what a pod serves: ``/bytes?n=N`` as fast as a socket takes it, and ``ok`` for all
+else; at the port GREETING it speaks first, as mail servers do.
+"""
 
 import socket
 import sys
@@ -18,8 +20,17 @@ def _serve(sock: socket.socket) -> None:
             left -= sock.send(_PIECE[: min(left, len(_PIECE))])
 
 
+def _greet(port: int) -> None:
+    with socket.create_server(("", port), backlog=128) as listener:
+        while True:
+            sock, _peer = listener.accept()
+            with sock:
+                sock.sendall(b"220 ready\r\n")
+
+
 def main() -> None:
     """Serve until killed."""
+    threading.Thread(target=_greet, args=(int(sys.argv[2]),), daemon=True).start()
     with socket.create_server(("", int(sys.argv[1])), backlog=128) as listener:
         while True:
             sock, _peer = listener.accept()

@@ -176,7 +176,7 @@ class Connections:
     async def _connect(self, connection: Connection, opening: _Opening | None) -> None:
         try:
             # while the pod connects
-            ours = counterpart(connection.token)
+            ours = self._our_end(connection, opening)
             try:
                 stream, opened = await self._open(connection.remote, connection.bound_port, opening)
             except BaseException:
@@ -186,6 +186,9 @@ class Connections:
             self._refuse(connection, failure.errno)
         except ChannelClosed:
             self._refuse(connection, LINK_LOST)
+        except OSError as failure:
+            # what we have no descriptor for
+            self._refuse(connection, failure.errno or errno.ENOBUFS)
         except asyncio.CancelledError:
             self.forget(connection)
             raise
@@ -193,6 +196,14 @@ class Connections:
             self._complete(connection, ours, stream, Peer(opened.local.host, opened.local.port))
         finally:
             self._settle(connection)
+
+    def _our_end(self, connection: Connection, opening: _Opening | None) -> socket.socket:
+        try:
+            return counterpart(connection.token)
+        except OSError:
+            if opening is not None:
+                opening.stream.reset()
+            raise
 
     async def _open(
         self, remote: Peer, local_port: int = 0, opening: _Opening | None = None

@@ -275,7 +275,9 @@ async def test_an_answer_leaves_while_what_it_answers_is_taken(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "frame", [pack(b"unmasked", masked=False), b"\xc2" + pack(b"reserved bit", masked=True)[1:]]
+    "frame",
+    [pack(b"unmasked", masked=False), b"\xc2" + pack(b"reserved bit", masked=True)[1:]],
+    ids=["unmasked", "reserved bit"],
 )
 @on_loop
 async def test_a_frame_against_the_rules_ends_the_connection(frame: bytes) -> None:

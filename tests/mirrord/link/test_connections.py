@@ -196,6 +196,24 @@ def test_a_refused_connect_is_the_sockets_own_error(program: socket.socket) -> N
     play(story, program)
 
 
+def test_what_there_is_no_descriptor_for_is_refused(
+    program: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: Peer) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(module, "counterpart", none_left)
+
+    async def story(scene: Scene) -> None:
+        connection = scene.connect()
+        await scene.connections.settled(connection)
+        assert writable(program)
+        assert connection.error == errno.EMFILE
+        assert scene.agent.channel.open_streams == 0
+
+    play(story, program)
+
+
 @pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EADDRINUSE])
 def test_another_error_is_told_once(program: socket.socket, number: int) -> None:
     async def story(scene: Scene) -> None:
