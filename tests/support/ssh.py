@@ -1,6 +1,7 @@
 """A login on this machine by ssh; the client starts its server, and they speak by a pipe (sshd -i)."""
 
 import contextlib
+import grp
 import os
 import shlex
 import shutil
@@ -8,6 +9,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from .needs import missing, tool
 from .user import User
@@ -21,6 +24,8 @@ def login(user: User, environment: Mapping[str, str]) -> Iterator[list[str]]:
     """Give the command that logs the user in, to which flags and a command are to be added; the session has
     this environment.
     """
+    if os.geteuid() != 0 and not _terminals_are_ttys():
+        pytest.skip("an sshd without root can give no terminal where devpts is mounted without gid=tty")
     server = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or missing("sshd")
     with contextlib.ExitStack() as after:
         if os.geteuid() == 0 and not _PRIVILEGE_SEPARATION.exists():
@@ -47,3 +52,12 @@ def login(user: User, environment: Mapping[str, str]) -> Iterator[list[str]]:
         ]
         flags = [word for option in options for word in ("-o", option)]
         yield [tool("ssh"), "-F", "none", "-i", str(folder / "own"), *flags, "localhost"]
+
+
+def _terminals_are_ttys() -> bool:
+    """Tell whether a new terminal has the group that sshd(8) wants it to have, and else gives it."""
+    ours, theirs = os.openpty()
+    group = os.fstat(theirs).st_gid
+    os.close(ours)
+    os.close(theirs)
+    return group == grp.getgrnam("tty").gr_gid
