@@ -145,3 +145,13 @@ def rules(sandbox: Sandbox) -> Callable[[], str]:
         return done.stdout
 
     return read
+
+
+@pytest.fixture
+def pods_look(runner: Runner, sandbox: Sandbox) -> str:
+    """What a program in the pod sees."""
+    line = sandbox.command("exec", *command("attached"), "look")
+    ready, seen = runner.run(line, input="l\n").lines
+    assert ready == "ready 0"
+    assert seen.startswith(sandbox.config)
+    return seen
