@@ -82,8 +82,18 @@ class Placing:
                 self._bind(tid)
         self._when = now
 
+    def made(self, tid: int, parent: int) -> None:
+        """Let a new thread go at the event of its parent, which may have been let go since.
+
+        Else it has its parent's affinity: nobody can have said yet where it is to run.
+        """
+        if self._used and (not self._off or os.sched_getaffinity(parent) == self._all):
+            self._let_go(tid, self._each)
+
     def appeared(self, tid: int) -> None:
-        """Let a new thread go, which has inherited that its parent is or was bound."""
+        """Let a new thread go at its own first stop, which may be the earlier one, or come after its parent
+        has gone on, and has said where it is to run.
+        """
         if self._used and not self._off:
             self._let_go(tid, self._each)
 

@@ -298,7 +298,7 @@ class Tracing:
             self._early.remove(child)
         else:
             self._alive.add(child)
-        self._placing.appeared(child)
+        self._placing.made(child, stop.tid)
         self._carrier.resume(stop)
 
     def _executed(self, stop: Executed) -> None:

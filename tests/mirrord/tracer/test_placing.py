@@ -174,6 +174,26 @@ def test_a_parent_may_say_where_to_run_before_its_child_does(whom: str, cpu: int
         assert it.program.puppet("os.read(ours, 100).decode()") == repr(expected)
 
 
+def test_a_child_is_let_go_although_another_thread_has_just_said_where_to_run() -> None:
+    """The parent is bound and stands at the event; the other's call is taken first."""
+    with scene() as it:
+        it.bind()
+        child = it.program.puppet("__import__('subprocess').Popen(['cat'], stdin=-1).pid")
+        os.sched_setaffinity(child, {min(ALL)})
+        for rule, handler in it.placing.rows(TRACE):
+            if rule.syscall == "sched_setaffinity":
+                handler(None)  # type: ignore[arg-type] # it looks at nothing of the call
+        it.placing.appeared(child)
+        assert os.sched_getaffinity(child) == {min(ALL)}, "by now its parent may have chosen that"
+        parent = it.program.puppet.pid
+        it.placing.made(child, parent)
+        assert os.sched_getaffinity(child) == ALL
+        for pid in (parent, child):
+            os.sched_setaffinity(pid, {min(ALL)})
+        it.placing.made(child, parent)
+        assert os.sched_getaffinity(child) == {min(ALL)}, "as its parent, which has chosen it"
+
+
 def test_what_somebody_else_has_said_meanwhile_stays() -> None:
     with scene() as it:
         it.bind()
