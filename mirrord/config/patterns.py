@@ -5,6 +5,7 @@ it means the same in Python; :func:`compile_pattern` translates what does not.
 """
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Final
 
@@ -30,8 +31,11 @@ def compile_pattern(text: str) -> re.Pattern[str]:
     Raises ValueError with a sentence when it is not one.
     """
     try:
-        return re.compile(_translate(text), re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            # of a set in a set, or of one without another: Rust has them, and Python has not yet
+            warnings.simplefilter("error", FutureWarning)
+            return re.compile(_translate(text), re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise ValueError(f"`{text}` is not a regular expression ({error})") from None
 
 

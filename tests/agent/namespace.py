@@ -20,6 +20,7 @@ from mirrord.targets.sandbox.netlink import Route
 
 _ORDINARY: Final = 54_321
 _PATIENCE: Final = 60
+_SKIPPED: Final = 99
 """Seconds after which a test is killed, with what it has forked."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
@@ -101,6 +102,8 @@ def _enter_and(test: Callable[[], None], who: str) -> None:
         _become_ordinary()
         uid, gid = os.getuid(), os.getgid()
         unshare(CLONE_NEWUSER | CLONE_NEWNET)
+        # where an agent in a pod, which is root, finds iptables
+        os.environ["PATH"] += ":/usr/sbin:/sbin"
         # iptables locks a file that only root may open
         os.environ["XTABLES_LOCKFILE"] = os.devnull
         Path("/proc/self/setgroups").write_text("deny")
@@ -120,7 +123,10 @@ def _become_ordinary() -> None:
 
 
 def _forked(work: Callable[[], None]) -> tuple[int, str]:
-    """Do something in a child process; return its wait status and the text of its exception."""
+    """Do something in a child process; return its wait status and the text of its exception.
+
+    The status of a test that was skipped is :data:`_SKIPPED`, and the text its reason.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -129,6 +135,9 @@ def _forked(work: Callable[[], None]) -> tuple[int, str]:
             signal.alarm(_PATIENCE)
             work()
             status = 0
+        except pytest.skip.Exception as reason:
+            os.write(writing, str(reason).encode())
+            status = _SKIPPED
         except BaseException:
             os.write(writing, traceback.format_exc().encode()[-60_000:])
         finally:
@@ -146,5 +155,7 @@ def _forked(work: Callable[[], None]) -> tuple[int, str]:
 
 
 def _check(status: int, text: str) -> None:
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _SKIPPED:
+        pytest.skip(text)
     if status:
         pytest.fail(text or f"the test's process ended with wait status {status}", pytrace=False)

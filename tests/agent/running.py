@@ -62,8 +62,10 @@ async def joined_websockets() -> tuple[WebSocket, WebSocket]:
 
 
 def tool(name: str) -> str:
-    """Return the path of a program; skip the test without it, or fail it where everything must be there."""
-    path = shutil.which(name)
+    """Return the path of a program, also where root alone has that in its PATH; skip the test without it, or
+    fail it where everything must be there.
+    """
+    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if path is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is missing")
     return path

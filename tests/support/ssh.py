@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from .needs import missing, tool
+from .needs import tool
 from .user import User
 
 _PRIVILEGE_SEPARATION: Final = Path("/run/sshd")
@@ -26,7 +26,7 @@ def login(user: User, environment: Mapping[str, str]) -> Iterator[list[str]]:
     """
     if os.geteuid() != 0 and not _terminals_are_ttys():
         pytest.skip("an sshd without root can give no terminal where devpts is mounted without gid=tty")
-    server = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or missing("sshd")
+    server = tool("sshd")
     with contextlib.ExitStack() as after:
         if os.geteuid() == 0 and not _PRIVILEGE_SEPARATION.exists():
             _PRIVILEGE_SEPARATION.mkdir(mode=0o755)

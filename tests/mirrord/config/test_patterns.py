@@ -28,7 +28,7 @@ def test_patterns_mean_what_they_mean_in_rust(pattern: str, text: str, matches: 
     assert (compile_pattern(pattern).search(text) is not None) == matches
 
 
-@pytest.mark.parametrize("pattern", ["(", "[", "*", r"\p{Greek}"])
+@pytest.mark.parametrize("pattern", ["(", "[", "*", r"\p{Greek}", "[[", "[a-z&&[^x]]", "[a--b]"])
 def test_a_wrong_pattern_is_a_sentence(pattern: str) -> None:
     with pytest.raises(ValueError, match="is not a regular expression"):
         compile_pattern(pattern)
