@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (.*)\Z", re.DOTALL)
-_UNFINISHED = re.compile(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>\Z")
+_UNFINISHED = re.compile(r"(\d+) +(\w+)\((.*) <(?:unfinished|pid changed to \d+) \.\.\.>\Z")
 _SUPERSEDED = re.compile(r"(\d+) +\+\+\+ superseded by execve in pid (\d+) \+\+\+\Z")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)\Z")
 

@@ -43,8 +43,10 @@ class Connection:
 
     def ask(self, request: Message) -> Message:
         """Return the answer to a request; raises TargetError with the problem that it says."""
-        try:
+        # it may have ended before it was asked anything, and has said why then
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.socket.sendall(encode(request))
+        try:
             line = self._read_line()
         except OSError:
             line = b""
